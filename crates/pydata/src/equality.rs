@@ -1,0 +1,225 @@
+//! Python's `==` on plain data.
+//!
+//! Sets and dictionaries are matched through a hash that agrees with `==` (equal numbers of
+//! different types hash alike), so that comparing two sets of a million elements takes a million
+//! steps: the values come from untrusted programs.
+
+use crate::Value;
+use num_bigint::BigInt;
+use num_traits::{FromPrimitive, ToPrimitive, Zero};
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+impl Value {
+    /// Whether Python's `self == other` would be true.
+    pub fn python_eq(&self, other: &Value) -> bool {
+        if let (Some(a), Some(b)) = (Number::of(self), Number::of(other)) {
+            return a.equals(&b);
+        }
+        match (self, other) {
+            (Value::None, Value::None) => true,
+            (Value::Str(a), Value::Str(b)) => a == b,
+            (Value::Bytes(a), Value::Bytes(b)) => a == b,
+            (Value::List(a), Value::List(b))
+            | (Value::Tuple(a), Value::Tuple(b))
+            | (Value::Deque(a), Value::Deque(b)) => sequence_eq(a, b),
+            (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => {
+                set_eq(a, b)
+            }
+            (Value::Dict(a), Value::Dict(b)) => dict_eq(a, b),
+            (Value::Decimal(a), Value::Decimal(b)) => decimal_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// A hash equal for values that are [`python_eq`](Value::python_eq).
+    pub fn python_hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash_into(&mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_into(&self, hasher: &mut DefaultHasher) {
+        if let Some(number) = Number::of(self) {
+            return number.hash_into(hasher);
+        }
+        match self {
+            Value::Str(text) => ("str", text).hash(hasher),
+            Value::Bytes(bytes) => ("bytes", bytes).hash(hasher),
+            Value::List(items) => hash_sequence("list", items, hasher),
+            Value::Tuple(items) => hash_sequence("tuple", items, hasher),
+            Value::Deque(items) => hash_sequence("deque", items, hasher),
+            Value::Set(items) | Value::FrozenSet(items) => {
+                let keys = items.iter().map(Value::python_hash);
+                ("set", keys.fold(0u64, u64::wrapping_add)).hash(hasher);
+            }
+            Value::Dict(pairs) => {
+                let keys = pairs.iter().map(|(key, _)| key.python_hash());
+                ("dict", keys.fold(0u64, u64::wrapping_add)).hash(hasher);
+            }
+            // Decimals that are equal may be written differently (1.0, 1.00).
+            Value::Decimal(_) => "decimal".hash(hasher),
+            _ => "none".hash(hasher),
+        }
+    }
+}
+
+fn hash_sequence(tag: &str, items: &[Value], hasher: &mut DefaultHasher) {
+    (tag, items.len()).hash(hasher);
+    items.iter().for_each(|item| item.hash_into(hasher));
+}
+
+fn sequence_eq(a: &[Value], b: &[Value]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| x.python_eq(y))
+}
+
+fn set_eq(a: &[Value], b: &[Value]) -> bool {
+    let index = index_by_hash(b.iter());
+    let contained = |value: &Value| {
+        let candidates = index.get(&value.python_hash());
+        candidates.is_some_and(|found| found.iter().any(|&at| b[at].python_eq(value)))
+    };
+    distinct(a) == distinct(b) && a.iter().all(contained)
+}
+
+/// The number of different elements: a literal such as `{1, 1.0}` may repeat itself.
+fn distinct(items: &[Value]) -> usize {
+    let index = index_by_hash(items.iter());
+    let classes = index.values().map(|found| {
+        let first = |n: usize| !found[..n].iter().any(|&at| items[at].python_eq(&items[found[n]]));
+        (0..found.len()).filter(|&n| first(n)).count()
+    });
+    classes.sum()
+}
+
+fn dict_eq(a: &[(Value, Value)], b: &[(Value, Value)]) -> bool {
+    let index = index_by_hash(b.iter().map(|(key, _)| key));
+    a.len() == b.len()
+        && a.iter().all(|(key, value)| {
+            let found = index.get(&key.python_hash());
+            let found = found.and_then(|at| at.iter().find(|&&at| b[at].0.python_eq(key)));
+            found.is_some_and(|&at| b[at].1.python_eq(value))
+        })
+}
+
+fn index_by_hash<'a>(values: impl Iterator<Item = &'a Value>) -> HashMap<u64, Vec<usize>> {
+    let mut index: HashMap<u64, Vec<usize>> = HashMap::new();
+    for (at, value) in values.enumerate() {
+        index.entry(value.python_hash()).or_default().push(at);
+    }
+    index
+}
+
+fn decimal_eq(a: &str, b: &str) -> bool {
+    match (decimal_parts(a), decimal_parts(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => a.eq_ignore_ascii_case(b) && !a.to_ascii_lowercase().contains("nan"),
+    }
+}
+
+/// A decimal's text as digits without trailing zeros and a power of ten.
+fn decimal_parts(text: &str) -> Option<(BigInt, i64)> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (text, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_end_matches('0');
+    let zeros = (digits.len() - significant.len()) as i64;
+    if significant.is_empty() || significant == "-" || significant == "+" {
+        return Some((BigInt::zero(), 0));
+    }
+    let value = significant.parse::<BigInt>().ok()?;
+    Some((value, exponent.checked_sub(fraction.len() as i64)?.checked_add(zeros)?))
+}
+
+/// A number of any of Python's types, ready for an exact comparison across types.
+enum Number<'a> {
+    Small(i64),
+    Int(&'a BigInt),
+    Float(f64),
+    Complex(f64, f64),
+    Fraction(&'a BigInt, &'a BigInt),
+}
+
+impl<'a> Number<'a> {
+    fn of(value: &'a Value) -> Option<Self> {
+        Some(match value {
+            Value::Bool(value) => Number::Small(i64::from(*value)),
+            Value::Int(value) => match value.to_i64() {
+                Some(small) => Number::Small(small),
+                None => Number::Int(value),
+            },
+            Value::Float(value) => Number::Float(*value),
+            Value::Complex(real, imaginary) if *imaginary == 0.0 => Number::Float(*real),
+            Value::Complex(real, imaginary) => Number::Complex(*real, *imaginary),
+            Value::Fraction(numerator, denominator) => Number::Fraction(numerator, denominator),
+            _ => return None,
+        })
+    }
+
+    /// The number as an exact integer, where it is one.
+    fn integer(&self) -> Option<BigInt> {
+        match self {
+            Number::Small(value) => Some(BigInt::from(*value)),
+            Number::Int(value) => Some((*value).clone()),
+            Number::Float(value) if value.fract() == 0.0 => BigInt::from_f64(*value),
+            Number::Fraction(numerator, denominator) => {
+                (**denominator == BigInt::from(1)).then(|| (*numerator).clone())
+            }
+            Number::Float(_) | Number::Complex(..) => None,
+        }
+    }
+
+    fn equals(&self, other: &Number) -> bool {
+        match (self, other) {
+            (Number::Small(a), Number::Small(b)) => a == b,
+            (Number::Float(a), Number::Float(b)) => a == b,
+            (Number::Complex(a, b), Number::Complex(c, d)) => a == c && b == d,
+            (Number::Fraction(a, b), Number::Fraction(c, d)) => a == c && b == d,
+            (Number::Fraction(n, d), Number::Float(f)) | (Number::Float(f), Number::Fraction(n, d)) => {
+                float_is_fraction(*f, n, d)
+            }
+            _ => match (self.integer(), other.integer()) {
+                (Some(a), Some(b)) => a == b,
+                _ => false,
+            },
+        }
+    }
+
+    fn hash_into(&self, hasher: &mut DefaultHasher) {
+        match (self.integer(), self) {
+            (Some(integer), _) => ("integer", integer).hash(hasher),
+            (None, Number::Float(value)) => ("float", value.to_bits()).hash(hasher),
+            // A fraction equals the float of the same value, where one exists.
+            (None, Number::Fraction(n, d)) => {
+                let float = n.to_f64().zip(d.to_f64()).map_or(0.0, |(n, d)| n / d);
+                ("float", float.to_bits()).hash(hasher)
+            }
+            (None, Number::Complex(a, b)) => ("complex", a.to_bits(), b.to_bits()).hash(hasher),
+            (None, _) => "other".hash(hasher),
+        }
+    }
+}
+
+/// Whether a float is exactly `numerator / denominator`.
+fn float_is_fraction(value: f64, numerator: &BigInt, denominator: &BigInt) -> bool {
+    if !value.is_finite() {
+        return false;
+    }
+    let bits = value.abs().to_bits();
+    let (raw_exponent, raw_mantissa) = ((bits >> 52) as i32, bits & ((1 << 52) - 1));
+    let (mantissa, exponent) = match raw_exponent {
+        0 => (raw_mantissa, -1074),
+        _ => (raw_mantissa | (1 << 52), raw_exponent - 1075),
+    };
+    let sign = if value < 0.0 { -1 } else { 1 };
+    let mantissa = BigInt::from(mantissa) * sign;
+    if exponent >= 0 {
+        (mantissa << exponent) * denominator == *numerator
+    } else {
+        mantissa * denominator == numerator << -exponent
+    }
+}

@@ -1,0 +1,210 @@
+//! Hugging Face model directories: `config.json` and safetensors, whole or sharded with an index.
+
+use crate::config::Config;
+use crate::model::Model;
+use crate::weights::Weights;
+use crate::Error;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The numbers' form in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits: what was trained is what is written.
+    #[default]
+    F32,
+    /// The upper 16 bits of it, rounded.
+    Bf16,
+}
+
+impl Model {
+    /// Reads a model's directory; numbers may be f32, f16 or bf16.
+    ///
+    /// # Errors
+    /// Names the file, and the field or tensor that is missing, damaged or of another shape.
+    pub fn load(directory: &Path) -> Result<Self, Error> {
+        let config = Config::load(directory)?;
+        let mut weights = Weights::zeros(&config);
+        let files = TensorFiles::open(directory)?;
+        let mut tensors = weights.tensors_mut();
+        for named in Weights::hugging_face_names(&config) {
+            let target = &mut tensors[named.tensor][named.range];
+            files.read(&named.name, &named.shape, target)?;
+        }
+        Ok(Model { config, weights })
+    }
+
+    /// Writes `config.json` and `model.safetensors`, each as a whole.
+    ///
+    /// # Errors
+    /// Where the directory cannot be written.
+    pub fn save(&self, directory: &Path, precision: Precision) -> Result<(), Error> {
+        fs::create_dir_all(directory).map_err(|source| Error::io(directory, source))?;
+        let mut config = self.config.to_json();
+        if precision == Precision::Bf16 {
+            config["torch_dtype"] = "bfloat16".into();
+        }
+        // A JSON value made of plain fields always serialises.
+        let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
+        write_whole(&directory.join("config.json"), text.as_bytes())?;
+        let tensors = self.weights.tensors();
+        let named = Weights::hugging_face_names(&self.config);
+        let named = named.into_iter().map(|named| {
+            (named.name, named.shape, &tensors[named.tensor][named.range])
+        });
+        save_tensors(&directory.join("model.safetensors"), named, precision)
+    }
+}
+
+/// Writes named tensors `(name, shape, numbers)` as one safetensors file, as a whole.
+///
+/// # Errors
+/// Where the file cannot be written.
+pub fn save_tensors<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (String, Vec<usize>, &'a [f32])>,
+    precision: Precision,
+) -> Result<(), Error> {
+    let bytes = tensors.into_iter().map(|(name, shape, numbers)| {
+        let bytes: Vec<u8> = match precision {
+            Precision::F32 => numbers.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            Precision::Bf16 => {
+                numbers.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect()
+            }
+        };
+        (name, shape, bytes)
+    });
+    let bytes: Vec<_> = bytes.collect();
+    let dtype = match precision {
+        Precision::F32 => Dtype::F32,
+        Precision::Bf16 => Dtype::BF16,
+    };
+    let mut views = Vec::new();
+    for (name, shape, bytes) in &bytes {
+        let view = TensorView::new(dtype, shape.clone(), bytes);
+        views.push((name, view.map_err(|error| Error::invalid(path, format!("{name}: {error}")))?));
+    }
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    let file = safetensors::serialize(views, Some(metadata));
+    write_whole(path, &file.map_err(|error| Error::invalid(path, error.to_string()))?)
+}
+
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let fail = |source| Error::io(path, source);
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(fail)?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(fail)?;
+    }
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}
+
+/// The safetensors files of a directory, by tensor.
+pub struct TensorFiles {
+    directory: PathBuf,
+    files: Vec<(PathBuf, Mmap)>,
+    file_of: BTreeMap<String, usize>,
+}
+
+impl TensorFiles {
+    /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// Where a file is missing, cut off or damaged.
+    pub fn open(directory: &Path) -> Result<Self, Error> {
+        let index_path = directory.join("model.safetensors.index.json");
+        let names = if index_path.exists() {
+            shard_names(&index_path)?
+        } else {
+            vec!["model.safetensors".to_owned()]
+        };
+        let mut opened = TensorFiles {
+            directory: directory.to_owned(),
+            files: Vec::new(),
+            file_of: BTreeMap::new(),
+        };
+        for name in names {
+            let path = directory.join(name);
+            let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
+            // SAFETY: the map is read only; a file changed by others while it is read can give
+            // wrong numbers, which reading into memory would not prevent either.
+            let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
+            let tensors = SafeTensors::deserialize(&map).map_err(|error| {
+                Error::invalid(&path, format!("not a whole safetensors file ({error}); fetch it again"))
+            })?;
+            for tensor in tensors.names() {
+                opened.file_of.insert(tensor.to_owned(), opened.files.len());
+            }
+            opened.files.push((path, map));
+        }
+        Ok(opened)
+    }
+
+    /// Whether there is a tensor of that name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.file_of.contains_key(name)
+    }
+
+    /// Reads one tensor as f32.
+    ///
+    /// # Errors
+    /// Where it is missing, or of another shape or type.
+    pub fn read(&self, name: &str, shape: &[usize], target: &mut [f32]) -> Result<(), Error> {
+        let Some(&file) = self.file_of.get(name) else {
+            let message = format!("tensor {name} is missing from the safetensors files");
+            return Err(Error::invalid(&self.directory, message));
+        };
+        let (path, map) = &self.files[file];
+        let fail = |message: String| Error::invalid(path, format!("tensor {name}: {message}"));
+        let tensors = SafeTensors::deserialize(map).map_err(|error| fail(error.to_string()))?;
+        let view = tensors.tensor(name).map_err(|error| fail(error.to_string()))?;
+        if view.shape() != shape {
+            let found = view.shape();
+            return Err(fail(format!("expected shape {shape:?} from config.json, found {found:?}")));
+        }
+        let data = view.data();
+        match view.dtype() {
+            Dtype::F32 => {
+                for (value, bytes) in target.iter_mut().zip(data.chunks_exact(4)) {
+                    *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+                }
+            }
+            Dtype::BF16 => {
+                for (value, bytes) in target.iter_mut().zip(data.chunks_exact(2)) {
+                    *value = bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
+                }
+            }
+            Dtype::F16 => {
+                let halves = data.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]));
+                let halves: Vec<f16> = halves.collect();
+                halves.convert_to_f32_slice(target);
+            }
+            other => return Err(fail(format!("expected F32, F16 or BF16, found {other:?}"))),
+        }
+        Ok(())
+    }
+}
+
+fn shard_names(index_path: &Path) -> Result<Vec<String>, Error> {
+    let text = fs::read_to_string(index_path).map_err(|source| Error::io(index_path, source))?;
+    let index: serde_json::Value = serde_json::from_str(&text)
+        .map_err(|error| Error::invalid(index_path, format!("not JSON: {error}")))?;
+    let map = index.get("weight_map").and_then(|map| map.as_object()).ok_or_else(|| {
+        Error::invalid(index_path, "weight_map: expected an object from tensor to file")
+    })?;
+    let mut names: Vec<String> = map.values().filter_map(|v| v.as_str()).map(str::to_owned).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}

@@ -1,0 +1,430 @@
+//! Sampling many sequences at once.
+//!
+//! The samples of one prompt share its keys and values, which are computed once. Sequences of
+//! different lengths run in one batch; a finished one leaves it and the next takes its place. A
+//! sample depends on its seed and index only, not on the batch it ran in: rows of a matrix product
+//! do not depend on each other, and every sample draws from a random stream of its own.
+
+use crate::batch::PackedBatch;
+use crate::config::Config;
+use crate::model::{Model, Workspace, embed};
+use crate::ops::elementwise::{add, exponentiate, swiglu};
+use crate::ops::matmul::linear;
+use crate::ops::norm::rms_norm;
+use crate::ops::rope::RotaryTable;
+use crate::sampling::{Sampling, draw, stream};
+use multiversion::multiversion;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
+
+/// Positions a block of the KV cache holds.
+const BLOCK: usize = 32;
+/// Prompt tokens that are computed at once.
+const PREFILL_TOKENS: usize = 4096;
+
+/// One prompt and the samples wanted of it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The prompt's tokens; at least one.
+    pub prompt: Vec<u32>,
+    /// Number of samples.
+    pub samples: usize,
+    /// Index of the first sample's random stream; the others follow.
+    pub stream: u64,
+}
+
+/// What holds for all samples of a call.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest completion.
+    pub max_new_tokens: usize,
+    /// Seed of all random streams.
+    pub seed: u64,
+    /// Sequences in flight.
+    pub max_sequences: usize,
+}
+
+/// One finished sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Which request it answers.
+    pub request: usize,
+    /// Which of its samples it is.
+    pub index: usize,
+    /// Its tokens; the last is the end token where one was drawn.
+    pub tokens: Vec<u32>,
+    /// Log-probability of each token under the model.
+    pub log_probabilities: Vec<f32>,
+    /// Whether it ended by itself, not at the length limit.
+    pub stopped: bool,
+}
+
+/// Keys `[layer][kv head][component][BLOCK]` and values `[layer][kv head][BLOCK][component]` of
+/// up to [`BLOCK`] positions.
+type Block = Vec<f32>;
+
+/// The prompt's part of the cache, and the logits that follow it.
+struct Prefix {
+    blocks: Vec<Block>,
+    length: usize,
+    logits: Vec<f32>,
+}
+
+struct Sequence {
+    sample: Sample,
+    prefix: Arc<Prefix>,
+    blocks: Vec<Block>,
+    /// Positions in `blocks`.
+    length: usize,
+    random: ChaCha8Rng,
+}
+
+/// Layout of a block.
+#[derive(Clone, Copy)]
+struct BlockShape {
+    layers: usize,
+    head_dim: usize,
+    key_value_size: usize,
+}
+
+impl BlockShape {
+    fn of(config: &Config) -> Self {
+        BlockShape {
+            layers: config.num_hidden_layers,
+            head_dim: config.head_dim,
+            key_value_size: config.key_value_size(),
+        }
+    }
+
+    fn size(&self) -> usize {
+        self.layers * 2 * self.key_value_size * BLOCK
+    }
+
+    fn keys(&self, layer: usize, head: usize) -> Range<usize> {
+        let start = (layer * 2 * self.key_value_size + head * self.head_dim) * BLOCK;
+        start..start + self.head_dim * BLOCK
+    }
+
+    fn values(&self, layer: usize, head: usize) -> Range<usize> {
+        let keys = self.keys(layer, head);
+        let shift = self.key_value_size * BLOCK;
+        keys.start + shift..keys.end + shift
+    }
+
+    /// Stores one position's key and value (`[kv heads, head_dim]` each).
+    fn store(&self, blocks: &mut Vec<Block>, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        if position / BLOCK == blocks.len() {
+            blocks.push(vec![0.0; self.size()]);
+        }
+        let (block, at) = (&mut blocks[position / BLOCK], position % BLOCK);
+        let heads = key.chunks_exact(self.head_dim).zip(value.chunks_exact(self.head_dim));
+        for (head, (key, value)) in heads.enumerate() {
+            let keys = &mut block[self.keys(layer, head)];
+            for (component, &number) in key.iter().enumerate() {
+                keys[component * BLOCK + at] = number;
+            }
+            let start = at * self.head_dim;
+            block[self.values(layer, head)][start..start + self.head_dim].copy_from_slice(value);
+        }
+    }
+}
+
+/// Samples every request; `stop(tokens)` ends a sample early, `on_done` takes each finished one and
+/// may break off.
+///
+/// # Panics
+/// If a prompt is empty or holds a token that is not below the vocabulary's size.
+pub fn decode(
+    model: &Model,
+    requests: &[Request],
+    settings: &Settings,
+    stop: &(dyn Fn(&[u32]) -> bool + Sync),
+    on_done: &mut dyn FnMut(Sample) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    let mut decoder = Decoder::new(model, settings, stop);
+    let wanted = |(request, r): (usize, &Request)| (0..r.samples).map(move |index| (request, index));
+    let mut pending = requests.iter().enumerate().flat_map(wanted).peekable();
+    let capacity = settings.max_sequences.max(1);
+    loop {
+        let room = capacity - decoder.active.len();
+        if pending.peek().is_some() && room >= capacity.div_ceil(4) {
+            let next: Vec<_> = pending.by_ref().take(room).collect();
+            decoder.admit(requests, &next);
+        }
+        for sample in decoder.take_finished() {
+            on_done(sample)?;
+        }
+        if !decoder.active.is_empty() {
+            decoder.step();
+        } else if pending.peek().is_none() {
+            return ControlFlow::Continue(());
+        }
+    }
+}
+
+struct Decoder<'a> {
+    model: &'a Model,
+    settings: &'a Settings,
+    stop: &'a (dyn Fn(&[u32]) -> bool + Sync),
+    active: Vec<Sequence>,
+    /// The last prompt admitted: its other samples may still be waiting.
+    last_prefix: Option<(usize, Arc<Prefix>)>,
+    rotary: RotaryTable,
+    prefill: Workspace,
+    buffers: Buffers,
+}
+
+/// Rows of one decoding step.
+#[derive(Default)]
+struct Buffers {
+    residual: Vec<f32>,
+    normed: Vec<f32>,
+    scale: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    projected: Vec<f32>,
+    gate_up: Vec<f32>,
+    activated: Vec<f32>,
+    logits: Vec<f32>,
+}
+
+impl<'a> Decoder<'a> {
+    fn new(model: &'a Model, settings: &'a Settings, stop: &'a (dyn Fn(&[u32]) -> bool + Sync)) -> Self {
+        Decoder {
+            model,
+            settings,
+            stop,
+            active: Vec::new(),
+            last_prefix: None,
+            rotary: RotaryTable::default(),
+            prefill: Workspace::for_inference(),
+            buffers: Buffers::default(),
+        }
+    }
+
+    /// Computes the prompts of new samples and draws their first tokens.
+    fn admit(&mut self, requests: &[Request], wanted: &[(usize, usize)]) {
+        let mut prefixes: Vec<(usize, Arc<Prefix>)> = self.last_prefix.take().into_iter().collect();
+        let known = prefixes.first().map(|(request, _)| *request);
+        let mut new: Vec<usize> = wanted.iter().map(|(request, _)| *request).collect();
+        new.dedup();
+        new.retain(|&request| Some(request) != known);
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = rest.iter().take_while(|&&request| {
+                tokens += requests[request].prompt.len();
+                tokens <= PREFILL_TOKENS
+            });
+            let (group, later) = rest.split_at(fits.count().max(1));
+            let computed = self.compute_prefixes(requests, group);
+            prefixes.extend(group.iter().copied().zip(computed));
+            rest = later;
+        }
+        let mut at = 0;
+        for &(request, index) in wanted {
+            while prefixes[at].0 != request {
+                at += 1;
+            }
+            self.active.push(Sequence {
+                sample: Sample {
+                    request,
+                    index,
+                    tokens: Vec::new(),
+                    log_probabilities: Vec::new(),
+                    stopped: false,
+                },
+                prefix: prefixes[at].1.clone(),
+                blocks: Vec::new(),
+                length: 0,
+                random: stream(self.settings.seed, requests[request].stream + index as u64),
+            });
+        }
+        self.last_prefix = prefixes.pop();
+        let first = self.active.len() - wanted.len();
+        let Decoder { settings, active, .. } = self;
+        active[first..].par_iter_mut().for_each(|sequence| {
+            let mut logits = sequence.prefix.logits.clone();
+            sequence.draw(&mut logits, &settings.sampling);
+        });
+        let longest = self.active.iter().map(|sequence| sequence.prefix.length).max().unwrap_or(0);
+        let positions = longest + self.settings.max_new_tokens;
+        if self.rotary.positions() < positions {
+            let config = &self.model.config;
+            self.rotary = RotaryTable::new(config.head_dim, config.rope_theta, positions);
+        }
+    }
+
+    fn compute_prefixes(&mut self, requests: &[Request], group: &[usize]) -> Vec<Arc<Prefix>> {
+        let config = &self.model.config;
+        let shape = BlockShape::of(config);
+        let mut batch = PackedBatch::default();
+        let rows = group.iter().map(|&request| batch.push_sequence(&requests[request].prompt));
+        let rows: Vec<Range<usize>> = rows.collect();
+        let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); group.len()];
+        let (query, key_value, width) = (config.query_size(), config.key_value_size(), config.qkv_size());
+        let hidden = self.model.forward_layers(&batch, &mut self.prefill, &mut |layer, qkv| {
+            blocks.par_iter_mut().zip(&rows).for_each(|(blocks, rows)| {
+                for (position, row) in rows.clone().enumerate() {
+                    let row = &qkv[row * width + query..(row + 1) * width];
+                    let (key, value) = row.split_at(key_value);
+                    shape.store(blocks, layer, position, key, value);
+                }
+            });
+        });
+        let size = config.hidden_size;
+        let last = rows.iter().flat_map(|rows| &hidden[(rows.end - 1) * size..rows.end * size]);
+        let logits = self.model.logits(&last.copied().collect::<Vec<f32>>());
+        let prefixes = blocks.into_iter().zip(&rows).zip(logits.chunks_exact(config.vocab_size));
+        prefixes
+            .map(|((blocks, rows), logits)| {
+                Arc::new(Prefix { blocks, length: rows.len(), logits: logits.to_vec() })
+            })
+            .collect()
+    }
+
+    /// Removes the samples that have ended.
+    fn take_finished(&mut self) -> Vec<Sample> {
+        let mut finished = Vec::new();
+        let (stop, end_tokens) = (self.stop, &self.model.config.eos_token_ids);
+        let limit = self.settings.max_new_tokens;
+        let (done, active): (Vec<Sequence>, Vec<Sequence>) =
+            std::mem::take(&mut self.active).into_iter().partition(|sequence| {
+                let tokens = &sequence.sample.tokens;
+                tokens.len() >= limit || sequence.ended(end_tokens, stop)
+            });
+        self.active = active;
+        for mut sequence in done {
+            sequence.sample.stopped = sequence.ended(end_tokens, stop);
+            finished.push(sequence.sample);
+        }
+        finished
+    }
+
+    /// One token for each active sequence.
+    fn step(&mut self) {
+        let Decoder { model, settings, active, rotary, buffers, .. } = self;
+        let config = &model.config;
+        let rows = active.len();
+        let tokens: Vec<u32> = active.iter().filter_map(|s| s.sample.tokens.last().copied()).collect();
+        let positions: Vec<u32> = active.iter().map(|s| (s.prefix.length + s.length) as u32).collect();
+        buffers.resize(config, rows);
+        let b = buffers;
+        embed(&model.weights.embedding, &tokens, config.hidden_size, &mut b.residual);
+        for (layer, weights) in model.weights.layers.iter().enumerate() {
+            rms_norm(&b.residual, &weights.input_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
+            linear(&b.normed, &weights.qkv, Some(&weights.qkv_bias), rows, &mut b.qkv);
+            let rotated = config.num_attention_heads + config.num_key_value_heads;
+            rotary.rotate(&mut b.qkv, config.qkv_size(), rotated, &positions, false);
+            attend(config, layer, active, &b.qkv, &mut b.attended);
+            linear(&b.attended, &weights.attention_out, None, rows, &mut b.projected);
+            add(&b.projected, &mut b.residual);
+            let norm = &weights.feed_forward_norm;
+            rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
+            linear(&b.normed, &weights.gate_up, None, rows, &mut b.gate_up);
+            swiglu(&b.gate_up, config.intermediate_size, &mut b.activated);
+            linear(&b.activated, &weights.down, None, rows, &mut b.projected);
+            add(&b.projected, &mut b.residual);
+        }
+        let norm = &model.weights.final_norm;
+        rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
+        linear(&b.normed, model.weights.output_matrix(), None, rows, &mut b.logits);
+        let logits = b.logits.par_chunks_exact_mut(config.vocab_size);
+        active.par_iter_mut().zip(logits).for_each(|(sequence, logits)| {
+            sequence.length += 1;
+            sequence.draw(logits, &settings.sampling);
+        });
+    }
+}
+
+impl Buffers {
+    fn resize(&mut self, config: &Config, rows: usize) {
+        self.residual.resize(rows * config.hidden_size, 0.0);
+        self.normed.resize(rows * config.hidden_size, 0.0);
+        self.scale.resize(rows, 0.0);
+        self.qkv.resize(rows * config.qkv_size(), 0.0);
+        self.attended.resize(rows * config.query_size(), 0.0);
+        self.projected.resize(rows * config.hidden_size, 0.0);
+        self.gate_up.resize(rows * 2 * config.intermediate_size, 0.0);
+        self.activated.resize(rows * config.intermediate_size, 0.0);
+        self.logits.resize(rows * config.vocab_size, 0.0);
+    }
+}
+
+impl Sequence {
+    fn draw(&mut self, logits: &mut [f32], sampling: &Sampling) {
+        let (token, log_probability) = draw(logits, sampling, &mut self.random);
+        self.sample.tokens.push(token);
+        self.sample.log_probabilities.push(log_probability);
+    }
+
+    fn ended(&self, end_tokens: &[u32], stop: &(dyn Fn(&[u32]) -> bool + Sync)) -> bool {
+        let tokens = &self.sample.tokens;
+        tokens.last().is_some_and(|last| end_tokens.contains(last)) || stop(tokens)
+    }
+}
+
+/// Stores each sequence's new key and value, then attends: `qkv` `[rows, qkv_size]`, `out`
+/// `[rows, query_size]`.
+fn attend(config: &Config, layer: usize, active: &mut [Sequence], qkv: &[f32], out: &mut [f32]) {
+    let shape = BlockShape::of(config);
+    let (query_size, key_value) = (config.query_size(), config.key_value_size());
+    let group = config.num_attention_heads / config.num_key_value_heads;
+    let rows = out.par_chunks_exact_mut(query_size).zip(qkv.par_chunks_exact(config.qkv_size()));
+    rows.zip(active).for_each_init(Vec::new, |scores, ((out, qkv), sequence)| {
+        let (query, new) = qkv.split_at(query_size);
+        let (key, value) = new.split_at(key_value);
+        shape.store(&mut sequence.blocks, layer, sequence.length, key, value);
+        let heads = query.chunks_exact(shape.head_dim).zip(out.chunks_exact_mut(shape.head_dim));
+        for (head, (query, out)) in heads.enumerate() {
+            attend_head(&shape, layer, head / group, sequence, query, scores, out);
+        }
+    });
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
+fn attend_head(
+    shape: &BlockShape,
+    layer: usize,
+    head: usize,
+    sequence: &Sequence,
+    query: &[f32],
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let parts = [(&sequence.prefix.blocks, sequence.prefix.length), (&sequence.blocks, sequence.length + 1)];
+    let scale = 1.0 / (shape.head_dim as f32).sqrt();
+    scores.clear();
+    for (blocks, length) in parts {
+        for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
+            let mut sums = [0.0f32; BLOCK];
+            for (keys, &query) in block[shape.keys(layer, head)].chunks_exact(BLOCK).zip(query) {
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum += query * scale * key;
+                }
+            }
+            scores.extend_from_slice(&sums[..BLOCK.min(length - start)]);
+        }
+    }
+    let (_, sum) = exponentiate(scores);
+    out.fill(0.0);
+    let mut weights = scores.as_slice();
+    for (blocks, length) in parts {
+        for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
+            let (here, later) = weights.split_at(BLOCK.min(length - start));
+            let values = block[shape.values(layer, head)].chunks_exact(shape.head_dim);
+            for (value, &weight) in values.zip(here) {
+                for (out, value) in out.iter_mut().zip(value) {
+                    *out += weight * value;
+                }
+            }
+            weights = later;
+        }
+    }
+    let inverse = 1.0 / sum;
+    out.iter_mut().for_each(|value| *value *= inverse);
+}

@@ -1,0 +1,74 @@
+//! The Qwen2 family of language models on the CPU.
+//!
+//! RMSNorm, rotary positions, grouped-query attention with biases on q, k and v, SwiGLU, tied or
+//! untied output. [`model`] reads top to bottom: the forward pass and its hand-derived backward
+//! pass, over the small closed set of operations in [`ops`]. Nothing here knows what a problem or
+//! a program is.
+//!
+//! - [`Model`] is a configuration with weights; it reads and writes Hugging Face directories.
+//! - [`PackedBatch`] holds sequences of any length without padding; continuations may share a
+//!   prefix, which is then computed once.
+//! - [`decode`](decode::Decoder) samples many sequences at once with a shared-prefix KV cache.
+//! - [`optimizer::AdamW`] updates the weights.
+//!
+//! ```
+//! use transformer::{Config, Model, PackedBatch, Workspace};
+//!
+//! let model = Model::random(Config::tiny(), 7);
+//! let mut batch = PackedBatch::default();
+//! batch.push_sequence(&[1, 2, 3]);
+//! let mut workspace = Workspace::for_inference();
+//! let hidden = model.forward(&batch, &mut workspace); // [3 rows, hidden size]
+//! assert_eq!(hidden.len(), 3 * model.config.hidden_size);
+//! ```
+
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod decode;
+pub mod head;
+pub mod model;
+pub mod ops;
+pub mod optimizer;
+pub mod sampling;
+pub mod tokenizer;
+pub mod weights;
+
+pub use batch::PackedBatch;
+pub use config::Config;
+pub use model::{Model, Workspace};
+pub use tokenizer::Tokenizer;
+pub use weights::Weights;
+
+use std::path::PathBuf;
+
+/// What can go wrong with a model on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file of the model's directory cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// A file is damaged, or is not what this crate can run.
+    #[error("{}: {message}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The field or tensor, what was expected, and what to do.
+        message: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Error::Invalid { path: path.into(), message: message.into() }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Error::Io { path: path.into(), source }
+    }
+}

@@ -1,0 +1,111 @@
+//! Text to tokens and back: `tokenizer.json`, through the `tokenizers` crate.
+
+use crate::config::Config;
+use crate::Error;
+use std::path::Path;
+use tokenizers::decoders::byte_level::ByteLevel;
+use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
+use tokenizers::{AddedToken, TokenizerBuilder};
+
+/// A Hugging Face tokenizer.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` of a model's directory.
+    ///
+    /// # Errors
+    /// Where the file is missing or damaged.
+    pub fn load(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("tokenizer.json");
+        let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+        let inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|error| Error::invalid(&path, format!("not a tokenizer: {error}")))?;
+        Ok(Tokenizer { inner })
+    }
+
+    /// Makes sure that the model has an embedding for every token.
+    ///
+    /// # Errors
+    /// Names the tokenizer's file and both sizes.
+    pub fn check_fits(&self, config: &Config, directory: &Path) -> Result<(), Error> {
+        let largest = self.inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+        if largest < config.vocab_size {
+            return Ok(());
+        }
+        let message = format!(
+            "token {largest} has no embedding: the model's vocab_size is {}; take tokenizer and model from the same directory",
+            config.vocab_size
+        );
+        Err(Error::invalid(directory.join("tokenizer.json"), message))
+    }
+
+    /// Tokens of a text; the text of special tokens becomes these tokens, none are added.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        // Encoding fails only in normalisers and templates that refuse their input.
+        let encoding = self.inner.encode_fast(text, false);
+        encoding.map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default()
+    }
+
+    /// Text of tokens, special tokens left out.
+    pub fn decode(&self, tokens: &[u32]) -> String {
+        self.inner.decode(tokens, true).unwrap_or_default()
+    }
+
+    /// The token of a text that is one token, such as `<|im_end|>`.
+    pub fn token(&self, text: &str) -> Option<u32> {
+        self.inner.token_to_id(text)
+    }
+
+    /// Number of tokens.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Learns a byte-level BPE (Sennrich et al., 2016) of `vocab_size` tokens from texts;
+    /// `special` tokens come first, in their order.
+    ///
+    /// # Errors
+    /// Where the tokenizer cannot be built from these texts.
+    pub fn train<'a>(
+        texts: impl Iterator<Item = &'a str> + Send,
+        vocab_size: usize,
+        special: &[&str],
+    ) -> Result<Self, Error> {
+        let fail = |error: tokenizers::Error| Error::invalid("tokenizer", error.to_string());
+        let special = special.iter().map(|&text| AddedToken::from(text, true)).collect();
+        let byte_level = || ByteLevel::new(false, true, true);
+        let mut trainer = BpeTrainerBuilder::new()
+            .vocab_size(vocab_size)
+            .min_frequency(2)
+            .show_progress(false)
+            .special_tokens(special)
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let mut tokenizer = TokenizerBuilder::new()
+            .with_model(BPE::default())
+            .with_normalizer(None::<tokenizers::NormalizerWrapper>)
+            .with_pre_tokenizer(Some(byte_level()))
+            .with_post_processor(None::<tokenizers::PostProcessorWrapper>)
+            .with_decoder(Some(byte_level()))
+            .build()
+            .map_err(fail)?;
+        tokenizer.train(&mut trainer, texts.map(str::to_owned)).map_err(fail)?;
+        let json = tokenizer.to_string(false).map_err(fail)?;
+        let inner = json.parse().map_err(fail)?;
+        Ok(Tokenizer { inner })
+    }
+
+    /// Writes `tokenizer.json`.
+    ///
+    /// # Errors
+    /// Where the directory cannot be written.
+    pub fn save(&self, directory: &Path) -> Result<(), Error> {
+        let path = directory.join("tokenizer.json");
+        self.inner
+            .save(&path, false)
+            .map_err(|error| Error::io(&path, std::io::Error::other(error.to_string())))
+    }
+}
