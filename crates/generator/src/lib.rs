@@ -1,1 +1,203 @@
-//! placeholder
+//! Prompt in, candidates out.
+//!
+//! A [`Generator`] is a model with its tokenizer and its way to be asked. It turns problems into
+//! prompts, samples completions and extracts the programs from them.
+//!
+//! ```no_run
+//! use generator::{Generator, Request, Sampling};
+//! use problems::prompt::PromptFormat;
+//! use std::ops::ControlFlow;
+//!
+//! let generator = Generator::load("models/basics".as_ref(), PromptFormat::Comment)?;
+//! let problems = problems::basics::World::new().problems(records::Split::Test, 1, 0);
+//! let request = Request { samples: 5, ..Request::default() };
+//! generator.generate(&problems, &request, &mut |candidate| {
+//!     println!("{}", candidate.code);
+//!     ControlFlow::Continue(())
+//! })?;
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+use anyhow::{Context, Result};
+use problems::extract::extract_code;
+use problems::prompt::{ANSWER_CLOSING, ChatTemplate, PromptFormat, PromptTests, comment_prompt};
+use records::{Candidate, FinishReason, Problem};
+use std::ops::ControlFlow;
+use std::path::Path;
+use transformer::decode::{self, Sample, Settings, decode};
+use transformer::{Model, Tokenizer};
+
+pub use transformer::sampling::Sampling;
+
+/// A model that can be asked for programs.
+pub struct Generator {
+    /// The network.
+    pub model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// What candidates are marked with.
+    pub name: String,
+    prompter: Prompter,
+}
+
+/// How a model is asked.
+enum Prompter {
+    Comment,
+    Chat(Box<ChatTemplate>),
+}
+
+/// What is wanted of each problem.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Candidates a problem.
+    pub samples: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest completion, in tokens.
+    pub max_new_tokens: usize,
+    /// Sequences in flight.
+    pub max_sequences: usize,
+    /// Seed; a candidate depends on it, its problem and its index only.
+    pub seed: u64,
+    /// Tests that the prompt shows.
+    pub tests: PromptTests,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Request {
+            samples: 1,
+            sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },
+            max_new_tokens: 512,
+            max_sequences: 256,
+            seed: 0,
+            tests: PromptTests::Visible,
+        }
+    }
+}
+
+impl Generator {
+    /// Reads a model's directory.
+    ///
+    /// # Errors
+    /// Where the model, its tokenizer or its chat template is missing, damaged, or does not fit.
+    pub fn load(directory: &Path, format: PromptFormat) -> Result<Self> {
+        let model = Model::load(directory).context("cannot load the generator")?;
+        let tokenizer = Tokenizer::load(directory).context("cannot load the generator's tokenizer")?;
+        tokenizer.check_fits(&model.config, directory)?;
+        let name = directory.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        Ok(Generator { prompter: Prompter::load(format, directory)?, model, tokenizer, name })
+    }
+
+    /// A generator of a model in memory that is asked in comments.
+    pub fn new(model: Model, tokenizer: Tokenizer, name: impl Into<String>) -> Self {
+        Generator { model, tokenizer, name: name.into(), prompter: Prompter::Comment }
+    }
+
+    /// The text that the model continues.
+    ///
+    /// # Errors
+    /// Where the model's chat template refuses it.
+    pub fn prompt(&self, problem: &Problem, tests: PromptTests) -> Result<String> {
+        match &self.prompter {
+            Prompter::Comment => Ok(comment_prompt(problem, tests)),
+            Prompter::Chat(template) => Ok(template.protocol_prompt(problem, tests)?),
+        }
+    }
+
+    /// Samples candidates for every problem; `on_candidate` takes each as it is finished, in any
+    /// order, and may break off.
+    ///
+    /// # Errors
+    /// Where a prompt cannot be made.
+    pub fn generate(
+        &self,
+        problems: &[Problem],
+        request: &Request,
+        on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let all: Vec<(&Problem, usize, usize)> = problems.iter().map(|problem| (problem, 0, request.samples)).collect();
+        self.generate_some(&all, request, on_candidate)
+    }
+
+    /// As [`generate`](Self::generate), for the candidates `first..first + count` of each problem:
+    /// what an interrupted run still lacks.
+    ///
+    /// # Errors
+    /// Where a prompt cannot be made.
+    pub fn generate_some(
+        &self,
+        wanted: &[(&Problem, usize, usize)],
+        request: &Request,
+        on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let mut requests = Vec::with_capacity(wanted.len());
+        for &(problem, first, count) in wanted {
+            requests.push(decode::Request {
+                prompt: self.tokenizer.encode(&self.prompt(problem, request.tests)?),
+                samples: count,
+                stream: stream_of(&problem.id).wrapping_add(first as u64),
+            });
+        }
+        let settings = Settings {
+            sampling: request.sampling,
+            max_new_tokens: request.max_new_tokens,
+            seed: request.seed,
+            max_sequences: request.max_sequences,
+        };
+        let _ = decode(&self.model, &requests, &settings, &|tokens| self.stops(tokens), &mut |sample| {
+            let (problem, first, _) = wanted[sample.request];
+            on_candidate(self.candidate(problem, first, sample, request.seed))
+        });
+        Ok(())
+    }
+
+    /// Whether the last tokens complete the closing fence.
+    fn stops(&self, tokens: &[u32]) -> bool {
+        match self.prompter {
+            Prompter::Comment => false,
+            Prompter::Chat(_) => {
+                let tail = &tokens[tokens.len().saturating_sub(4)..];
+                self.tokenizer.decode(tail).contains(ANSWER_CLOSING)
+            }
+        }
+    }
+
+    fn candidate(&self, problem: &Problem, first: usize, sample: Sample, seed: u64) -> Candidate {
+        let text = self.tokenizer.decode(&sample.tokens);
+        // The prompt of a chat opened the fence, so what follows the next one is not code.
+        let body = match self.prompter {
+            Prompter::Comment => text.as_str(),
+            Prompter::Chat(_) => text.split(ANSWER_CLOSING).next().unwrap_or(&text),
+        };
+        Candidate {
+            problem: problem.id.clone(),
+            index: first + sample.index,
+            code: extract_code(body, &problem.entry_point),
+            text,
+            tokens: sample.tokens,
+            log_probabilities: sample.log_probabilities,
+            finish_reason: if sample.stopped { FinishReason::Stop } else { FinishReason::Length },
+            generator: self.name.clone(),
+            seed,
+        }
+    }
+}
+
+impl Prompter {
+    fn load(format: PromptFormat, directory: &Path) -> Result<Self> {
+        Ok(match format {
+            PromptFormat::Comment => Prompter::Comment,
+            PromptFormat::Chat => Prompter::Chat(Box::new(ChatTemplate::load(directory)?)),
+        })
+    }
+}
+
+/// The first random stream of a problem (FNV-1a of its id, spread so that the streams of different
+/// problems do not overlap).
+fn stream_of(id: &str) -> u64 {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+    });
+    hash << 20
+}

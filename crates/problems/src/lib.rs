@@ -1,1 +1,4 @@
-//! placeholder
+//! Problem sets: readers, prompts, code extraction and the built-in set.
+pub mod basics;
+pub mod extract;
+pub mod prompt;

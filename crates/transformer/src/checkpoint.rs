@@ -129,13 +129,24 @@ impl TensorFiles {
         } else {
             vec!["model.safetensors".to_owned()]
         };
+        Self::open_all(directory, names.into_iter().map(|name| directory.join(name)))
+    }
+
+    /// Opens one safetensors file.
+    ///
+    /// # Errors
+    /// Where it is missing, cut off or damaged.
+    pub fn open_file(path: &Path) -> Result<Self, Error> {
+        Self::open_all(path, [path.to_owned()])
+    }
+
+    fn open_all(origin: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Result<Self, Error> {
         let mut opened = TensorFiles {
-            directory: directory.to_owned(),
+            directory: origin.to_owned(),
             files: Vec::new(),
             file_of: BTreeMap::new(),
         };
-        for name in names {
-            let path = directory.join(name);
+        for path in paths {
             let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
             // SAFETY: the map is read only; a file changed by others while it is read can give
             // wrong numbers, which reading into memory would not prevent either.

@@ -59,6 +59,22 @@ impl AdamW {
         self.steps as usize
     }
 
+    /// First and second moments, in the order of the tensors.
+    pub fn moments(&self) -> (Vec<&[f32]>, Vec<&[f32]>) {
+        (self.first.iter().map(Vec::as_slice).collect(), self.second.iter().map(Vec::as_slice).collect())
+    }
+
+    /// The moments, to read a saved state into.
+    pub fn moments_mut(&mut self) -> (Vec<&mut [f32]>, Vec<&mut [f32]>) {
+        let AdamW { first, second, .. } = self;
+        (first.iter_mut().map(Vec::as_mut_slice).collect(), second.iter_mut().map(Vec::as_mut_slice).collect())
+    }
+
+    /// Goes on counting from a saved state.
+    pub fn set_steps(&mut self, steps: usize) {
+        self.steps = steps as i32;
+    }
+
     /// One step.
     pub fn step(&mut self, learning_rate: f32, weights: Vec<&mut [f32]>, gradients: &[&[f32]]) {
         self.steps += 1;

@@ -1,0 +1,132 @@
+//! What comes back from a candidate's process: framed messages of tagged plain data.
+//!
+//! The bytes are the candidate's: every length and depth is checked, and nothing is believed.
+
+use pydata::{BigInt, Value};
+
+/// Nesting deeper than this is refused.
+const MAX_DEPTH: usize = 80;
+
+/// One framed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it says; see `zygote.py`.
+    pub tag: u8,
+    /// The rest.
+    pub payload: Vec<u8>,
+}
+
+/// Takes the first whole message from a buffer. `Err` if its length is over the limit.
+pub fn take_message(buffer: &mut Vec<u8>, limit: usize) -> Result<Option<Message>, ()> {
+    let Some(header) = buffer.first_chunk::<5>() else { return Ok(None) };
+    let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    if length > limit {
+        return Err(());
+    }
+    if buffer.len() < 5 + length {
+        return Ok(None);
+    }
+    let tag = header[0];
+    let payload = buffer[5..5 + length].to_vec();
+    buffer.drain(..5 + length);
+    Ok(Some(Message { tag, payload }))
+}
+
+/// Decodes one value; none if the bytes are anything else.
+pub fn decode(bytes: &[u8]) -> Option<Value> {
+    let mut reader = Reader { bytes };
+    let value = reader.value(0)?;
+    reader.bytes.is_empty().then_some(value)
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.bytes.split_at_checked(count)?;
+        self.bytes = tail;
+        Some(head)
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        let bytes = self.take(4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes) as usize)
+    }
+
+    fn sized(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn float(&mut self) -> Option<f64> {
+        Some(f64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn items(&mut self, depth: usize) -> Option<Vec<Value>> {
+        // Every item takes at least a byte: a false length ends at the end of the bytes.
+        (0..self.length()?).map(|_| self.value(depth + 1)).collect()
+    }
+
+    fn integer(&mut self, depth: usize) -> Option<BigInt> {
+        match self.value(depth)? {
+            Value::Int(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Option<Value> {
+        if depth > MAX_DEPTH {
+            return None;
+        }
+        Some(match self.take(1)?[0] {
+            b'n' => Value::None,
+            b't' => Value::Bool(true),
+            b'f' => Value::Bool(false),
+            b'i' => Value::Int(BigInt::parse_bytes(self.sized()?, 16)?),
+            b'd' => Value::Float(self.float()?),
+            b'c' => Value::Complex(self.float()?, self.float()?),
+            b's' => Value::Str(String::from_utf8(self.sized()?.to_vec()).ok()?),
+            b'b' => Value::Bytes(self.sized()?.to_vec()),
+            b'l' => Value::List(self.items(depth)?),
+            b'u' => Value::Tuple(self.items(depth)?),
+            b'e' => Value::Set(self.items(depth)?),
+            b'z' => Value::FrozenSet(self.items(depth)?),
+            b'q' => Value::Deque(self.items(depth)?),
+            b'm' => {
+                let pairs = 0..self.length()?;
+                let pairs = pairs.map(|_| Some((self.value(depth + 1)?, self.value(depth + 1)?)));
+                Value::Dict(pairs.collect::<Option<_>>()?)
+            }
+            b'D' => Value::Decimal(String::from_utf8(self.sized()?.to_vec()).ok()?),
+            b'F' => Value::Fraction(self.integer(depth + 1)?, self.integer(depth + 1)?),
+            _ => return None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_bytes_are_refused() {
+        for bytes in [&b""[..], b"l", b"l\xff\xff\xff\xff", b"s\x04\0\0\0ab", b"i\x01\0\0\0g", b"nn", b"Fnn"] {
+            assert!(decode(bytes).is_none(), "{bytes:?}");
+        }
+        assert!(decode(&b"l\x01\0\0\0".repeat(100_000)).is_none());
+        let mut buffer = b"V\xff\xff\xff\xff".to_vec();
+        assert_eq!(take_message(&mut buffer, 1000), Err(()));
+    }
+
+    #[test]
+    fn messages_arrive_in_pieces() {
+        let mut buffer = b"V\x01\0\0".to_vec();
+        assert_eq!(take_message(&mut buffer, 10), Ok(None));
+        buffer.extend(b"\0nL");
+        let message = Message { tag: b'V', payload: b"n".to_vec() };
+        assert_eq!(take_message(&mut buffer, 10), Ok(Some(message)));
+        assert_eq!(buffer, b"L");
+    }
+}

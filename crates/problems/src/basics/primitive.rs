@@ -1,0 +1,130 @@
+//! What one step of a program does: in words, in Python (right and wrong), and in Rust.
+
+use super::data::{Data, Kind};
+
+/// A piece of Python. `{x}` stands for the value it works on (`{a}` and `{b}` for two lists), `v`
+/// for an element of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The elements for which a condition holds.
+    Filter(&'static str),
+    /// An expression for each element.
+    Map(&'static str),
+    /// Any other expression.
+    Expression(&'static str),
+}
+
+/// One operation of the built-in world.
+pub struct Primitive {
+    /// Unique name.
+    pub name: &'static str,
+    /// What it takes.
+    pub from: Kind,
+    /// What it gives.
+    pub to: Kind,
+    /// Ways to ask for it, each to follow "Write a function to".
+    pub phrases: &'static [&'static str],
+    /// The right code.
+    pub right: Code,
+    /// Code with a mistake that programmers make; the first is the most common.
+    pub wrong: Vec<Code>,
+    /// What the right code does; none where Python would raise.
+    pub meaning: Box<dyn Fn(&Data) -> Option<Data> + Send + Sync>,
+}
+
+type Texts = &'static [&'static str];
+type IntTest = fn(i64) -> bool;
+type IntMap = fn(i64) -> i64;
+
+/// Keeps the elements of a list of integers for which `condition` holds.
+pub fn filter(name: &'static str, phrases: Texts, condition: &'static str, wrong: Texts, meaning: IntTest) -> Primitive {
+    Primitive {
+        name,
+        from: Kind::Ints,
+        to: Kind::Ints,
+        phrases,
+        right: Code::Filter(condition),
+        wrong: wrong.iter().map(|code| Code::Filter(code)).collect(),
+        meaning: Box::new(move |data| match data {
+            Data::Ints(items) => Some(Data::Ints(items.iter().copied().filter(|&v| meaning(v)).collect())),
+            _ => None,
+        }),
+    }
+}
+
+/// Replaces each element of a list of integers.
+pub fn map(name: &'static str, phrases: Texts, expression: &'static str, wrong: Texts, meaning: IntMap) -> Primitive {
+    Primitive {
+        name,
+        from: Kind::Ints,
+        to: Kind::Ints,
+        phrases,
+        right: Code::Map(expression),
+        wrong: wrong.iter().map(|code| Code::Map(code)).collect(),
+        meaning: Box::new(move |data| match data {
+            Data::Ints(items) => Some(Data::Ints(items.iter().map(|&v| meaning(v)).collect())),
+            _ => None,
+        }),
+    }
+}
+
+fn expression(
+    name: &'static str,
+    (from, to): (Kind, Kind),
+    phrases: Texts,
+    code: &'static str,
+    wrong: Texts,
+    meaning: Box<dyn Fn(&Data) -> Option<Data> + Send + Sync>,
+) -> Primitive {
+    let wrong = wrong.iter().map(|code| Code::Expression(code)).collect();
+    Primitive { name, from, to, phrases, right: Code::Expression(code), wrong, meaning }
+}
+
+macro_rules! expression_over {
+    ($(#[$doc:meta])* $function:ident, $kind:ident, $input:ty) => {
+        $(#[$doc])*
+        pub fn $function(
+            name: &'static str,
+            to: Kind,
+            phrases: Texts,
+            code: &'static str,
+            wrong: Texts,
+            meaning: fn($input) -> Option<Data>,
+        ) -> Primitive {
+            let meaning = Box::new(move |data: &Data| match data {
+                Data::$kind(value) => meaning(value),
+                _ => None,
+            });
+            expression(name, (Kind::$kind, to), phrases, code, wrong, meaning)
+        }
+    };
+}
+
+expression_over!(/// An expression over a list of integers.
+    of_ints, Ints, &[i64]);
+expression_over!(/// An expression over an integer.
+    of_int, Int, &i64);
+expression_over!(/// An expression over text.
+    of_text, Text, &str);
+expression_over!(/// An expression over a tuple.
+    of_tuple, Tuple, &[i64]);
+expression_over!(/// An expression over a dictionary.
+    of_dict, Dict, &[(String, i64)]);
+expression_over!(/// An expression over a list of words.
+    of_words, Words, &[String]);
+
+/// An expression over two lists.
+pub fn of_lists(
+    name: &'static str,
+    to: Kind,
+    phrases: Texts,
+    code: &'static str,
+    wrong: Texts,
+    meaning: fn(&[i64], &[i64]) -> Option<Data>,
+) -> Primitive {
+    let meaning = Box::new(move |data: &Data| match data {
+        Data::TwoLists(a, b) => meaning(a, b),
+        _ => None,
+    });
+    expression(name, (Kind::TwoLists, to), phrases, code, wrong, meaning)
+}

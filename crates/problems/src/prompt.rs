@@ -1,0 +1,181 @@
+//! From a problem to the text that a generator continues.
+
+use records::{Problem, Test};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// The form of a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptFormat {
+    /// Text and tests as Python comments, for models that continue code; the built-in model's.
+    Comment,
+    /// The reference protocol's instruction in the model's own chat template, the answer opened
+    /// with a code fence.
+    #[default]
+    Chat,
+}
+
+/// Which tests a prompt shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptTests {
+    /// Those that the problem marks as visible.
+    #[default]
+    Visible,
+    /// All of them.
+    All,
+}
+
+impl PromptTests {
+    fn of(self, problem: &Problem) -> Vec<&Test> {
+        match self {
+            PromptTests::Visible => problem.visible().collect(),
+            PromptTests::All => problem.tests.iter().collect(),
+        }
+    }
+}
+
+/// Text and tests as comments; the program follows.
+///
+/// ```text
+/// # Write a function to add two numbers.
+/// # assert add(1, 2) == 3
+/// ```
+pub fn comment_prompt(problem: &Problem, tests: PromptTests) -> String {
+    let lines = tests.of(problem).into_iter().map(|test| test.source.as_str());
+    comment_prompt_of(&problem.text, lines)
+}
+
+/// [`comment_prompt`] of a text and tests that are not yet a problem.
+pub fn comment_prompt_of<'a>(text: &'a str, tests: impl Iterator<Item = &'a str>) -> String {
+    let lines = text.lines().chain(tests.flat_map(str::lines));
+    lines.map(|line| format!("# {line}\n")).collect()
+}
+
+/// The reference protocol's user message.
+pub fn instruction(problem: &Problem, tests: PromptTests) -> String {
+    match &problem.completion_prefix {
+        Some(prefix) => format!("Complete the following Python function:\n{prefix}\n"),
+        None => {
+            let tests: Vec<&str> = tests.of(problem).iter().map(|test| test.source.as_str()).collect();
+            format!(
+                "Write a Python function to solve the following problem:\n{}\n\nYour code must pass these tests:\n{}\n",
+                problem.text,
+                tests.join("\n")
+            )
+        }
+    }
+}
+
+/// The reference protocol's system message.
+pub const SYSTEM_MESSAGE: &str = "You are a helpful coding assistant.";
+
+/// How the reference protocol opens the assistant's turn.
+pub const ANSWER_OPENING: &str = "```python\n";
+
+/// Where generation stops in the reference protocol, besides the end of the turn.
+pub const ANSWER_CLOSING: &str = "```";
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+impl Message {
+    /// A turn.
+    pub fn new(role: &str, content: impl Into<String>) -> Self {
+        Message { role: role.to_owned(), content: content.into() }
+    }
+}
+
+/// What can be wrong with a chat template.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {message}", path.display())]
+pub struct TemplateError {
+    /// `tokenizer_config.json`, or the template's own file.
+    pub path: PathBuf,
+    /// The field or line, and what was expected.
+    pub message: String,
+}
+
+/// A model's own Jinja chat template.
+pub struct ChatTemplate {
+    path: PathBuf,
+    environment: minijinja::Environment<'static>,
+    special_tokens: Vec<(String, String)>,
+}
+
+impl ChatTemplate {
+    /// Reads `chat_template.jinja`, or the field `chat_template` of `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// Where there is no template, or it is not valid Jinja.
+    pub fn load(directory: &Path) -> Result<Self, TemplateError> {
+        let path = directory.join("tokenizer_config.json");
+        let fail = |path: &Path, message: String| TemplateError { path: path.to_owned(), message };
+        let text = std::fs::read_to_string(&path).map_err(|error| fail(&path, error.to_string()))?;
+        let config: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| fail(&path, format!("not JSON: {error}")))?;
+        let own_file = directory.join("chat_template.jinja");
+        let (path, source) = if own_file.exists() {
+            let source = std::fs::read_to_string(&own_file);
+            (own_file.clone(), source.map_err(|error| fail(&own_file, error.to_string()))?)
+        } else {
+            let source = config.get("chat_template").and_then(|template| template.as_str());
+            let message = "chat_template: expected a Jinja template; set prompt.format = \"comment\" for a model without one";
+            let source = source.ok_or_else(|| fail(&path, message.to_owned()))?;
+            (path.clone(), source.to_owned())
+        };
+        let mut environment = minijinja::Environment::new();
+        // As transformers sets Jinja up for chat templates.
+        environment.set_trim_blocks(true);
+        environment.set_lstrip_blocks(true);
+        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
+            Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
+        });
+        environment
+            .add_template_owned("chat", source)
+            .map_err(|error| fail(&path, format!("chat_template: {error}")))?;
+        let special_tokens = ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(|name| {
+            let value = config.get(name)?;
+            let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+            Some((name.to_owned(), text.to_owned()))
+        });
+        Ok(ChatTemplate { path, environment, special_tokens: special_tokens.collect() })
+    }
+
+    /// The conversation as the model expects it, the assistant's turn opened.
+    ///
+    /// # Errors
+    /// Where the template refuses these messages.
+    pub fn render(&self, messages: &[Message]) -> Result<String, TemplateError> {
+        let mut context = std::collections::BTreeMap::new();
+        for (name, text) in &self.special_tokens {
+            context.insert(name.as_str(), minijinja::Value::from(text.as_str()));
+        }
+        context.insert("messages", minijinja::Value::from_serialize(messages));
+        context.insert("add_generation_prompt", minijinja::Value::from(true));
+        let rendered = self.environment.get_template("chat").and_then(|template| template.render(&context));
+        rendered.map_err(|error| TemplateError {
+            path: self.path.clone(),
+            message: format!("chat_template: {error}"),
+        })
+    }
+
+    /// The reference protocol's prompt for a problem: system and user message, and the answer
+    /// opened with a code fence.
+    ///
+    /// # Errors
+    /// Where the template refuses it.
+    pub fn protocol_prompt(&self, problem: &Problem, tests: PromptTests) -> Result<String, TemplateError> {
+        let messages =
+            [Message::new("system", SYSTEM_MESSAGE), Message::new("user", instruction(problem, tests))];
+        Ok(self.render(&messages)? + ANSWER_OPENING)
+    }
+}
