@@ -1,1 +1,206 @@
-//! placeholder
+//! (Problem, program) in, probability of passing out.
+//!
+//! The critic is a copy of the generator's backbone with a head of its own: the hidden state of the
+//! last token goes through Linear → ReLU → Linear to one logit. Its text is the problem's
+//! prompt, a line `# Solution:` and the program. It never runs anything.
+//!
+//! On disk it is a Hugging Face directory: the backbone's files as always (`config.json`,
+//! `model.safetensors`, `tokenizer.json`), and beside them `score_head.safetensors` with
+//! `score.0.weight` `[width, hidden]`, `score.0.bias` `[width]`, `score.2.weight` `[1, width]`,
+//! `score.2.bias` `[1]`: in PyTorch, `Sequential(Linear, ReLU, Linear)`.
+//!
+//! ```no_run
+//! use critic::{Critic, Question};
+//!
+//! let critic = Critic::load("runs/demo/critic".as_ref())?;
+//! let question = Question { prompt: "# Add two numbers.\n".into(), programs: vec!["def f(a, b):\n    return a + b\n".into()] };
+//! println!("{:.2}", critic.score(&[question])[0][0]);
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+mod head;
+
+pub use head::{Head, HeadActivations};
+
+use anyhow::{Context, Result};
+use std::path::Path;
+use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
+use transformer::{Config, Model, PackedBatch, Tokenizer, Workspace};
+
+/// Rows scored at once.
+const ROWS: usize = 4096;
+
+/// The network with its tokenizer.
+pub struct Critic {
+    /// Backbone and head.
+    pub network: Network,
+    /// The generator's tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Longest text, in tokens; a longer one loses its beginning.
+    pub max_tokens: usize,
+}
+
+/// Backbone and head.
+#[derive(Clone)]
+pub struct Network {
+    /// The backbone; its output matrix is not used.
+    pub backbone: Model,
+    /// The head.
+    pub head: Head,
+}
+
+/// A problem's prompt and the programs to judge.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The problem as a prompt shows it.
+    pub prompt: String,
+    /// The programs.
+    pub programs: Vec<String>,
+}
+
+/// A question in tokens: the prompt is computed once for all its programs.
+#[derive(Clone, Debug, Default)]
+pub struct TokenizedQuestion {
+    /// Tokens that all texts begin with.
+    pub prefix: Vec<u32>,
+    /// What follows it, one for each program; never empty.
+    pub programs: Vec<Vec<u32>>,
+}
+
+impl Critic {
+    /// A critic that has learned nothing yet: a copy of a backbone and a random head.
+    pub fn new(backbone: Model, tokenizer: Tokenizer, head_width: usize, seed: u64) -> Self {
+        let head = Head::random(backbone.config.hidden_size, head_width, seed);
+        Critic { network: Network { backbone, head }, tokenizer, max_tokens: 512 }
+    }
+
+    /// Reads a critic's directory.
+    ///
+    /// # Errors
+    /// Where a file is missing, damaged or of another shape.
+    pub fn load(directory: &Path) -> Result<Self> {
+        let backbone = Model::load(directory).context("cannot load the critic's backbone")?;
+        let tokenizer = Tokenizer::load(directory).context("cannot load the critic's tokenizer")?;
+        tokenizer.check_fits(&backbone.config, directory)?;
+        let files = TensorFiles::open_file(&directory.join("score_head.safetensors"))
+            .context("cannot load the critic's head")?;
+        let width = files.shape("score.0.bias")?.first().copied().unwrap_or(0);
+        let mut head = Head::zeros(backbone.config.hidden_size, width);
+        for (name, shape, tensor) in head.named_mut() {
+            files.read(name, &shape, tensor)?;
+        }
+        Ok(Critic { network: Network { backbone, head }, tokenizer, max_tokens: 512 })
+    }
+
+    /// Writes the critic's directory.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn save(&self, directory: &Path, precision: Precision) -> Result<()> {
+        self.network.backbone.save(directory, precision)?;
+        self.tokenizer.save(directory)?;
+        let tensors = self.network.head.named();
+        let tensors = tensors.into_iter().map(|(name, shape, tensor)| (name.to_owned(), shape, tensor));
+        save_tensors(&directory.join("score_head.safetensors"), tensors, precision)?;
+        Ok(())
+    }
+
+    /// The question in tokens, each text cut from the left to the critic's length.
+    pub fn tokenize(&self, question: &Question) -> TokenizedQuestion {
+        let prefix = self.tokenizer.encode(&format!("{}\n\n# Solution:\n", question.prompt.trim_end()));
+        let programs = question.programs.iter().map(|program| {
+            let mut tokens = self.tokenizer.encode(program);
+            if tokens.is_empty() {
+                tokens = self.tokenizer.encode("\n");
+            }
+            let excess = tokens.len().saturating_sub(self.max_tokens);
+            tokens.drain(..excess);
+            tokens
+        });
+        let programs: Vec<Vec<u32>> = programs.collect();
+        let longest = programs.iter().map(Vec::len).max().unwrap_or(0);
+        let room = self.max_tokens.saturating_sub(longest);
+        let prefix = prefix[prefix.len().saturating_sub(room)..].to_vec();
+        TokenizedQuestion { prefix, programs }
+    }
+
+    /// Probability of passing, for each program of each question. Equal programs of a question are
+    /// computed once.
+    pub fn score(&self, questions: &[Question]) -> Vec<Vec<f64>> {
+        let mut distinct = Vec::with_capacity(questions.len());
+        let mut places = Vec::with_capacity(questions.len());
+        for question in questions {
+            let mut programs: Vec<String> = Vec::new();
+            let mut index = std::collections::HashMap::new();
+            let place = question.programs.iter().map(|program| {
+                *index.entry(program.as_str()).or_insert_with(|| {
+                    programs.push(program.clone());
+                    programs.len() - 1
+                })
+            });
+            places.push(place.collect::<Vec<usize>>());
+            distinct.push(self.tokenize(&Question { prompt: question.prompt.clone(), programs }));
+        }
+        let logits = self.network.logits(&distinct);
+        let spread = logits.into_iter().zip(places);
+        spread.map(|(logits, places)| places.iter().map(|&at| probability(logits[at])).collect()).collect()
+    }
+}
+
+/// Logit to probability.
+pub fn probability(logit: f32) -> f64 {
+    1.0 / (1.0 + f64::from(-logit).exp())
+}
+
+impl Network {
+    /// The configuration of the backbone.
+    pub fn config(&self) -> &Config {
+        &self.backbone.config
+    }
+
+    /// One logit for each program of each question.
+    pub fn logits(&self, questions: &[TokenizedQuestion]) -> Vec<Vec<f32>> {
+        let mut logits = Vec::with_capacity(questions.len());
+        let mut workspace = Workspace::for_inference();
+        let mut rest = questions;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|question| {
+                rows += question.rows();
+                rows <= ROWS
+            });
+            let (group, later) = rest.split_at(fits.count().max(1));
+            let (batch, last_rows) = pack(group);
+            let hidden = self.backbone.forward(&batch, &mut workspace);
+            let pooled = gather_rows(hidden, &last_rows, self.config().hidden_size);
+            let scores = self.head.forward(&pooled, None).logits;
+            let mut scores = scores.into_iter();
+            logits.extend(group.iter().map(|question| scores.by_ref().take(question.programs.len()).collect()));
+            rest = later;
+        }
+        logits
+    }
+}
+
+impl TokenizedQuestion {
+    /// Rows that the question takes in a batch.
+    pub fn rows(&self) -> usize {
+        self.prefix.len() + self.programs.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
+/// Questions as a batch, and the row of each program's last token.
+pub fn pack(questions: &[TokenizedQuestion]) -> (PackedBatch, Vec<usize>) {
+    let mut batch = PackedBatch::default();
+    let mut last_rows = Vec::new();
+    for question in questions {
+        let rows = batch.push_tree(&question.prefix, question.programs.iter().map(Vec::as_slice));
+        last_rows.extend(rows.into_iter().map(|rows| rows.end - 1));
+    }
+    (batch, last_rows)
+}
+
+/// Some rows of a `[rows, width]` buffer, one after the other.
+pub fn gather_rows(data: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
+    rows.iter().flat_map(|row| &data[row * width..(row + 1) * width]).copied().collect()
+}

@@ -1,0 +1,491 @@
+//! Group relative policy optimisation (Shao et al., 2024, section 4.1) with execution rewards.
+//!
+//! Each step samples a group of completions for each of several prompts, executes them, and takes
+//! as a completion's advantage its reward less the group's mean, over the group's deviation. A
+//! group whose rewards are equal says nothing: it is counted and skipped. The loss is PPO's clipped
+//! surrogate, averaged over all completion tokens of the step, with an optional KL term to the
+//! model that training started from (Schulman's estimator k3).
+
+use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
+use anyhow::{Result, ensure};
+use critic::{Critic, Question};
+use executor::{Executor, Task};
+use generator::{Generator, Request, Sampling};
+use problems::prompt::PromptTests;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use records::{Candidate, FinishReason, Outcome, Problem, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+use transformer::head::{Prediction, Target};
+use transformer::{Model, PackedBatch, Workspace};
+
+/// Settings of GRPO.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpoSettings {
+    /// Sampling steps; 0 leaves the generator as it is.
+    pub steps: usize,
+    /// Prompts a step.
+    pub prompts_per_step: usize,
+    /// Completions a prompt.
+    pub group_size: usize,
+    /// Temperature of the rollouts.
+    pub temperature: f64,
+    /// Nucleus of the rollouts.
+    pub top_p: f64,
+    /// Longest completion.
+    pub max_new_tokens: usize,
+    /// Updates that a step's groups are split into.
+    pub minibatches: usize,
+    /// Times that a step's groups are gone through.
+    pub iterations: usize,
+    /// Ratios of new to old probability outside of `1 ± clip_range` give no gradient.
+    pub clip_range: f64,
+    /// Coefficient of the KL term to the starting model; 0 leaves it out, and saves its pass.
+    pub kl_coefficient: f64,
+    /// Share of the critic's probability in the reward.
+    pub critic_reward: f64,
+    /// Tests that the prompt shows.
+    pub prompt_tests: PromptTests,
+    /// How weights are updated.
+    pub optimizer: OptimizerSettings,
+}
+
+impl Default for GrpoSettings {
+    fn default() -> Self {
+        GrpoSettings {
+            steps: 50,
+            prompts_per_step: 64,
+            group_size: 8,
+            temperature: 1.0,
+            top_p: 1.0,
+            max_new_tokens: 256,
+            minibatches: 1,
+            iterations: 1,
+            clip_range: 0.2,
+            kl_coefficient: 0.0,
+            critic_reward: 0.0,
+            prompt_tests: PromptTests::Visible,
+            optimizer: OptimizerSettings { learning_rate: 1e-4, ..OptimizerSettings::default() },
+        }
+    }
+}
+
+/// What GRPO works with besides the model.
+pub struct Surroundings<'a> {
+    /// The generator; its model is the trainer's while a step samples.
+    pub generator: &'a mut Generator,
+    /// Decides what counts as solved.
+    pub executor: &'a Executor,
+    /// Problems to learn from.
+    pub problems: &'a [Problem],
+    /// Scores rollouts for shaping, where the settings ask for it.
+    pub critic: Option<&'a Critic>,
+    /// The frozen model for the KL term.
+    pub reference: Option<&'a Model>,
+    /// Takes each step's candidates and verdicts.
+    pub on_rollouts: &'a mut dyn FnMut(&[Candidate], &[Verdict]) -> Result<()>,
+    /// Asked between the parts of a step; true breaks it off without effect.
+    pub interrupted: &'a dyn Fn() -> bool,
+}
+
+/// One completion ready to learn from.
+struct Rollout {
+    tokens: Vec<u32>,
+    old: Vec<f32>,
+    advantage: f32,
+}
+
+/// A prompt with its completions; the groups of a step are what updates are made of.
+struct Group {
+    prompt: Vec<u32>,
+    rollouts: Vec<Rollout>,
+}
+
+/// Sums over a step's updates.
+#[derive(Default)]
+struct Sums {
+    tokens: f64,
+    kl: f64,
+    entropy: f64,
+    clipped_low: f64,
+    clipped_high: f64,
+    gradient_norm: f64,
+    learning_rate: f64,
+    updates: f64,
+}
+
+/// Trains until all steps are done or `on_step` breaks off.
+///
+/// # Errors
+/// Where there are no problems, a prompt cannot be made, or the loss stops being finite.
+pub fn train(
+    trainer: &mut Trainer,
+    around: &mut Surroundings,
+    settings: &GrpoSettings,
+    seed: u64,
+    on_step: &mut OnStep,
+) -> Result<()> {
+    ensure!(!around.problems.is_empty(), "there are no problems to learn from");
+    ensure!(settings.group_size > 1, "grpo.group_size: expected at least 2, found {}", settings.group_size);
+    let mut workspace = Workspace::for_training();
+    while trainer.step() < settings.steps && !(around.interrupted)() {
+        let started = Instant::now();
+        let batch = step_problems(around.problems, settings, seed, trainer.step());
+        let candidates = sample(trainer, around, &batch, settings, seed)?;
+        if (around.interrupted)() {
+            break;
+        }
+        let sampled = started.elapsed().as_secs_f64();
+        let verdicts = execute(around.executor, &batch, &candidates);
+        let executed = started.elapsed().as_secs_f64();
+        (around.on_rollouts)(&candidates, &verdicts)?;
+        let rewards = rewards(around, &batch, &candidates, &verdicts, settings);
+        let (groups, rewarded) = groups(around.generator, &batch, &candidates, &rewards, settings)?;
+        let sums = learn(trainer, &groups, around.reference, settings, &mut workspace)?;
+        trainer.finish_step();
+        let total = started.elapsed().as_secs_f64();
+        let mut metrics = rewarded;
+        metrics.extend(completion_metrics(&candidates, &verdicts));
+        metrics.extend(sums.metrics());
+        metrics.extend([
+            ("time/generate", sampled),
+            ("time/execute", executed - sampled),
+            ("time/train", total - executed),
+            ("step_time", total),
+        ]);
+        let report = StepReport { step: trainer.step(), total: settings.steps, metrics };
+        if on_step(&report).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The step's problems: every problem comes once before any comes again.
+fn step_problems(problems: &[Problem], settings: &GrpoSettings, seed: u64, step: usize) -> Vec<Problem> {
+    let per_step = settings.prompts_per_step.min(problems.len());
+    let first = step * per_step;
+    let chosen = (first..first + per_step).map(|at| {
+        let (round, place) = (at / problems.len(), at % problems.len());
+        let mut order: Vec<usize> = (0..problems.len()).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.wrapping_add(round as u64)));
+        problems[order[place]].clone()
+    });
+    chosen.collect()
+}
+
+fn sample(
+    trainer: &mut Trainer,
+    around: &mut Surroundings,
+    batch: &[Problem],
+    settings: &GrpoSettings,
+    seed: u64,
+) -> Result<Vec<Candidate>> {
+    let request = Request {
+        samples: settings.group_size,
+        sampling: Sampling { temperature: settings.temperature as f32, top_p: settings.top_p as f32, top_k: 0 },
+        max_new_tokens: settings.max_new_tokens,
+        max_sequences: 256,
+        // Another seed each step, or a problem that comes again would give the same samples.
+        seed: seed.wrapping_add(1 + trainer.step() as u64),
+        tests: settings.prompt_tests,
+    };
+    let mut candidates = Vec::with_capacity(batch.len() * settings.group_size);
+    let interrupted = around.interrupted;
+    std::mem::swap(&mut around.generator.model, &mut trainer.model);
+    let sampled = around.generator.generate(batch, &request, &mut |candidate| {
+        candidates.push(candidate);
+        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    std::mem::swap(&mut around.generator.model, &mut trainer.model);
+    sampled?;
+    let place: HashMap<&str, usize> = batch.iter().enumerate().map(|(at, p)| (p.id.as_str(), at)).collect();
+    candidates.sort_by_key(|candidate| (place[candidate.problem.as_str()], candidate.index));
+    Ok(candidates)
+}
+
+/// A verdict for each candidate, in their order.
+fn execute(executor: &Executor, batch: &[Problem], candidates: &[Candidate]) -> Vec<Verdict> {
+    let by_id: HashMap<&str, &Problem> = batch.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let tasks = candidates.iter().map(|candidate| Task {
+        problem: by_id[candidate.problem.as_str()],
+        index: candidate.index,
+        code: &candidate.code,
+    });
+    let tasks: Vec<Task> = tasks.collect();
+    let mut verdicts = HashMap::with_capacity(tasks.len());
+    executor.judge_all(&tasks, &mut |verdict| {
+        verdicts.insert((verdict.problem.clone(), verdict.index), verdict);
+        ControlFlow::Continue(())
+    });
+    let ordered = candidates.iter().filter_map(|c| verdicts.remove(&(c.problem.clone(), c.index)));
+    ordered.collect()
+}
+
+/// Rewards; none where the executor failed, which says nothing of the candidate.
+fn rewards(
+    around: &Surroundings,
+    batch: &[Problem],
+    candidates: &[Candidate],
+    verdicts: &[Verdict],
+    settings: &GrpoSettings,
+) -> Vec<Option<f64>> {
+    let solved = verdicts.iter().map(|verdict| match verdict.outcome {
+        Outcome::Infrastructure => None,
+        outcome => Some(f64::from(u8::from(outcome == Outcome::Passed))),
+    });
+    let mut rewards: Vec<Option<f64>> = solved.collect();
+    let Some(critic) = around.critic.filter(|_| settings.critic_reward > 0.0) else { return rewards };
+    let groups = batch.iter().zip(candidates.chunks(settings.group_size));
+    let questions = groups.map(|(problem, group)| Question {
+        prompt: around.generator.prompt(problem, settings.prompt_tests).unwrap_or_default(),
+        programs: group.iter().map(|candidate| candidate.code.clone()).collect(),
+    });
+    let questions: Vec<Question> = questions.collect();
+    for (reward, score) in rewards.iter_mut().zip(critic.score(&questions).into_iter().flatten()) {
+        *reward = reward.map(|reward| reward + settings.critic_reward * score);
+    }
+    rewards
+}
+
+type Metrics = Vec<(&'static str, f64)>;
+
+/// The groups that say something, and what the rewards were.
+fn groups(
+    generator: &Generator,
+    batch: &[Problem],
+    candidates: &[Candidate],
+    rewards: &[Option<f64>],
+    settings: &GrpoSettings,
+) -> Result<(Vec<Group>, Metrics)> {
+    let (mut groups, mut equal, mut deviations) = (Vec::new(), 0usize, 0.0);
+    let known: Vec<f64> = rewards.iter().flatten().copied().collect();
+    let of_groups = candidates.chunks(settings.group_size).zip(rewards.chunks(settings.group_size));
+    for (problem, (candidates, rewards)) in batch.iter().zip(of_groups) {
+        let known: Vec<f64> = rewards.iter().flatten().copied().collect();
+        let (mean, deviation) = mean_and_deviation(&known);
+        deviations += deviation;
+        if deviation < 1e-6 {
+            equal += 1;
+            continue;
+        }
+        let rollouts = candidates.iter().zip(rewards).filter_map(|(candidate, reward)| {
+            let advantage = ((*reward)? - mean) / (deviation + 1e-4);
+            Some(Rollout {
+                tokens: candidate.tokens.clone(),
+                old: candidate.log_probabilities.clone(),
+                advantage: advantage as f32,
+            })
+        });
+        let prompt = generator.tokenizer.encode(&generator.prompt(problem, settings.prompt_tests)?);
+        groups.push(Group { prompt, rollouts: rollouts.collect() });
+    }
+    let count = batch.len().max(1) as f64;
+    let metrics = vec![
+        ("reward", mean_and_deviation(&known).0),
+        ("reward_std", deviations / count),
+        ("frac_reward_zero_std", equal as f64 / count),
+    ];
+    Ok((groups, metrics))
+}
+
+fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
+    let count = values.len().max(1) as f64;
+    let mean = values.iter().sum::<f64>() / count;
+    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+    (mean, variance.sqrt())
+}
+
+fn learn(
+    trainer: &mut Trainer,
+    groups: &[Group],
+    reference: Option<&Model>,
+    settings: &GrpoSettings,
+    workspace: &mut Workspace,
+) -> Result<Sums> {
+    let mut sums = Sums::default();
+    let size = groups.len().div_ceil(settings.minibatches.max(1)).max(1);
+    for _ in 0..settings.iterations.max(1) {
+        for minibatch in groups.chunks(size) {
+            let tokens: usize = minibatch.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum();
+            // Rows are bounded, gradients add up: memory does not grow with the minibatch.
+            for part in parts(minibatch) {
+                add_gradient(trainer, part, tokens as f32, reference, settings, workspace, &mut sums);
+            }
+            let (norm, learning_rate) = trainer.update(settings.steps)?;
+            sums.gradient_norm += norm;
+            sums.learning_rate += learning_rate;
+            sums.updates += 1.0;
+        }
+    }
+    Ok(sums)
+}
+
+/// Splits groups so that none takes more than some thousand rows, unless a single group does.
+fn parts(groups: &[Group]) -> Vec<&[Group]> {
+    const ROWS: usize = 6144;
+    let (mut parts, mut start, mut rows) = (Vec::new(), 0, 0);
+    for (index, group) in groups.iter().enumerate() {
+        let size = group.prompt.len() + group.rollouts.iter().map(|r| r.tokens.len()).sum::<usize>();
+        if rows > 0 && rows + size > ROWS {
+            parts.push(&groups[start..index]);
+            (start, rows) = (index, 0);
+        }
+        rows += size;
+    }
+    parts.push(&groups[start..]);
+    parts
+}
+
+/// Packs groups, each prompt once. A completion's rows are the prompt's last token and all of its
+/// own but the last: row i predicts token i.
+fn pack(groups: &[Group]) -> (PackedBatch, Vec<Target>) {
+    let (mut batch, mut targets) = (PackedBatch::default(), Vec::new());
+    for group in groups {
+        let Some((last, prefix)) = group.prompt.split_last() else { continue };
+        let inputs = group.rollouts.iter().map(|rollout| {
+            let own = &rollout.tokens[..rollout.tokens.len() - 1];
+            [std::slice::from_ref(last), own].concat()
+        });
+        let inputs: Vec<Vec<u32>> = inputs.collect();
+        let rows = batch.push_tree(prefix, inputs.iter().map(Vec::as_slice));
+        for (rows, rollout) in rows.into_iter().zip(&group.rollouts) {
+            targets.extend(rows.zip(&rollout.tokens).map(|(row, &token)| Target { row, token }));
+        }
+    }
+    (batch, targets)
+}
+
+fn add_gradient(
+    trainer: &mut Trainer,
+    groups: &[Group],
+    tokens: f32,
+    reference: Option<&Model>,
+    settings: &GrpoSettings,
+    workspace: &mut Workspace,
+    sums: &mut Sums,
+) {
+    let (batch, targets) = pack(groups);
+    if targets.is_empty() {
+        return;
+    }
+    let rollouts = groups.iter().flat_map(|group| &group.rollouts);
+    let per_token = rollouts.flat_map(|r| r.old.iter().map(|&old| (old, r.advantage)));
+    let per_token: Vec<(f32, f32)> = per_token.collect();
+    let kl_coefficient = settings.kl_coefficient as f32;
+    let reference = reference.filter(|_| kl_coefficient > 0.0).map(|model| {
+        let hidden = model.forward(&batch, &mut Workspace::for_inference()).to_vec();
+        model.predictions(&hidden, &targets)
+    });
+    let hidden = trainer.model.forward(&batch, workspace).to_vec();
+    let clip = settings.clip_range as f32;
+    let mut hidden_gradient = Vec::new();
+    let mut weigh = |index: usize, prediction: Prediction| {
+        let (old, advantage) = per_token[index];
+        let reference = reference.as_ref().map(|reference| reference[index].log_probability);
+        let token = token_gradient(prediction.log_probability, old, advantage, clip, reference, kl_coefficient);
+        sums.tokens += 1.0;
+        sums.entropy += f64::from(prediction.entropy);
+        sums.kl += f64::from(token.kl);
+        sums.clipped_low += f64::from(u8::from(token.clipped && advantage < 0.0));
+        sums.clipped_high += f64::from(u8::from(token.clipped && advantage > 0.0));
+        token.gradient / tokens
+    };
+    let gradient = Some(&mut trainer.gradient);
+    trainer.model.loss_gradient(&hidden, &targets, &mut weigh, &mut hidden_gradient, gradient);
+    trainer.model.backward(&batch, &hidden_gradient, 0, workspace, &mut trainer.gradient);
+}
+
+struct TokenGradient {
+    /// Derivative of the loss by the token's log-probability.
+    gradient: f32,
+    clipped: bool,
+    kl: f32,
+}
+
+fn token_gradient(
+    log_probability: f32,
+    old: f32,
+    advantage: f32,
+    clip: f32,
+    reference: Option<f32>,
+    kl_coefficient: f32,
+) -> TokenGradient {
+    let ratio = (log_probability - old).exp();
+    let clipped = if advantage > 0.0 { ratio > 1.0 + clip } else { ratio < 1.0 - clip };
+    let surrogate = if clipped { 0.0 } else { -ratio * advantage };
+    let (kl, pull) = reference.map_or((0.0, 0.0), |reference| {
+        let difference = reference - log_probability;
+        (difference.exp() - difference - 1.0, 1.0 - difference.exp())
+    });
+    TokenGradient { gradient: surrogate + kl_coefficient * pull, clipped, kl }
+}
+
+fn completion_metrics(candidates: &[Candidate], verdicts: &[Verdict]) -> Metrics {
+    let count = candidates.len().max(1) as f64;
+    let length: usize = candidates.iter().map(|candidate| candidate.tokens.len()).sum();
+    let cut = candidates.iter().filter(|candidate| candidate.finish_reason == FinishReason::Length).count();
+    let lost = verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Infrastructure).count();
+    vec![
+        ("completions/mean_length", length as f64 / count),
+        ("completions/clipped_ratio", cut as f64 / count),
+        ("infrastructure_failures", lost as f64),
+    ]
+}
+
+impl Sums {
+    fn metrics(&self) -> Metrics {
+        let (tokens, updates) = (self.tokens.max(1.0), self.updates.max(1.0));
+        vec![
+            ("kl", self.kl / tokens),
+            ("entropy", self.entropy / tokens),
+            ("clip_ratio/low_mean", self.clipped_low / tokens),
+            ("clip_ratio/high_mean", self.clipped_high / tokens),
+            ("grad_norm", self.gradient_norm / updates),
+            ("learning_rate", self.learning_rate / updates),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The gradient of the clipped surrogate and the KL term, against finite differences.
+    #[test]
+    fn a_tokens_gradient_is_the_slope_of_its_loss() {
+        let loss = |log_probability: f64, old: f64, advantage: f64, reference: f64| {
+            let ratio = (log_probability - old).exp();
+            let surrogate = (ratio * advantage).min(ratio.clamp(0.8, 1.2) * advantage);
+            let difference = reference - log_probability;
+            -surrogate + 0.05 * (difference.exp() - difference - 1.0)
+        };
+        for (log_probability, old, advantage, reference) in
+            [(-1.0, -1.05, 0.7, -1.3), (-1.0, -2.0, 0.7, -0.5), (-2.0, -1.0, -0.7, -2.2), (-1.0, -2.0, -1.5, -1.0)]
+        {
+            let step = 1e-5;
+            let slope = (loss(log_probability + step, old, advantage, reference)
+                - loss(log_probability - step, old, advantage, reference))
+                / (2.0 * step);
+            let ours = token_gradient(log_probability as f32, old as f32, advantage as f32, 0.2, Some(reference as f32), 0.05);
+            assert!((slope - f64::from(ours.gradient)).abs() < 1e-3, "{slope} {}", ours.gradient);
+        }
+    }
+
+    #[test]
+    fn every_problem_comes_once_before_any_comes_again() {
+        let problem = |n: usize| Problem { id: n.to_string(), ..Problem::default() };
+        let problems: Vec<Problem> = (0..10).map(problem).collect();
+        let settings = GrpoSettings { prompts_per_step: 5, ..GrpoSettings::default() };
+        let ids = |step| step_problems(&problems, &settings, 3, step).into_iter().map(|p| p.id);
+        let mut first: Vec<String> = ids(0).chain(ids(1)).collect();
+        first.sort();
+        first.dedup();
+        assert_eq!(first.len(), 10);
+    }
+}

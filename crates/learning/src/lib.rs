@@ -8,9 +8,9 @@
 //! has been learned so far stays in a [`Trainer`], which can be saved and resumed exactly: the
 //! data of a step depends on the seed and the step only.
 
-//CT
-//GR
-//ME
+pub mod critic_training;
+pub mod grpo;
+pub mod metrics;
 pub mod supervised;
 mod trainer;
 

@@ -1,1 +1,189 @@
-//! placeholder
+//! One answer out of n.
+//!
+//! A [`Selector`] looks at the candidates of one problem and says which it would take; candidates
+//! that it cannot tell apart share its choice, so that no result depends on file order or luck.
+//!
+//! ```
+//! use selection::{Pool, Selector};
+//!
+//! let pool = Pool {
+//!     problem: "p".into(),
+//!     passed: vec![false, true],
+//!     critic: Some(vec![0.2, 0.9]),
+//!     ..Pool::default()
+//! };
+//! assert_eq!(Selector::Critic.choices(&pool), Some(vec![1]));
+//! assert_eq!(Selector::Random.accuracy(&pool), Some(0.5));
+//! ```
+
+use records::{Candidate, Outcome, Score, Verdict};
+use std::collections::HashMap;
+
+/// The candidates of one problem, as selectors see them.
+#[derive(Clone, Debug, Default)]
+pub struct Pool {
+    /// The problem's id.
+    pub problem: String,
+    /// Whether each candidate passed; only the oracle may look.
+    pub passed: Vec<bool>,
+    /// The program of each.
+    pub codes: Vec<String>,
+    /// Sum of token log-probabilities of each, where the generator gave them.
+    pub log_likelihood: Option<Vec<f64>>,
+    /// Mean of token log-probabilities of each, where the generator gave them.
+    pub mean_log_probability: Option<Vec<f64>>,
+    /// The critic's probability for each, where there is a critic.
+    pub critic: Option<Vec<f64>>,
+}
+
+/// A way to choose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Selector {
+    /// Any, with equal chance: what a single sample gives on average.
+    Random,
+    /// The highest mean log-probability of a token (Chen et al., 2021, section 3.3).
+    Likelihood,
+    /// The highest log-probability of the whole.
+    LikelihoodSum,
+    /// The critic's highest probability.
+    Critic,
+    /// One that passes, if there is any: the upper bound, which needs all tests.
+    Oracle,
+}
+
+impl Selector {
+    /// Every selector.
+    pub const ALL: [Selector; 5] =
+        [Selector::Random, Selector::Likelihood, Selector::LikelihoodSum, Selector::Critic, Selector::Oracle];
+
+    /// The name used on the command line and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Selector::Random => "random",
+            Selector::Likelihood => "likelihood",
+            Selector::LikelihoodSum => "likelihood_sum",
+            Selector::Critic => "critic",
+            Selector::Oracle => "oracle",
+        }
+    }
+
+    /// The selector of a name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|selector| selector.name() == name)
+    }
+
+    /// What it needs to know of a problem: 0 the text only, 4 all tests (the design's levels).
+    pub fn level(self) -> u8 {
+        if self == Selector::Oracle { 4 } else { 0 }
+    }
+
+    /// The candidates it would take, all equally; none if it lacks what it needs.
+    pub fn choices(self, pool: &Pool) -> Option<Vec<usize>> {
+        let all = 0..pool.passed.len();
+        if all.is_empty() {
+            return None;
+        }
+        match self {
+            Selector::Random => Some(all.collect()),
+            Selector::Likelihood => pool.mean_log_probability.as_deref().map(highest),
+            Selector::LikelihoodSum => pool.log_likelihood.as_deref().map(highest),
+            Selector::Critic => pool.critic.as_deref().map(highest),
+            Selector::Oracle => {
+                let passing: Vec<usize> = all.clone().filter(|&index| pool.passed[index]).collect();
+                Some(if passing.is_empty() { all.collect() } else { passing })
+            }
+        }
+    }
+
+    /// The chance that its choice passes.
+    pub fn accuracy(self, pool: &Pool) -> Option<f64> {
+        let choices = self.choices(pool)?;
+        let passing = choices.iter().filter(|&&index| pool.passed[index]).count();
+        Some(passing as f64 / choices.len() as f64)
+    }
+}
+
+/// The indices of the highest value.
+fn highest(values: &[f64]) -> Vec<usize> {
+    let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    (0..values.len()).filter(|&index| values[index] >= best).collect()
+}
+
+/// Gathers candidates, verdicts and scores into one pool a problem, in the order in which the
+/// problems first occur. A candidate without a verdict, or with one that says nothing of it
+/// ([`Outcome::Infrastructure`]), counts as not passed: it never leaves the denominator.
+pub fn pools(candidates: &[Candidate], verdicts: &[Verdict], scores: &[Score]) -> Vec<Pool> {
+    let verdicts: HashMap<(&str, usize), Outcome> =
+        verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict.outcome)).collect();
+    let scores: HashMap<(&str, usize), f64> =
+        scores.iter().map(|score| ((score.problem.as_str(), score.index), score.critic)).collect();
+    let mut order: Vec<&str> = Vec::new();
+    let mut by_problem: HashMap<&str, Vec<&Candidate>> = HashMap::new();
+    for candidate in candidates {
+        let group = by_problem.entry(&candidate.problem).or_insert_with(|| {
+            order.push(&candidate.problem);
+            Vec::new()
+        });
+        group.push(candidate);
+    }
+    let pool = |problem: &str| {
+        let mut group = by_problem.remove(problem).unwrap_or_default();
+        group.sort_by_key(|candidate| candidate.index);
+        let key = |candidate: &Candidate| (problem.to_owned(), candidate.index);
+        let passed = group.iter().map(|candidate| {
+            let (problem, index) = key(candidate);
+            verdicts.get(&(problem.as_str(), index)) == Some(&Outcome::Passed)
+        });
+        let critic = group.iter().map(|candidate| {
+            let (problem, index) = key(candidate);
+            scores.get(&(problem.as_str(), index)).copied()
+        });
+        Pool {
+            problem: problem.to_owned(),
+            passed: passed.collect(),
+            codes: group.iter().map(|candidate| candidate.code.clone()).collect(),
+            log_likelihood: group.iter().map(|candidate| candidate.log_likelihood()).collect(),
+            mean_log_probability: group.iter().map(|candidate| candidate.mean_log_probability()).collect(),
+            critic: critic.collect(),
+        }
+    };
+    order.into_iter().map(pool).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(problem: &str, index: usize, log_probabilities: &[f32]) -> Candidate {
+        Candidate {
+            problem: problem.into(),
+            index,
+            log_probabilities: log_probabilities.to_vec(),
+            ..Candidate::default()
+        }
+    }
+
+    #[test]
+    fn ties_share_the_choice() {
+        let pool = Pool {
+            passed: vec![true, false, true, false],
+            critic: Some(vec![0.9, 0.9, 0.1, 0.2]),
+            ..Pool::default()
+        };
+        assert_eq!(Selector::Critic.accuracy(&pool), Some(0.5));
+        assert_eq!(Selector::Random.accuracy(&pool), Some(0.5));
+        assert_eq!(Selector::Oracle.accuracy(&pool), Some(1.0));
+        assert_eq!(Selector::Likelihood.accuracy(&pool), None);
+    }
+
+    #[test]
+    fn a_missing_verdict_stays_in_the_denominator() {
+        let candidates = [candidate("a", 1, &[-1.0]), candidate("a", 0, &[-0.5, -3.0]), candidate("b", 0, &[])];
+        let pools = pools(&candidates, &[], &[]);
+        assert_eq!(pools.len(), 2);
+        assert_eq!(Selector::Random.accuracy(&pools[0]), Some(0.0));
+        assert_eq!(Selector::Likelihood.choices(&pools[0]), Some(vec![1]));
+        assert_eq!(pools[1].log_likelihood, None);
+        assert_eq!(pools[0].critic, None);
+    }
+}

@@ -167,16 +167,30 @@ impl TensorFiles {
         self.file_of.contains_key(name)
     }
 
+    /// The shape of one tensor.
+    ///
+    /// # Errors
+    /// Where it is missing.
+    pub fn shape(&self, name: &str) -> Result<Vec<usize>, Error> {
+        let (path, map) = self.file_with(name)?;
+        let tensors = SafeTensors::deserialize(map);
+        let shape = tensors.and_then(|tensors| Ok(tensors.tensor(name)?.shape().to_vec()));
+        shape.map_err(|error| Error::invalid(path, format!("tensor {name}: {error}")))
+    }
+
+    fn file_with(&self, name: &str) -> Result<&(PathBuf, Mmap), Error> {
+        self.file_of.get(name).map(|&file| &self.files[file]).ok_or_else(|| {
+            let message = format!("tensor {name} is missing from the safetensors files");
+            Error::invalid(&self.directory, message)
+        })
+    }
+
     /// Reads one tensor as f32.
     ///
     /// # Errors
     /// Where it is missing, or of another shape or type.
     pub fn read(&self, name: &str, shape: &[usize], target: &mut [f32]) -> Result<(), Error> {
-        let Some(&file) = self.file_of.get(name) else {
-            let message = format!("tensor {name} is missing from the safetensors files");
-            return Err(Error::invalid(&self.directory, message));
-        };
-        let (path, map) = &self.files[file];
+        let (path, map) = self.file_with(name)?;
         let fail = |message: String| Error::invalid(path, format!("tensor {name}: {message}"));
         let tensors = SafeTensors::deserialize(map).map_err(|error| fail(error.to_string()))?;
         let view = tensors.tensor(name).map_err(|error| fail(error.to_string()))?;

@@ -1,0 +1,218 @@
+//! The whole loop of a recipe: greedy baseline → pool → GRPO → pool → critic → selection → report.
+
+mod learn;
+mod results;
+
+use crate::progress::interrupted;
+use crate::recipe::Recipe;
+use crate::run_directory::RunDirectory;
+use crate::stages::{self, Done};
+use anyhow::{Context, Result, ensure};
+use executor::Executor;
+use generator::{Generator, Request, Sampling};
+use problems::basics::World;
+use records::{Candidate, Problem, Split, Verdict, jsonl};
+use report::html::Report;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// The problems of a run.
+pub struct ProblemSets {
+    /// To learn from.
+    pub train: Vec<Problem>,
+    /// To report on.
+    pub test: Vec<Problem>,
+}
+
+impl ProblemSets {
+    /// The problems that a recipe asks for.
+    ///
+    /// # Errors
+    /// Where the set cannot be had, or holds fewer.
+    pub fn of(recipe: &Recipe) -> Result<Self> {
+        let wanted = &recipe.problems;
+        if wanted.source == "basics" {
+            ensure!(wanted.test > 0, "problems.test: expected the number of test problems to make");
+            let world = World::new();
+            return Ok(ProblemSets {
+                train: world.problems(Split::Train, wanted.train, wanted.seed),
+                test: world.problems(Split::Test, wanted.test, wanted.seed),
+            });
+        }
+        let all = problems::sets::load(&wanted.source)?;
+        let part = |split: Split, limit: usize| -> Vec<Problem> {
+            let some = all.iter().filter(|problem| problem.split == split);
+            some.take(if limit == 0 { usize::MAX } else { limit }).cloned().collect()
+        };
+        let sets = ProblemSets { train: part(Split::Train, wanted.train), test: part(Split::Test, wanted.test) };
+        ensure!(!sets.test.is_empty(), "problems.source: {} has no test problems", wanted.source);
+        Ok(sets)
+    }
+}
+
+/// A model's directory: a path, or `owner/name` on the Hub.
+///
+/// # Errors
+/// Where there is neither.
+pub fn model_directory(path: &str) -> Result<PathBuf> {
+    let local = Path::new(path);
+    if local.exists() {
+        return Ok(local.to_owned());
+    }
+    let hub_name = path.split('/').count() == 2 && !path.starts_with(['.', '/']);
+    if hub_name && !path.starts_with("models/") {
+        return Ok(problems::hub::model(path)?);
+    }
+    anyhow::bail!("no model at '{path}'; expected a directory with config.json, or owner/name on the Hugging Face Hub")
+}
+
+/// A run under way.
+pub(crate) struct Loop<'a> {
+    recipe: &'a Recipe,
+    run: RunDirectory,
+    problems: ProblemSets,
+    executor: Executor,
+    base: Generator,
+    /// The generator after GRPO, once that is finished.
+    tuned: Option<Generator>,
+}
+
+/// Runs a recipe's loop in a directory. None if Ctrl-C stopped it; the next call goes on.
+///
+/// # Errors
+/// Where an input is unusable or a file cannot be written. Finished stages are kept.
+pub fn run(recipe: &Recipe, root: &Path) -> Result<Option<Report>> {
+    let run = RunDirectory::open(root, recipe)?;
+    let executor = Executor::start(recipe.executor.settings())?;
+    let problems = ProblemSets::of(recipe)?;
+    let directory = model_directory(&recipe.model.path)?;
+    let base = Generator::load(&directory, recipe.model.prompt)?;
+    let mut state = Loop { recipe, run, problems, executor, base, tuned: None };
+    for (split, problems) in [("train", &state.problems.train), ("test", &state.problems.test)] {
+        let path = state.run.path(&format!("problems/{split}.jsonl"));
+        if !path.exists() {
+            jsonl::write(&path, problems)?;
+        }
+    }
+    if state.stages()? == Done::Interrupted {
+        eprintln!("stopped; the same command goes on from here ({})", state.run.root().display());
+        return Ok(None);
+    }
+    let report = state.results()?;
+    Ok(Some(report))
+}
+
+impl Loop<'_> {
+    fn stages(&mut self) -> Result<Done> {
+        let parts: [(&str, fn(&mut Self) -> Result<Done>); 12] = [
+            ("baseline-generate", |s| s.generate_greedy("baseline", false)),
+            ("baseline-execute", |s| s.execute_test("baseline")),
+            ("base-pool-generate", |s| s.generate_pool("base-pool", false)),
+            ("base-pool-execute", |s| s.execute_test("base-pool")),
+            ("grpo", Self::reinforce),
+            ("grpo-generate", |s| s.generate_greedy("grpo", true)),
+            ("grpo-execute", |s| s.execute_test("grpo")),
+            ("pool-generate", |s| s.generate_pool("pool", true)),
+            ("pool-execute", |s| s.execute_test("pool")),
+            ("critic-data", Self::critic_data),
+            ("critic", Self::train_critic),
+            ("critic-score", Self::score_pools),
+        ];
+        for (name, part) in parts {
+            if self.run.is_finished(name) {
+                continue;
+            }
+            let started = Instant::now();
+            let done = part(self).with_context(|| format!("in the stage {name}"))?;
+            let seconds = started.elapsed().as_secs_f64();
+            match done {
+                Done::Whole if !interrupted() => self.run.finish(name, seconds)?,
+                _ => {
+                    self.run.interrupt(name, seconds)?;
+                    return Ok(Done::Interrupted);
+                }
+            }
+        }
+        Ok(Done::Whole)
+    }
+
+    fn candidates(&self, name: &str) -> Result<Vec<Candidate>> {
+        Ok(jsonl::read(&self.run.path(&format!("generated/{name}.jsonl")))?)
+    }
+
+    fn verdicts(&self, name: &str) -> Result<Vec<Verdict>> {
+        Ok(jsonl::read(&self.run.path(&format!("verdicts/{name}.jsonl")))?)
+    }
+
+    /// The generator after GRPO; without steps of GRPO, the one before.
+    fn tuned(&mut self) -> Result<&Generator> {
+        if self.recipe.grpo.steps == 0 {
+            return Ok(&self.base);
+        }
+        let tuned = match self.tuned.take() {
+            Some(tuned) => tuned,
+            None => Generator::load(&self.run.path("grpo"), self.recipe.model.prompt)?,
+        };
+        Ok(self.tuned.insert(tuned))
+    }
+
+    fn generate_greedy(&mut self, name: &str, tuned: bool) -> Result<Done> {
+        let greedy = &self.recipe.greedy;
+        let request = Request {
+            samples: 1,
+            sampling: Sampling::GREEDY,
+            max_new_tokens: greedy.max_new_tokens,
+            max_sequences: self.recipe.pool.max_sequences,
+            seed: self.recipe.seed,
+            tests: greedy.tests,
+        };
+        self.generate_test(name, tuned, &request, "greedy answers")
+    }
+
+    fn generate_pool(&mut self, name: &str, tuned: bool) -> Result<Done> {
+        let pool = &self.recipe.pool;
+        let request = Request {
+            samples: pool.samples,
+            sampling: self.pool_sampling(),
+            max_new_tokens: pool.max_new_tokens,
+            max_sequences: pool.max_sequences,
+            seed: self.recipe.seed,
+            tests: pool.tests,
+        };
+        self.generate_test(name, tuned, &request, "candidates")
+    }
+
+    fn pool_sampling(&self) -> Sampling {
+        let pool = &self.recipe.pool;
+        Sampling { temperature: pool.temperature as f32, top_p: pool.top_p as f32, top_k: pool.top_k }
+    }
+
+    fn generate_test(&mut self, name: &str, tuned: bool, request: &Request, what: &str) -> Result<Done> {
+        let path = self.run.path(&format!("generated/{name}.jsonl"));
+        let label = format!("{what} {} GRPO", if tuned { "after" } else { "before" });
+        if tuned {
+            self.tuned()?;
+        }
+        let generator = self.tuned.as_ref().filter(|_| tuned).unwrap_or(&self.base);
+        stages::generate(&label, generator, &self.problems.test, request, &path)
+    }
+
+    fn execute_test(&mut self, name: &str) -> Result<Done> {
+        let candidates = self.candidates(name)?;
+        let path = self.run.path(&format!("verdicts/{name}.jsonl"));
+        stages::execute(&format!("verdicts on {name}"), &self.executor, &self.problems.test, &candidates, &path)
+    }
+
+    fn score_pools(&mut self) -> Result<Done> {
+        let critic = critic::Critic::load(&self.run.path("critic"))?;
+        for name in ["base-pool", "pool"] {
+            let candidates = self.candidates(name)?;
+            let path = self.run.path(&format!("scores/{name}.jsonl"));
+            let label = format!("critic's scores of {name}");
+            if stages::score(&label, &critic, &self.base, &self.problems.test, &candidates, &path)? == Done::Interrupted {
+                return Ok(Done::Interrupted);
+            }
+        }
+        Ok(Done::Whole)
+    }
+}

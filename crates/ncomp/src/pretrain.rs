@@ -1,0 +1,109 @@
+//! Makes the built-in model: a tokenizer and a generator trained on programs of the built-in world.
+
+use crate::progress::{Progress, interrupted};
+use crate::recipe::{PretrainRecipe, Recipe};
+use crate::run_directory::RunDirectory;
+use anyhow::Result;
+use learning::Trainer;
+use learning::metrics::MetricsWriter;
+use learning::supervised::{self, Example};
+use problems::basics::{Program, World};
+use problems::prompt::comment_prompt_of;
+use records::jsonl;
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+use transformer::checkpoint::Precision;
+use transformer::{Config, Model, Tokenizer};
+
+/// The token that ends a program; it is token 0.
+const END: &str = "<|endoftext|>";
+
+/// Trains the model of a recipe into `root/model`. False if Ctrl-C stopped it; the next call goes
+/// on.
+///
+/// # Errors
+/// Where the directory cannot be written or training fails.
+pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bool> {
+    let mut run = RunDirectory::open(root, recipe)?;
+    if run.is_finished("pretrain") {
+        return Ok(true);
+    }
+    let started = Instant::now();
+    let programs = World::new().programs(pretrain.programs, recipe.seed);
+    let prompts: Vec<String> = programs.iter().map(prompt).collect();
+    let codes = programs.iter().map(|program| program.code.as_str());
+    let texts = prompts.iter().map(String::as_str).chain(codes);
+    let tokenizer = Tokenizer::train(texts, pretrain.vocab_size, &[END])?;
+    let examples = programs.iter().zip(&prompts).map(|(program, prompt)| {
+        let mut completion = tokenizer.encode(&program.code);
+        completion.push(0);
+        Example { prompt: tokenizer.encode(prompt), completion }
+    });
+    let examples: Vec<Example> = examples.collect();
+    let config = config(pretrain, tokenizer.vocab_size());
+    eprintln!("{} parameters, {} programs", config.parameters(), examples.len());
+    let settings = &pretrain.training;
+    let state = run.path("states/pretrain.safetensors");
+    let mut trainer = match state.exists() {
+        true => Trainer::load_state(&config, &settings.optimizer, &state)?,
+        false => Trainer::new(Model::random(config, recipe.seed), &settings.optimizer),
+    };
+    let mut metrics = MetricsWriter::open(&run.path("metrics"), "pretrain", trainer.step())?;
+    let total = settings.total_steps(examples.len());
+    let mut progress = Progress::start("pretraining", total, trainer.step());
+    let mut failed = None;
+    supervised::train(&mut trainer, &examples, settings, recipe.seed, &mut |report| {
+        failed = metrics.write(report).err();
+        progress.set(report.step, &format!("loss {:.3}", report.metrics[0].1));
+        if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    progress.finish();
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    if trainer.step() < total {
+        std::fs::create_dir_all(run.path("states"))?;
+        trainer.save_state(&state)?;
+        run.interrupt("pretrain", started.elapsed().as_secs_f64())?;
+        return Ok(false);
+    }
+    let directory = run.path("model");
+    trainer.model.save(&directory, Precision::Bf16)?;
+    tokenizer.save(&directory)?;
+    let tokenizer_config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END,
+        "pad_token": END,
+        "add_prefix_space": false,
+        "clean_up_tokenization_spaces": false,
+        "model_max_length": trainer.model.config.max_position_embeddings,
+    });
+    let text = serde_json::to_string_pretty(&tokenizer_config)? + "\n";
+    jsonl::write_atomically(&directory.join("tokenizer_config.json"), |file| file.write_all(text.as_bytes()))?;
+    run.finish("pretrain", started.elapsed().as_secs_f64())?;
+    let _ = std::fs::remove_file(state);
+    Ok(true)
+}
+
+fn prompt(program: &Program) -> String {
+    comment_prompt_of(&program.text, std::iter::once(program.test.as_str()))
+}
+
+fn config(pretrain: &PretrainRecipe, vocab_size: usize) -> Config {
+    Config {
+        vocab_size,
+        hidden_size: pretrain.hidden_size,
+        intermediate_size: pretrain.intermediate_size,
+        num_hidden_layers: pretrain.layers,
+        num_attention_heads: pretrain.heads,
+        num_key_value_heads: pretrain.key_value_heads,
+        head_dim: pretrain.hidden_size / pretrain.heads.max(1),
+        rms_norm_eps: 1e-6,
+        rope_theta: 10_000.0,
+        tie_word_embeddings: true,
+        max_position_embeddings: 1024,
+        eos_token_ids: vec![0],
+    }
+}

@@ -1,0 +1,335 @@
+//! Recipes: TOML files that say what a run does. Every field has a default; an unknown field is an
+//! error that names the nearest known one.
+
+use anyhow::{Context, Result, anyhow};
+use learning::critic_training::CriticSettings;
+use learning::grpo::GrpoSettings;
+use learning::supervised::SupervisedSettings;
+use problems::prompt::{PromptFormat, PromptTests};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// A whole run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the run; its directory is `runs/NAME` unless another is given.
+    pub name: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// The generator to start from.
+    pub model: ModelRecipe,
+    /// What to solve.
+    pub problems: ProblemsRecipe,
+    /// The baseline: one greedy answer a problem.
+    pub greedy: GreedyRecipe,
+    /// The candidates to select from.
+    pub pool: PoolRecipe,
+    /// Limits on candidates.
+    pub executor: ExecutorRecipe,
+    /// How the generator learns from verdicts.
+    pub grpo: GrpoSettings,
+    /// The critic and what it learns from.
+    pub critic: CriticRecipe,
+    /// Makes a built-in model instead of running the loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<PretrainRecipe>,
+}
+
+/// The generator to start from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelRecipe {
+    /// A directory in Hugging Face layout, or `owner/name` on the Hub.
+    pub path: String,
+    /// How it is asked: `comment` or `chat`.
+    pub prompt: PromptFormat,
+}
+
+/// What to solve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProblemsRecipe {
+    /// `basics`, `mbpp`, `mbpp-sanitized`, `humaneval`, or a file.
+    pub source: String,
+    /// Training problems; 0 takes all that the set has.
+    pub train: usize,
+    /// Test problems; 0 takes all that the set has.
+    pub test: usize,
+    /// Seed of the built-in set.
+    pub seed: u64,
+}
+
+/// The baseline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GreedyRecipe {
+    /// Longest completion.
+    pub max_new_tokens: usize,
+    /// Tests that the prompt shows.
+    pub tests: PromptTests,
+}
+
+/// The candidates to select from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PoolRecipe {
+    /// Candidates a problem.
+    pub samples: usize,
+    /// Divides the logits.
+    pub temperature: f64,
+    /// Nucleus.
+    pub top_p: f64,
+    /// Likeliest tokens to keep; 0 keeps all.
+    pub top_k: usize,
+    /// Longest completion.
+    pub max_new_tokens: usize,
+    /// Sequences in flight.
+    pub max_sequences: usize,
+    /// Tests that the prompt shows.
+    pub tests: PromptTests,
+}
+
+/// Limits on candidates.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExecutorRecipe {
+    /// The interpreter.
+    pub python: String,
+    /// Candidates at the same time; 0 takes one for each processor.
+    pub workers: usize,
+    /// CPU seconds of a candidate with all its tests.
+    pub timeout: f64,
+    /// Address space of a candidate in MiB.
+    pub memory: u64,
+}
+
+/// The critic and what it learns from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CriticRecipe {
+    /// A critic's directory to go on from; empty starts with the tuned generator's backbone.
+    pub start: String,
+    /// Training problems to sample labelled candidates of, apart from GRPO's rollouts.
+    pub problems: usize,
+    /// Candidates of each, half from the generator before GRPO and half from the one after.
+    pub samples: usize,
+    /// Whether GRPO's rollouts are learned from too.
+    pub rollouts: bool,
+    /// Share of the problems kept apart to measure accuracy on.
+    pub validation: f64,
+    /// The network and its training.
+    pub training: CriticSettings,
+}
+
+/// How the built-in model is made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainRecipe {
+    /// Programs to learn from.
+    pub programs: usize,
+    /// Tokens of the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub key_value_heads: usize,
+    /// How it is trained.
+    pub training: SupervisedSettings,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Recipe {
+            name: "run".into(),
+            seed: 0,
+            model: ModelRecipe::default(),
+            problems: ProblemsRecipe::default(),
+            greedy: GreedyRecipe::default(),
+            pool: PoolRecipe::default(),
+            executor: ExecutorRecipe::default(),
+            grpo: GrpoSettings::default(),
+            critic: CriticRecipe::default(),
+            pretrain: None,
+        }
+    }
+}
+
+impl Default for ModelRecipe {
+    fn default() -> Self {
+        ModelRecipe { path: "models/basics".into(), prompt: PromptFormat::Comment }
+    }
+}
+
+impl Default for ProblemsRecipe {
+    fn default() -> Self {
+        ProblemsRecipe { source: "basics".into(), train: 0, test: 0, seed: 1 }
+    }
+}
+
+impl Default for GreedyRecipe {
+    fn default() -> Self {
+        GreedyRecipe { max_new_tokens: 512, tests: PromptTests::Visible }
+    }
+}
+
+impl Default for PoolRecipe {
+    fn default() -> Self {
+        PoolRecipe {
+            samples: 50,
+            temperature: 0.8,
+            top_p: 0.95,
+            top_k: 0,
+            max_new_tokens: 512,
+            max_sequences: 256,
+            tests: PromptTests::Visible,
+        }
+    }
+}
+
+impl Default for ExecutorRecipe {
+    fn default() -> Self {
+        ExecutorRecipe { python: "python3".into(), workers: 0, timeout: 2.0, memory: 1024 }
+    }
+}
+
+impl Default for CriticRecipe {
+    fn default() -> Self {
+        CriticRecipe {
+            start: String::new(),
+            problems: 0,
+            samples: 8,
+            rollouts: true,
+            validation: 0.1,
+            training: CriticSettings::default(),
+        }
+    }
+}
+
+impl Default for PretrainRecipe {
+    fn default() -> Self {
+        PretrainRecipe {
+            programs: 60_000,
+            vocab_size: 1024,
+            hidden_size: 192,
+            intermediate_size: 576,
+            layers: 4,
+            heads: 6,
+            key_value_heads: 3,
+            training: SupervisedSettings::default(),
+        }
+    }
+}
+
+impl ExecutorRecipe {
+    /// The executor's settings.
+    pub fn settings(&self) -> executor::Settings {
+        let default = executor::Settings::default();
+        executor::Settings {
+            python: self.python.clone().into(),
+            workers: if self.workers == 0 { default.workers } else { self.workers },
+            cpu_seconds: self.timeout,
+            wall_seconds: 3.0 * self.timeout,
+            memory_bytes: self.memory << 20,
+            ..default
+        }
+    }
+}
+
+impl Recipe {
+    /// Reads a recipe's file.
+    ///
+    /// # Errors
+    /// Names file, line and field, what was expected, and for an unknown field the nearest one.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the recipe {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("in the recipe {}", path.display()))
+    }
+
+    /// Reads a recipe's text.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), without the file.
+    pub fn parse(text: &str) -> Result<Self> {
+        let recipe: Recipe = toml::from_str(text).map_err(|error| {
+            let message = error.to_string();
+            match nearest_field(error.message()) {
+                Some(nearest) => anyhow!("{}\ndid you mean `{nearest}`?", message.trim_end()),
+                None => anyhow!("{}", message.trim_end()),
+            }
+        })?;
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("pool.samples", self.pool.samples),
+            ("grpo.prompts_per_step", self.grpo.prompts_per_step),
+            ("critic.training.problems_per_step", self.critic.training.problems_per_step),
+            ("critic.training.epochs", self.critic.training.epochs),
+        ];
+        for (name, value) in positive {
+            anyhow::ensure!(value > 0, "{name}: expected at least 1, found 0");
+        }
+        let ranges = [
+            ("pool.top_p", self.pool.top_p, 0.0, 1.0),
+            ("pool.temperature", self.pool.temperature, 0.0, 10.0),
+            ("critic.validation", self.critic.validation, 0.0, 0.9),
+            ("executor.timeout", self.executor.timeout, 0.01, 3600.0),
+        ];
+        for (name, value, low, high) in ranges {
+            anyhow::ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
+        }
+        Ok(())
+    }
+
+    /// The recipe with every default written out.
+    pub fn resolved(&self) -> Result<String> {
+        toml::to_string_pretty(self).context("cannot write the recipe")
+    }
+}
+
+/// The known field nearest to the unknown one that an error of serde's tells of.
+fn nearest_field(message: &str) -> Option<String> {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.starts_with("unknown field").then(|| quoted.next())??;
+    let known = quoted.map(|name| (strsim::damerau_levenshtein(unknown, name), name));
+    known.min().filter(|(distance, _)| *distance <= 4).map(|(_, name)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        format!("{:#}", Recipe::parse(text).expect_err("an error"))
+    }
+
+    #[test]
+    fn an_unknown_field_names_line_and_nearest() {
+        let message = message("name = \"x\"\n[grpo]\ngroup_sise = 4\n");
+        assert!(message.contains("line 3") && message.contains("did you mean `group_size`?"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_type_or_value_names_the_field() {
+        let wrong = message("[pool]\nsamples = \"many\"\n");
+        assert!(wrong.contains("line 2") && wrong.contains("samples"), "{wrong}");
+        assert!(message("[pool]\ntop_p = 1.5\n").contains("pool.top_p"));
+    }
+
+    #[test]
+    fn a_resolved_recipe_is_the_same_recipe() {
+        let recipe = Recipe::parse("name = \"x\"\n[pretrain]\nlayers = 2\n").expect("a recipe");
+        let again = Recipe::parse(&recipe.resolved().expect("text")).expect("a recipe");
+        assert_eq!(recipe, again);
+    }
+}

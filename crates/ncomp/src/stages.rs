@@ -1,0 +1,144 @@
+//! The stages that work on records: generate, execute, score. Each goes on where it stopped.
+
+use crate::progress::{Progress, interrupted};
+use anyhow::{Result, bail};
+use critic::{Critic, Question};
+use executor::{Executor, Task};
+use generator::{Generator, Request};
+use problems::prompt::PromptTests;
+use records::jsonl::{self, Appender};
+use records::{Candidate, Outcome, Problem, Score, Verdict};
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// Whether a stage came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// All is there.
+    Whole,
+    /// Ctrl-C; the next call goes on.
+    Interrupted,
+}
+
+impl Done {
+    fn now() -> Self {
+        if interrupted() { Done::Interrupted } else { Done::Whole }
+    }
+}
+
+/// Candidates for every problem, into a file.
+pub fn generate(label: &str, generator: &Generator, problems: &[Problem], request: &Request, path: &Path) -> Result<Done> {
+    let (mut file, old) = Appender::resume::<Candidate>(path)?;
+    let mut present: HashMap<&str, HashSet<usize>> = HashMap::new();
+    for candidate in &old {
+        present.entry(&candidate.problem).or_default().insert(candidate.index);
+    }
+    let mut wanted: Vec<(&Problem, usize, usize)> = Vec::new();
+    for problem in problems {
+        let has = present.get(problem.id.as_str());
+        let missing = (0..request.samples).filter(|index| has.is_none_or(|has| !has.contains(index)));
+        for index in missing {
+            match wanted.last_mut() {
+                Some((last, first, count)) if std::ptr::eq(*last, problem) && *first + *count == index => *count += 1,
+                _ => wanted.push((problem, index, 1)),
+            }
+        }
+    }
+    let total = problems.len() * request.samples;
+    let missing: usize = wanted.iter().map(|(_, _, count)| count).sum();
+    let mut progress = Progress::start(label, total, total - missing);
+    let mut failed = None;
+    generator.generate_some(&wanted, request, &mut |candidate| {
+        failed = file.append(&candidate).err();
+        progress.advance(1);
+        if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    file.flush()?;
+    progress.finish();
+    Ok(Done::now())
+}
+
+/// Verdicts on every candidate of a file, into another.
+pub fn execute(label: &str, executor: &Executor, problems: &[Problem], candidates: &[Candidate], path: &Path) -> Result<Done> {
+    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let (mut file, old) = Appender::resume::<Verdict>(path)?;
+    // What the executor failed on is tried again.
+    let settled = old.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure);
+    let present: HashSet<(&str, usize)> = settled.map(|verdict| (verdict.problem.as_str(), verdict.index)).collect();
+    let mut tasks = Vec::new();
+    let mut unknown = HashSet::new();
+    for candidate in candidates {
+        match by_id.get(candidate.problem.as_str()) {
+            None => {
+                unknown.insert(candidate.problem.as_str());
+            }
+            Some(_) if present.contains(&(candidate.problem.as_str(), candidate.index)) => {}
+            Some(problem) => tasks.push(Task { problem, index: candidate.index, code: &candidate.code }),
+        }
+    }
+    if let Some(example) = unknown.iter().min() {
+        bail!("{} of the candidates' problems are not in the problem set, {example} for one; give the set they belong to", unknown.len());
+    }
+    let mut progress = Progress::start(label, candidates.len(), candidates.len() - tasks.len());
+    let mut failed = None;
+    executor.judge_all(&tasks, &mut |verdict| {
+        failed = failed.take().or(file.append(&verdict).err());
+        progress.advance(1);
+        if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    file.flush()?;
+    progress.finish();
+    Ok(Done::now())
+}
+
+/// Questions to a critic: one for each problem that has candidates, in the problems' order.
+pub fn questions<'a>(
+    prompt: &dyn Fn(&Problem) -> Result<String>,
+    problems: &[Problem],
+    candidates: &'a [Candidate],
+) -> Result<Vec<(Question, Vec<&'a Candidate>)>> {
+    let mut by_problem: HashMap<&str, Vec<&Candidate>> = HashMap::new();
+    for candidate in candidates {
+        by_problem.entry(&candidate.problem).or_default().push(candidate);
+    }
+    let mut questions = Vec::new();
+    for problem in problems {
+        let Some(mut group) = by_problem.remove(problem.id.as_str()) else { continue };
+        group.sort_by_key(|candidate| candidate.index);
+        let programs = group.iter().map(|candidate| candidate.code.clone()).collect();
+        questions.push((Question { prompt: prompt(problem)?, programs }, group));
+    }
+    Ok(questions)
+}
+
+/// The critic's score of every candidate, into a file.
+pub fn score(label: &str, critic: &Critic, generator: &Generator, problems: &[Problem], candidates: &[Candidate], path: &Path) -> Result<Done> {
+    let prompt = |problem: &Problem| generator.prompt(problem, PromptTests::Visible);
+    let questions = questions(&prompt, problems, candidates)?;
+    let mut progress = Progress::start(label, candidates.len(), 0);
+    let mut scores = Vec::with_capacity(candidates.len());
+    for chunk in questions.chunks(16) {
+        if interrupted() {
+            return Ok(Done::Interrupted);
+        }
+        let asked: Vec<Question> = chunk.iter().map(|(question, _)| question.clone()).collect();
+        for ((_, group), values) in chunk.iter().zip(critic.score(&asked)) {
+            progress.advance(values.len());
+            scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
+                problem: candidate.problem.clone(),
+                index: candidate.index,
+                critic,
+            }));
+        }
+    }
+    jsonl::write(path, &scores)?;
+    progress.finish();
+    Ok(Done::Whole)
+}

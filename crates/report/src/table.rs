@@ -1,0 +1,123 @@
+//! The rows that every report is made of.
+
+use crate::statistics::{bootstrap_interval, mean, paired_interval};
+use selection::{Pool, Selector};
+use serde::{Deserialize, Serialize};
+
+/// One line of a table: a way to answer, and the share of problems it solves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Stable name: `baseline`, `random`, `grpo`, `critic`, `oracle`, …
+    pub name: String,
+    /// What a person reads.
+    pub label: String,
+    /// Share of problems solved, in percent.
+    pub value: f64,
+    /// Lower end of the 95 % interval over problems.
+    pub low: f64,
+    /// Upper end of it.
+    pub high: f64,
+    /// Number of problems.
+    pub n: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// What the selector knows of a problem: 0 the text, 4 all tests.
+    pub level: u8,
+    /// Share of the way from random to oracle of the same pool, in percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_recovered: Option<f64>,
+    /// Difference to the baseline in points with its paired 95 % interval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub against_baseline: Option<Difference>,
+    /// Each problem's result, in the order of the problems.
+    #[serde(skip)]
+    pub per_problem: Vec<f64>,
+}
+
+/// A difference between two rows on the same problems, in points.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Mean.
+    pub value: f64,
+    /// Lower end of the paired 95 % interval.
+    pub low: f64,
+    /// Upper end of it.
+    pub high: f64,
+}
+
+impl Row {
+    /// A row from each problem's result in 0..1.
+    pub fn new(name: &str, label: &str, per_problem: Vec<f64>, level: u8, seed: u64) -> Self {
+        let (low, high) = bootstrap_interval(&per_problem, seed);
+        Row {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            value: 100.0 * mean(&per_problem),
+            low: 100.0 * low,
+            high: 100.0 * high,
+            n: per_problem.len(),
+            seed,
+            level,
+            gap_recovered: None,
+            against_baseline: None,
+            per_problem,
+        }
+    }
+
+    /// A selector's row over pools; none if it lacks what it needs for any of them.
+    pub fn of_selector(selector: Selector, name: &str, label: &str, pools: &[Pool], seed: u64) -> Option<Self> {
+        let per_problem: Option<Vec<f64>> = pools.iter().map(|pool| selector.accuracy(pool)).collect();
+        let mut row = Row::new(name, label, per_problem?, selector.level(), seed);
+        let bound = |selector: Selector| -> f64 {
+            mean(&pools.iter().filter_map(|pool| selector.accuracy(pool)).collect::<Vec<f64>>())
+        };
+        let (random, oracle) = (bound(Selector::Random), bound(Selector::Oracle));
+        if oracle > random {
+            row.gap_recovered = Some(100.0 * (row.value / 100.0 - random) / (oracle - random));
+        }
+        Some(row)
+    }
+
+    /// Notes the paired difference to another row of the same problems.
+    pub fn compare(&mut self, baseline: &Row) {
+        if self.per_problem.len() != baseline.per_problem.len() {
+            return;
+        }
+        let (low, high) = paired_interval(&self.per_problem, &baseline.per_problem, self.seed);
+        let value = self.value - baseline.value;
+        self.against_baseline = Some(Difference { value, low: 100.0 * low, high: 100.0 * high });
+    }
+}
+
+/// The rows as aligned text.
+pub fn text(rows: &[Row]) -> String {
+    let header = ["", "solved", "95 % interval", "against baseline", "gap recovered"];
+    let mut lines: Vec<[String; 5]> = vec![header.map(str::to_owned)];
+    for row in rows {
+        let difference = row.against_baseline.map(|d| format!("{:+.1} [{:+.1}, {:+.1}]", d.value, d.low, d.high));
+        lines.push([
+            row.label.clone(),
+            format!("{:.1} %", row.value),
+            format!("{:.1} – {:.1}", row.low, row.high),
+            difference.unwrap_or_default(),
+            row.gap_recovered.map(|gap| format!("{gap:.0} %")).unwrap_or_default(),
+        ]);
+    }
+    align(&lines)
+}
+
+/// Columns of equal width, the first to the left, the others to the right.
+pub fn align<const N: usize>(lines: &[[String; N]]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut out = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
+            if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        let joined = cells.collect::<Vec<_>>().join("  ");
+        out.push_str(joined.trim_end());
+        out.push('\n');
+    }
+    out
+}
