@@ -1,11 +1,26 @@
 //! Matrix products.
 //!
-//! The kernel is the `matrixmultiply` crate's; this module adds checked views and splits the
-//! output's rows over the threads. Each output element is summed in the same order whatever the
-//! split, so results do not depend on batch size or number of threads.
+//! As in BLIS (Van Zee and van de Geijn, 2015): the right matrix is packed into panels of columns,
+//! the left one panel of rows at a time, and a [kernel](super::kernel) multiplies panels. Weights
+//! that stay the same over many products are packed once ([`Packed`]). Each output element is
+//! summed in the same order whatever the split over threads and whatever the other rows are, so
+//! results depend neither on the batch nor on the number of threads.
+//!
+//! Written here, rather than taken from a library, for these two properties: packed weights make
+//! the small products of decoding fast, and a sample must not depend on its batch. `bench/`
+//! compares.
 
+use super::kernel::{Kernel, MAX_TILE};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
+/// Depth of a panel: a panel of rows stays in the first-level cache, one of columns in the second.
+const DEPTH: usize = 256;
+
+thread_local! {
+    /// Panels of the left matrix, and of the right one where it is not packed already.
+    static SCRATCH: RefCell<(Vec<f32>, Packed)> = const { RefCell::new((Vec::new(), Packed::EMPTY)) };
+}
 /// A strided matrix inside a slice.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
@@ -52,62 +67,183 @@ fn check(length: usize, rows: usize, columns: usize, row_stride: usize, column_s
     }
 }
 
+/// A right matrix in panels of columns, ready for products.
+#[derive(Clone, Default)]
+pub struct Packed {
+    data: Vec<f32>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Packed {
+    const EMPTY: Packed = Packed { data: Vec::new(), rows: 0, columns: 0 };
+
+    /// Packs a weight `[outputs, inputs]` for products with rows of inputs.
+    pub fn weight(weight: &[f32], outputs: usize, inputs: usize) -> Self {
+        let mut packed = Packed::EMPTY;
+        packed.pack(View::new(weight, outputs, inputs).transposed());
+        packed
+    }
+
+    /// Panel after panel of columns, each as deep as the matrix; missing columns are zero.
+    fn pack(&mut self, b: View) {
+        let width = Kernel::best().columns;
+        (self.rows, self.columns) = (b.rows, b.columns);
+        self.data.resize(b.columns.div_ceil(width) * width * b.rows, 0.0);
+        for (panel, out) in self.data.chunks_exact_mut((width * b.rows).max(1)).enumerate() {
+            let first = panel * width;
+            let columns = width.min(b.columns - first);
+            if columns < width {
+                out.fill(0.0);
+            }
+            let start = first * b.column_stride;
+            if b.column_stride == 1 {
+                for (row, out) in out.chunks_exact_mut(width).enumerate() {
+                    let from = row * b.row_stride + start;
+                    out[..columns].copy_from_slice(&b.data[from..from + columns]);
+                }
+            } else {
+                for column in 0..columns {
+                    let from = &b.data[start + column * b.column_stride..];
+                    let values = from.iter().step_by(b.row_stride);
+                    for (out, value) in out[column..].iter_mut().step_by(width).zip(values) {
+                        *out = *value;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Part of a panel of columns: `depth` rows from `first` on.
+    fn panel(&self, panel: usize, first: usize, depth: usize) -> &[f32] {
+        let width = Kernel::best().columns;
+        let start = (panel * self.rows + first) * width;
+        &self.data[start..start + depth * width]
+    }
+}
+
+/// Packs rows `first..` of `a`, at most a panel, from column `start` on: depth by depth.
+fn pack_rows(a: View, first: usize, height: usize, start: usize, depth: usize, out: &mut Vec<f32>) {
+    out.resize(height * depth, 0.0);
+    let rows = height.min(a.rows - first);
+    if rows < height {
+        out.fill(0.0);
+    }
+    let origin = first * a.row_stride + start * a.column_stride;
+    if a.row_stride == 1 {
+        for (k, out) in out.chunks_exact_mut(height).enumerate() {
+            let from = origin + k * a.column_stride;
+            out[..rows].copy_from_slice(&a.data[from..from + rows]);
+        }
+        return;
+    }
+    for row in 0..rows {
+        let from = &a.data[origin + row * a.row_stride..];
+        let values = from.iter().step_by(a.column_stride).take(depth);
+        for (out, value) in out[row..].iter_mut().step_by(height).zip(values) {
+            *out = *value;
+        }
+    }
+}
+
+/// A matrix to write: rows `stride` apart.
+struct Out<'a> {
+    data: &'a mut [f32],
+    stride: usize,
+}
+
 /// `out = beta * out + alpha * a * b` on one thread; `out` is `[a.rows, b.columns]` with rows
 /// `out_stride` apart.
 pub fn gemm(alpha: f32, a: View, b: View, beta: f32, out: &mut [f32], out_stride: usize) {
     assert_eq!(a.columns, b.rows, "inner sizes of a matrix product");
-    check(out.len(), a.rows, b.columns, out_stride, 1);
-    check(a.data.len(), a.rows, a.columns, a.row_stride, a.column_stride);
-    check(b.data.len(), b.rows, b.columns, b.row_stride, b.column_stride);
-    // SAFETY: `check` has made sure that the last element of each of the three matrices lies
-    // inside its slice, and `out` is borrowed exclusively.
-    unsafe {
-        matrixmultiply::sgemm(
-            a.rows,
-            a.columns,
-            b.columns,
-            alpha,
-            a.data.as_ptr(),
-            a.row_stride as isize,
-            a.column_stride as isize,
-            b.data.as_ptr(),
-            b.row_stride as isize,
-            b.column_stride as isize,
-            beta,
-            out.as_mut_ptr(),
-            out_stride as isize,
-            1,
-        );
+    SCRATCH.with_borrow_mut(|(panel, packed)| {
+        packed.pack(b);
+        let out = Out { data: out, stride: out_stride };
+        multiply(alpha, a, packed, beta, out, panel);
+    });
+}
+
+fn multiply(alpha: f32, a: View, b: &Packed, beta: f32, out: Out, panel: &mut Vec<f32>) {
+    let kernel = Kernel::best();
+    let mut tile = [0.0; MAX_TILE];
+    if a.columns == 0 {
+        (0..a.rows).for_each(|row| scale(&mut out.data[row * out.stride..][..b.columns], beta));
+    }
+    for start in (0..a.columns).step_by(DEPTH) {
+        let depth = DEPTH.min(a.columns - start);
+        let beta = if start == 0 { beta } else { 1.0 };
+        for first in (0..a.rows).step_by(kernel.rows) {
+            pack_rows(a, first, kernel.rows, start, depth, panel);
+            let rows = kernel.rows.min(a.rows - first);
+            for (index, column) in (0..b.columns).step_by(kernel.columns).enumerate() {
+                kernel.run(depth, panel, b.panel(index, start, depth), &mut tile);
+                let columns = kernel.columns.min(b.columns - column);
+                for row in 0..rows {
+                    let from = &tile[row * kernel.columns..][..columns];
+                    let at = (first + row) * out.stride + column;
+                    add_scaled(&mut out.data[at..at + columns], beta, from, alpha);
+                }
+            }
+        }
+    }
+}
+
+fn scale(out: &mut [f32], factor: f32) {
+    out.iter_mut().for_each(|value| *value = if factor == 0.0 { 0.0 } else { *value * factor });
+}
+
+/// `out = beta * out + alpha * values`; with `beta` 0, what `out` held does not matter.
+fn add_scaled(out: &mut [f32], beta: f32, values: &[f32], alpha: f32) {
+    if beta == 0.0 {
+        out.iter_mut().zip(values).for_each(|(out, value)| *out = alpha * value);
+    } else {
+        out.iter_mut().zip(values).for_each(|(out, value)| *out = beta * *out + alpha * value);
     }
 }
 
 /// [`gemm`] into a matrix without gaps, its rows split over the threads.
 pub fn parallel_gemm(alpha: f32, a: View, b: View, beta: f32, out: &mut [f32]) {
-    let columns = b.columns;
-    assert_eq!(out.len(), a.rows * columns, "size of a matrix product");
-    let threads = rayon::current_num_threads();
-    if threads == 1 || a.rows * a.columns * columns < 1 << 16 {
-        return gemm(alpha, a, b, beta, out, columns);
+    assert_eq!(a.columns, b.rows, "inner sizes of a matrix product");
+    if a.rows * a.columns * b.columns < 1 << 15 {
+        return gemm(alpha, a, b, beta, out, b.columns);
     }
-    // Multiples of 16 keep the kernel's tiles whole.
-    let rows = a.rows.div_ceil(threads).next_multiple_of(16);
-    out.par_chunks_mut(rows * columns).enumerate().for_each(|(chunk, out)| {
+    let mut packed = SCRATCH.with_borrow_mut(|(_, packed)| std::mem::take(packed));
+    packed.pack(b);
+    parallel_gemm_packed(alpha, a, &packed, beta, out);
+    SCRATCH.with_borrow_mut(|(_, scratch)| *scratch = packed);
+}
+
+/// [`parallel_gemm`] with a right matrix that is packed already.
+fn parallel_gemm_packed(alpha: f32, a: View, b: &Packed, beta: f32, out: &mut [f32]) {
+    assert_eq!((a.columns, out.len()), (b.rows, a.rows * b.columns), "sizes of a matrix product");
+    let (columns, height) = (b.columns, Kernel::best().rows);
+    let rows = a.rows.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(height);
+    out.par_chunks_mut((rows * columns).max(1)).enumerate().for_each(|(chunk, out)| {
         let part = a.row_range(chunk * rows, out.len() / columns);
-        gemm(alpha, part, b, beta, out, columns);
+        SCRATCH.with_borrow_mut(|(panel, _)| {
+            multiply(alpha, part, b, beta, Out { data: out, stride: columns }, panel);
+        });
     });
+}
+
+/// [`linear`] with a packed weight.
+pub fn linear_packed(x: &[f32], weight: &Packed, bias: Option<&[f32]>, rows: usize, out: &mut [f32]) {
+    let beta = set_bias(bias, out);
+    parallel_gemm_packed(1.0, View::new(x, rows, weight.rows), weight, beta, out);
+}
+
+/// Fills each row with the bias, and returns the factor to add a product with.
+fn set_bias(bias: Option<&[f32]>, out: &mut [f32]) -> f32 {
+    let Some(bias) = bias else { return 0.0 };
+    out.par_chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    1.0
 }
 
 /// `out[t] = weight · x[t] + bias` for `rows` rows: `x` is `[rows, inputs]`, `weight`
 /// `[outputs, inputs]`, `out` `[rows, outputs]`.
 pub fn linear(x: &[f32], weight: &[f32], bias: Option<&[f32]>, rows: usize, out: &mut [f32]) {
     let (inputs, outputs) = (x.len() / rows.max(1), out.len() / rows.max(1));
-    let beta = match bias {
-        Some(bias) => {
-            out.par_chunks_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-            1.0
-        }
-        None => 0.0,
-    };
+    let beta = set_bias(bias, out);
     let weight = View::new(weight, outputs, inputs).transposed();
     parallel_gemm(1.0, View::new(x, rows, inputs), weight, beta, out);
 }
@@ -142,6 +278,56 @@ pub fn linear_backward_weight(
             for (sum, value) in bias_gradient.iter_mut().zip(row) {
                 *sum += value;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 500.0 - 1.0).collect()
+    }
+
+    /// All layouts and awkward sizes against a sum in double precision.
+    #[test]
+    fn products_are_right() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 7), (14, 256, 32), (15, 257, 33), (100, 600, 70), (64, 3, 200)] {
+            let (a, b, c) = (numbers(m * k, 1), numbers(k * n, 2), numbers(m * n, 3));
+            let layouts = [(false, false), (false, true), (true, false), (true, true)];
+            for (a_transposed, b_transposed) in layouts {
+                let view = |data, rows, columns, transposed: bool| match transposed {
+                    true => View::new(data, columns, rows).transposed(),
+                    false => View::new(data, rows, columns),
+                };
+                let at = |data: &[f32], rows: usize, columns: usize, transposed: bool, r: usize, c: usize| {
+                    f64::from(if transposed { data[c * rows + r] } else { data[r * columns + c] })
+                };
+                let mut out = c.clone();
+                parallel_gemm(0.5, view(&a, m, k, a_transposed), view(&b, k, n, b_transposed), 2.0, &mut out);
+                for row in 0..m {
+                    for column in 0..n {
+                        let product = |i| at(&a, m, k, a_transposed, row, i) * at(&b, k, n, b_transposed, i, column);
+                        let exact = 0.5 * (0..k).map(product).sum::<f64>() + 2.0 * f64::from(c[row * n + column]);
+                        assert!((exact - f64::from(out[row * n + column])).abs() < 1e-3, "{m} {k} {n}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_does_not_depend_on_the_others() {
+        let (x, weight) = (numbers(50 * 300, 1), numbers(90 * 300, 2));
+        let mut all = vec![0.0; 50 * 90];
+        linear(&x, &weight, None, 50, &mut all);
+        for row in [0, 13, 14, 49] {
+            let mut alone = vec![0.0; 90];
+            linear(&x[row * 300..(row + 1) * 300], &weight, None, 1, &mut alone);
+            assert_eq!(alone, all[row * 90..(row + 1) * 90]);
+            linear_packed(&x[row * 300..(row + 1) * 300], &Packed::weight(&weight, 90, 300), None, 1, &mut alone);
+            assert_eq!(alone, all[row * 90..(row + 1) * 90]);
         }
     }
 }

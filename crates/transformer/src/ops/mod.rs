@@ -5,6 +5,7 @@
 
 pub mod attention;
 pub mod elementwise;
+mod kernel;
 pub mod matmul;
 pub mod norm;
 pub mod rope;
