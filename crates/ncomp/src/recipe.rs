@@ -8,6 +8,7 @@ use learning::supervised::SupervisedSettings;
 use problems::prompt::{PromptFormat, PromptTests};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
+use transformer::checkpoint::Precision;
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +119,8 @@ pub struct CriticRecipe {
     pub rollouts: bool,
     /// Share of the problems kept apart to measure accuracy on.
     pub validation: f64,
+    /// Form of the numbers on disk: `f32` or `bf16`.
+    pub precision: Precision,
     /// The network and its training.
     pub training: CriticSettings,
 }
@@ -207,6 +210,7 @@ impl Default for CriticRecipe {
             samples: 8,
             rollouts: true,
             validation: 0.1,
+            precision: Precision::F32,
             training: CriticSettings::default(),
         }
     }

@@ -9,10 +9,11 @@ use crate::batch::PackedBatch;
 use crate::config::Config;
 use crate::model::{Model, Workspace, embed};
 use crate::ops::elementwise::{add, exponentiate, swiglu};
-use crate::ops::matmul::linear;
+use crate::ops::matmul::{Packed, linear_packed};
 use crate::ops::norm::rms_norm;
 use crate::ops::rope::RotaryTable;
 use crate::sampling::{Sampling, draw, stream};
+use crate::weights::Layer;
 use multiversion::multiversion;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -176,6 +177,36 @@ struct Decoder<'a> {
     rotary: RotaryTable,
     prefill: Workspace,
     buffers: Buffers,
+    packed: PackedWeights,
+}
+
+/// The model's matrices, packed once for all steps.
+struct PackedWeights {
+    layers: Vec<PackedLayer>,
+    output: Packed,
+}
+
+struct PackedLayer {
+    qkv: Packed,
+    attention_out: Packed,
+    gate_up: Packed,
+    down: Packed,
+}
+
+impl PackedWeights {
+    fn of(model: &Model) -> Self {
+        let c = &model.config;
+        let layer = |w: &Layer| PackedLayer {
+            qkv: Packed::weight(&w.qkv, c.qkv_size(), c.hidden_size),
+            attention_out: Packed::weight(&w.attention_out, c.hidden_size, c.query_size()),
+            gate_up: Packed::weight(&w.gate_up, 2 * c.intermediate_size, c.hidden_size),
+            down: Packed::weight(&w.down, c.hidden_size, c.intermediate_size),
+        };
+        PackedWeights {
+            layers: model.weights.layers.iter().map(layer).collect(),
+            output: Packed::weight(model.weights.output_matrix(), c.vocab_size, c.hidden_size),
+        }
+    }
 }
 
 /// Rows of one decoding step.
@@ -203,6 +234,7 @@ impl<'a> Decoder<'a> {
             rotary: RotaryTable::default(),
             prefill: Workspace::for_inference(),
             buffers: Buffers::default(),
+            packed: PackedWeights::of(model),
         }
     }
 
@@ -307,7 +339,7 @@ impl<'a> Decoder<'a> {
 
     /// One token for each active sequence.
     fn step(&mut self) {
-        let Decoder { model, settings, active, rotary, buffers, .. } = self;
+        let Decoder { model, settings, active, rotary, buffers, packed, .. } = self;
         let config = &model.config;
         let rows = active.len();
         let tokens: Vec<u32> = active.iter().filter_map(|s| s.sample.tokens.last().copied()).collect();
@@ -315,24 +347,24 @@ impl<'a> Decoder<'a> {
         buffers.resize(config, rows);
         let b = buffers;
         embed(&model.weights.embedding, &tokens, config.hidden_size, &mut b.residual);
-        for (layer, weights) in model.weights.layers.iter().enumerate() {
+        for (layer, (weights, packed)) in model.weights.layers.iter().zip(&packed.layers).enumerate() {
             rms_norm(&b.residual, &weights.input_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-            linear(&b.normed, &weights.qkv, Some(&weights.qkv_bias), rows, &mut b.qkv);
+            linear_packed(&b.normed, &packed.qkv, Some(&weights.qkv_bias), rows, &mut b.qkv);
             let rotated = config.num_attention_heads + config.num_key_value_heads;
             rotary.rotate(&mut b.qkv, config.qkv_size(), rotated, &positions, false);
             attend(config, layer, active, &b.qkv, &mut b.attended);
-            linear(&b.attended, &weights.attention_out, None, rows, &mut b.projected);
+            linear_packed(&b.attended, &packed.attention_out, None, rows, &mut b.projected);
             add(&b.projected, &mut b.residual);
             let norm = &weights.feed_forward_norm;
             rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-            linear(&b.normed, &weights.gate_up, None, rows, &mut b.gate_up);
+            linear_packed(&b.normed, &packed.gate_up, None, rows, &mut b.gate_up);
             swiglu(&b.gate_up, config.intermediate_size, &mut b.activated);
-            linear(&b.activated, &weights.down, None, rows, &mut b.projected);
+            linear_packed(&b.activated, &packed.down, None, rows, &mut b.projected);
             add(&b.projected, &mut b.residual);
         }
         let norm = &model.weights.final_norm;
         rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-        linear(&b.normed, model.weights.output_matrix(), None, rows, &mut b.logits);
+        linear_packed(&b.normed, &packed.output, None, rows, &mut b.logits);
         let logits = b.logits.par_chunks_exact_mut(config.vocab_size);
         active.par_iter_mut().zip(logits).for_each(|(sequence, logits)| {
             sequence.length += 1;
@@ -402,29 +434,51 @@ fn attend_head(
     for (blocks, length) in parts {
         for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
             let mut sums = [0.0f32; BLOCK];
-            for (keys, &query) in block[shape.keys(layer, head)].chunks_exact(BLOCK).zip(query) {
+            let (keys, _) = block[shape.keys(layer, head)].as_chunks::<BLOCK>();
+            for (keys, &query) in keys.iter().zip(query) {
                 for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum += query * scale * key;
+                    *sum += query * key;
                 }
             }
+            sums.iter_mut().for_each(|sum| *sum *= scale);
             scores.extend_from_slice(&sums[..BLOCK.min(length - start)]);
         }
     }
     let (_, sum) = exponentiate(scores);
-    out.fill(0.0);
-    let mut weights = scores.as_slice();
-    for (blocks, length) in parts {
-        for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
-            let (here, later) = weights.split_at(BLOCK.min(length - start));
-            let values = block[shape.values(layer, head)].chunks_exact(shape.head_dim);
-            for (value, &weight) in values.zip(here) {
-                for (out, value) in out.iter_mut().zip(value) {
-                    *out += weight * value;
+    let inverse = 1.0 / sum;
+    // A few components at a time, so that their sums stay in registers over all positions.
+    for (part, out) in out.chunks_mut(LANES).enumerate() {
+        let mut sums = [0.0f32; LANES];
+        let mut weights = scores.as_slice();
+        for (blocks, length) in parts {
+            for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
+                let (here, later) = weights.split_at(BLOCK.min(length - start));
+                add_values(&block[shape.values(layer, head)], shape.head_dim, part * LANES, here, &mut sums);
+                weights = later;
+            }
+        }
+        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * inverse);
+    }
+}
+
+/// Components that [`attend_head`] sums at a time.
+const LANES: usize = 32;
+
+/// `sums += Σ weight · value[first..first + LANES]`, over positions.
+#[inline(always)]
+fn add_values(values: &[f32], head_dim: usize, first: usize, weights: &[f32], sums: &mut [f32; LANES]) {
+    for (value, &weight) in values.chunks_exact(head_dim).zip(weights) {
+        match value[first..].first_chunk::<LANES>() {
+            Some(value) => {
+                for (sum, value) in sums.iter_mut().zip(value) {
+                    *sum += weight * value;
                 }
             }
-            weights = later;
+            None => {
+                for (sum, value) in sums.iter_mut().zip(&value[first..]) {
+                    *sum += weight * value;
+                }
+            }
         }
     }
-    let inverse = 1.0 / sum;
-    out.iter_mut().for_each(|value| *value *= inverse);
 }

@@ -1,6 +1,7 @@
 //! From logits to a token: temperature, top-k, top-p, and the token's log-probability.
 
 use crate::ops::elementwise::exponentiate;
+use multiversion::multiversion;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -60,43 +61,103 @@ fn likeliest(logits: &[f32]) -> usize {
 fn draw_from(weights: &[f32], sum: f32, sampling: &Sampling, random: &mut ChaCha8Rng) -> usize {
     let uniform: f32 = random.random();
     if sampling.top_p >= 1.0 && sampling.top_k == 0 {
-        return walk(weights.iter().copied().enumerate(), uniform * sum);
+        return walk(weights, 0.0, uniform * sum);
     }
-    // All tokens below (1 - top_p) / n together weigh less than 1 - top_p, so none of them is in
-    // the nucleus: sorting the few others is enough.
-    let floor = match sampling.top_k {
-        0 => sum * (1.0 - sampling.top_p).max(0.0) / weights.len() as f32,
-        _ => 0.0,
-    };
-    let kept = weights.iter().copied().enumerate().filter(|(_, weight)| *weight >= floor);
-    let mut kept: Vec<(usize, f32)> = kept.collect();
-    kept.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    if sampling.top_k > 0 {
-        kept.truncate(sampling.top_k);
+    let mut floor = 0.0;
+    let mut mass = sum;
+    if sampling.top_k > 0 && sampling.top_k < weights.len() {
+        floor = largest_floor(|floor| weights.iter().filter(|&&w| w >= floor).count() >= sampling.top_k);
+        mass = mass_from(weights, floor);
     }
-    let mut mass = 0.0;
-    let all: f32 = if sampling.top_k > 0 { kept.iter().map(|(_, weight)| weight).sum() } else { sum };
-    let nucleus = kept.iter().position(|(_, weight)| {
-        mass += weight;
-        mass >= sampling.top_p * all
-    });
-    kept.truncate(nucleus.map_or(kept.len(), |last| last + 1));
-    let total: f32 = kept.iter().map(|(_, weight)| weight).sum();
-    walk(kept.into_iter(), uniform * total)
+    if sampling.top_p < 1.0 {
+        let goal = sampling.top_p * mass;
+        floor = largest_floor(|floor| mass_from(weights, floor) >= goal).max(floor);
+        mass = mass_from(weights, floor);
+    }
+    walk(weights, floor, uniform * mass)
 }
 
-/// The token at which the running sum passes `goal`; the last one with weight if rounding leaves
-/// some over.
-fn walk(weights: impl Iterator<Item = (usize, f32)>, goal: f32) -> usize {
-    let (mut sum, mut last) = (0.0, 0);
-    for (token, weight) in weights {
-        if weight > 0.0 {
-            last = token;
+/// The largest weight at which a property of "all tokens with at least this weight" still holds;
+/// it must hold for 0. Found by halving over the bits of a float, which for floats that are not
+/// negative order as their values do: no sorting, and equal weights are kept or dropped together.
+fn largest_floor(holds: impl Fn(f32) -> bool) -> f32 {
+    // Weights are exponentials of logits less the maximum, so 1 is the largest.
+    let (mut low, mut high) = (0u32, 1.0f32.to_bits() + 1);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if holds(f32::from_bits(middle)) {
+            low = middle;
+        } else {
+            high = middle;
         }
-        sum += weight;
-        if sum > goal {
-            return token;
+    }
+    f32::from_bits(low)
+}
+
+/// The weight of all tokens with at least `floor`.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
+fn mass_from(weights: &[f32], floor: f32) -> f32 {
+    let mut lanes = [0.0f32; 16];
+    let (chunks, rest) = weights.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, &weight) in lanes.iter_mut().zip(chunk) {
+            *lane += if weight >= floor { weight } else { 0.0 };
+        }
+    }
+    let rest: f32 = rest.iter().filter(|&&weight| weight >= floor).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// The first token at which the running sum of weights of at least `floor` passes `goal`; the last
+/// of them if rounding leaves some over.
+fn walk(weights: &[f32], floor: f32, goal: f32) -> usize {
+    let (mut sum, mut last) = (0.0, 0);
+    for (token, &weight) in weights.iter().enumerate() {
+        if weight >= floor && weight > 0.0 {
+            last = token;
+            sum += weight;
+            if sum > goal {
+                break;
+            }
         }
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frequencies(sampling: Sampling) -> Vec<f64> {
+        let logits = [2.0f32, 1.0, 0.0, -1.0, 1.0];
+        let mut counts = [0usize; 5];
+        for index in 0..20_000 {
+            let (token, log_probability) = draw(&mut logits.clone(), &sampling, &mut stream(3, index));
+            counts[token as usize] += 1;
+            let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
+            assert!((log_probability - (logits[token as usize] - total.ln())).abs() < 1e-5);
+        }
+        counts.iter().map(|&count| count as f64 / 20_000.0).collect()
+    }
+
+    fn expect(sampling: Sampling, weights: [f64; 5]) {
+        let total: f64 = weights.iter().sum();
+        for (found, weight) in frequencies(sampling).into_iter().zip(weights) {
+            assert!((found - weight / total).abs() < 0.012, "{found} {}", weight / total);
+        }
+    }
+
+    #[test]
+    fn tokens_come_as_often_as_they_should() {
+        let e = |x: f64| x.exp();
+        let plain = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0 };
+        expect(plain, [e(2.0), e(1.0), 1.0, e(-1.0), e(1.0)]);
+        expect(Sampling { temperature: 2.0, ..plain }, [e(1.0), e(0.5), 1.0, e(-0.5), e(0.5)]);
+        // The likeliest holds 0.54, the two that tie 0.2 each: 0.6 needs both.
+        expect(Sampling { top_p: 0.6, ..plain }, [e(2.0), e(1.0), 0.0, 0.0, e(1.0)]);
+        expect(Sampling { top_p: 0.3, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
+        expect(Sampling { top_k: 1, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
+        expect(Sampling { top_k: 4, ..plain }, [e(2.0), e(1.0), 1.0, 0.0, e(1.0)]);
+        expect(Sampling::GREEDY, [1.0, 0.0, 0.0, 0.0, 0.0]);
+    }
 }

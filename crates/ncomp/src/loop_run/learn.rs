@@ -115,7 +115,8 @@ impl Loop<'_> {
                 sampling: self.pool_sampling(),
                 max_new_tokens: self.recipe.pool.max_new_tokens,
                 max_sequences: self.recipe.pool.max_sequences,
-                seed: self.recipe.seed,
+                // Without GRPO both halves are the same generator's: they must not be the same samples.
+                seed: self.recipe.seed + u64::from(tuned),
                 tests: self.recipe.pool.tests,
             };
             let path = self.run.path(&format!("generated/{name}.jsonl"));
@@ -188,7 +189,7 @@ impl Loop<'_> {
         jsonl::write_atomically(&self.run.path("metrics/critic-validation.json"), |file| {
             file.write_all(measured.to_string().as_bytes())
         })?;
-        critic.save(&self.run.path("critic"), Default::default())?;
+        critic.save(&self.run.path("critic"), recipe.precision)?;
         let _ = std::fs::remove_file(state);
         Ok(Done::Whole)
     }

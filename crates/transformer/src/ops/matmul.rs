@@ -14,8 +14,10 @@ use super::kernel::{Kernel, MAX_TILE};
 use rayon::prelude::*;
 use std::cell::RefCell;
 
-/// Depth of a panel: a panel of rows stays in the first-level cache, one of columns in the second.
+/// Depth of a panel: a panel of columns fits the first-level cache.
 const DEPTH: usize = 256;
+/// Panels of rows that are packed at once: they fit the second-level cache.
+const PANELS: usize = 8;
 
 thread_local! {
     /// Panels of the left matrix, and of the right one where it is not packed already.
@@ -122,26 +124,36 @@ impl Packed {
     }
 }
 
-/// Packs rows `first..` of `a`, at most a panel, from column `start` on: depth by depth.
-fn pack_rows(a: View, first: usize, height: usize, start: usize, depth: usize, out: &mut Vec<f32>) {
-    out.resize(height * depth, 0.0);
-    let rows = height.min(a.rows - first);
-    if rows < height {
-        out.fill(0.0);
-    }
-    let origin = first * a.row_stride + start * a.column_stride;
-    if a.row_stride == 1 {
-        for (k, out) in out.chunks_exact_mut(height).enumerate() {
-            let from = origin + k * a.column_stride;
-            out[..rows].copy_from_slice(&a.data[from..from + rows]);
+/// Packs rows `first..first + rows` of `a` in panels of `HEIGHT`, from column `start` on, each
+/// panel depth by depth; missing rows are zero.
+fn pack_rows<const HEIGHT: usize>(a: View, first: usize, rows: usize, start: usize, depth: usize, out: &mut Vec<f32>) {
+    out.resize(rows.div_ceil(HEIGHT) * HEIGHT * depth, 0.0);
+    for (panel, out) in out.chunks_exact_mut(HEIGHT * depth).enumerate() {
+        let above = panel * HEIGHT;
+        let height = HEIGHT.min(rows - above);
+        let origin = (first + above) * a.row_stride + start * a.column_stride;
+        if height < HEIGHT {
+            out.fill(0.0);
         }
-        return;
-    }
-    for row in 0..rows {
-        let from = &a.data[origin + row * a.row_stride..];
-        let values = from.iter().step_by(a.column_stride).take(depth);
-        for (out, value) in out[row..].iter_mut().step_by(height).zip(values) {
-            *out = *value;
+        let (out, _) = out.as_chunks_mut::<HEIGHT>();
+        if a.row_stride == 1 && height == HEIGHT {
+            for (k, out) in out.iter_mut().enumerate() {
+                let from = origin + k * a.column_stride;
+                out.copy_from_slice(&a.data[from..from + HEIGHT]);
+            }
+        } else if a.column_stride == 1 {
+            for row in 0..height {
+                let from = origin + row * a.row_stride;
+                for (out, value) in out.iter_mut().zip(&a.data[from..from + depth]) {
+                    out[row] = *value;
+                }
+            }
+        } else {
+            for (k, out) in out.iter_mut().enumerate() {
+                for (row, out) in out[..height].iter_mut().enumerate() {
+                    *out = a.data[origin + row * a.row_stride + k * a.column_stride];
+                }
+            }
         }
     }
 }
@@ -163,7 +175,7 @@ pub fn gemm(alpha: f32, a: View, b: View, beta: f32, out: &mut [f32], out_stride
     });
 }
 
-fn multiply(alpha: f32, a: View, b: &Packed, beta: f32, out: Out, panel: &mut Vec<f32>) {
+fn multiply(alpha: f32, a: View, b: &Packed, beta: f32, out: Out, panels: &mut Vec<f32>) {
     let kernel = Kernel::best();
     let mut tile = [0.0; MAX_TILE];
     if a.columns == 0 {
@@ -172,16 +184,25 @@ fn multiply(alpha: f32, a: View, b: &Packed, beta: f32, out: Out, panel: &mut Ve
     for start in (0..a.columns).step_by(DEPTH) {
         let depth = DEPTH.min(a.columns - start);
         let beta = if start == 0 { beta } else { 1.0 };
-        for first in (0..a.rows).step_by(kernel.rows) {
-            pack_rows(a, first, kernel.rows, start, depth, panel);
-            let rows = kernel.rows.min(a.rows - first);
+        for block in (0..a.rows).step_by(kernel.rows * PANELS) {
+            let block_rows = (kernel.rows * PANELS).min(a.rows - block);
+            match kernel.rows {
+                14 => pack_rows::<14>(a, block, block_rows, start, depth, panels),
+                6 => pack_rows::<6>(a, block, block_rows, start, depth, panels),
+                _ => pack_rows::<4>(a, block, block_rows, start, depth, panels),
+            }
+            // A panel of columns stays in the first-level cache while the rows pass by.
             for (index, column) in (0..b.columns).step_by(kernel.columns).enumerate() {
-                kernel.run(depth, panel, b.panel(index, start, depth), &mut tile);
+                let right = b.panel(index, start, depth);
                 let columns = kernel.columns.min(b.columns - column);
-                for row in 0..rows {
-                    let from = &tile[row * kernel.columns..][..columns];
-                    let at = (first + row) * out.stride + column;
-                    add_scaled(&mut out.data[at..at + columns], beta, from, alpha);
+                for (panel, left) in panels.chunks_exact(kernel.rows * depth).enumerate() {
+                    kernel.run(depth, left, right, &mut tile);
+                    let above = panel * kernel.rows;
+                    for row in above..block_rows.min(above + kernel.rows) {
+                        let from = &tile[(row - above) * kernel.columns..][..columns];
+                        let at = (block + row) * out.stride + column;
+                        add_scaled(&mut out.data[at..at + columns], beta, from, alpha);
+                    }
                 }
             }
         }
