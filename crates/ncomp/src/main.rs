@@ -1,28 +1,35 @@
 //! `ncomp`: the command line of the Neural Computer.
 
+mod commands;
 mod loop_run;
 mod pretrain;
 mod progress;
 mod recipe;
 mod run_directory;
+mod samples;
 mod stages;
 
-use anyhow::Result;
-use recipe::Recipe;
-use std::path::PathBuf;
+use clap::Parser;
+use commands::Command;
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
+/// A small coding model that gets better by checking its own work.
+#[derive(Parser)]
+#[command(name = "ncomp", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     progress::watch_for_interrupt();
-    let arguments: Vec<String> = std::env::args().collect();
-    let recipe = Recipe::load(arguments[1].as_ref())?;
-    let root = arguments.get(2).map_or_else(|| PathBuf::from(format!("runs/{}", recipe.name)), PathBuf::from);
-    if let Some(pretrain) = &recipe.pretrain {
-        pretrain::run(&recipe, pretrain, &root)?;
-        return Ok(());
+    match arguments.command.run() {
+        Ok(()) if progress::interrupted() => ExitCode::from(130),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    if let Some(report) = loop_run::run(&recipe, &root)? {
-        println!("{}", report::table::text(&report.rows));
-        for fact in &report.facts { println!("{}: {}", fact.label, fact.text()); }
-    }
-    Ok(())
 }

@@ -3,6 +3,9 @@
 mod learn;
 mod results;
 
+pub(crate) use learn::{label, labelled_questions, split, validate};
+pub(crate) use results::outcomes;
+
 use crate::progress::interrupted;
 use crate::recipe::Recipe;
 use crate::run_directory::RunDirectory;
@@ -82,43 +85,66 @@ pub(crate) struct Loop<'a> {
 /// # Errors
 /// Where an input is unusable or a file cannot be written. Finished stages are kept.
 pub fn run(recipe: &Recipe, root: &Path) -> Result<Option<Report>> {
-    let run = RunDirectory::open(root, recipe)?;
-    let executor = Executor::start(recipe.executor.settings())?;
-    let problems = ProblemSets::of(recipe)?;
-    let directory = model_directory(&recipe.model.path)?;
-    let base = Generator::load(&directory, recipe.model.prompt)?;
-    let mut state = Loop { recipe, run, problems, executor, base, tuned: None };
-    for (split, problems) in [("train", &state.problems.train), ("test", &state.problems.test)] {
-        let path = state.run.path(&format!("problems/{split}.jsonl"));
-        if !path.exists() {
-            jsonl::write(&path, problems)?;
-        }
-    }
-    if state.stages()? == Done::Interrupted {
+    let mut state = Loop::open(recipe, root)?;
+    if state.stages(&STAGES)? == Done::Interrupted {
         eprintln!("stopped; the same command goes on from here ({})", state.run.root().display());
         return Ok(None);
     }
-    let report = state.results()?;
-    Ok(Some(report))
+    Ok(Some(state.results()?))
+}
+
+/// Runs the GRPO stage of a recipe alone.
+///
+/// # Errors
+/// As [`run`].
+pub fn reinforce_only(recipe: &Recipe, root: &Path) -> Result<()> {
+    let mut state = Loop::open(recipe, root)?;
+    let grpo: Vec<Stage> = STAGES.into_iter().filter(|stage| stage.0 == "grpo").collect();
+    match state.stages(&grpo)? {
+        Done::Whole => println!("{}", state.run.path("grpo").display()),
+        Done::Interrupted => eprintln!("stopped; the same command goes on from here"),
+    }
+    Ok(())
+}
+
+type Stage = (&'static str, fn(&mut Loop) -> Result<Done>);
+
+/// The loop's stages in their order.
+const STAGES: [Stage; 12] = [
+    ("baseline-generate", |s| s.generate_greedy("baseline", false)),
+    ("baseline-execute", |s| s.execute_test("baseline")),
+    ("base-pool-generate", |s| s.generate_pool("base-pool", false)),
+    ("base-pool-execute", |s| s.execute_test("base-pool")),
+    ("grpo", |s| s.reinforce()),
+    ("grpo-generate", |s| s.generate_greedy("grpo", true)),
+    ("grpo-execute", |s| s.execute_test("grpo")),
+    ("pool-generate", |s| s.generate_pool("pool", true)),
+    ("pool-execute", |s| s.execute_test("pool")),
+    ("critic-data", |s| s.critic_data()),
+    ("critic", |s| s.train_critic()),
+    ("critic-score", |s| s.score_pools()),
+];
+
+impl<'a> Loop<'a> {
+    fn open(recipe: &'a Recipe, root: &Path) -> Result<Self> {
+        let run = RunDirectory::open(root, recipe)?;
+        let executor = Executor::start(recipe.executor.settings())?;
+        let problems = ProblemSets::of(recipe)?;
+        let directory = model_directory(&recipe.model.path)?;
+        let base = Generator::load(&directory, recipe.model.prompt)?;
+        for (split, problems) in [("train", &problems.train), ("test", &problems.test)] {
+            let path = run.path(&format!("problems/{split}.jsonl"));
+            if !path.exists() {
+                jsonl::write(&path, problems)?;
+            }
+        }
+        Ok(Loop { recipe, run, problems, executor, base, tuned: None })
+    }
 }
 
 impl Loop<'_> {
-    fn stages(&mut self) -> Result<Done> {
-        let parts: [(&str, fn(&mut Self) -> Result<Done>); 12] = [
-            ("baseline-generate", |s| s.generate_greedy("baseline", false)),
-            ("baseline-execute", |s| s.execute_test("baseline")),
-            ("base-pool-generate", |s| s.generate_pool("base-pool", false)),
-            ("base-pool-execute", |s| s.execute_test("base-pool")),
-            ("grpo", Self::reinforce),
-            ("grpo-generate", |s| s.generate_greedy("grpo", true)),
-            ("grpo-execute", |s| s.execute_test("grpo")),
-            ("pool-generate", |s| s.generate_pool("pool", true)),
-            ("pool-execute", |s| s.execute_test("pool")),
-            ("critic-data", Self::critic_data),
-            ("critic", Self::train_critic),
-            ("critic-score", Self::score_pools),
-        ];
-        for (name, part) in parts {
+    fn stages(&mut self, stages: &[Stage]) -> Result<Done> {
+        for &(name, part) in stages {
             if self.run.is_finished(name) {
                 continue;
             }

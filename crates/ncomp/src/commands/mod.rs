@@ -1,0 +1,48 @@
+//! One module a verb, or a few verbs that belong together.
+
+mod demo;
+mod doctor;
+mod records;
+mod run;
+mod train;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the whole loop on the built-in model and problems, trained live
+    Demo(demo::Demo),
+    /// Run the whole loop of a recipe
+    Run(run::Run),
+    /// Sample candidates for problems
+    Generate(records::Generate),
+    /// Judge candidates in the Python sandbox
+    Execute(records::Execute),
+    /// Train a generator or a critic
+    #[command(subcommand)]
+    Train(train::Train),
+    /// Choose one candidate a problem and say how good the choices are
+    Rank(records::Rank),
+    /// Show the table of a finished run
+    Report(run::Report),
+    /// Say what this machine offers
+    Doctor(doctor::Doctor),
+}
+
+impl Command {
+    /// Does it.
+    pub fn run(self) -> Result<()> {
+        match self {
+            Command::Demo(demo) => demo.run(),
+            Command::Run(run) => run.run(),
+            Command::Generate(generate) => generate.run(),
+            Command::Execute(execute) => execute.run(),
+            Command::Train(train) => train.run(),
+            Command::Rank(rank) => rank.run(),
+            Command::Report(report) => report.run(),
+            Command::Doctor(doctor) => doctor.run(),
+        }
+    }
+}

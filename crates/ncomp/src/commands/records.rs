@@ -1,0 +1,287 @@
+//! The verbs that work on files of records: `generate`, `execute`, `rank`.
+
+use crate::loop_run::model_directory;
+use crate::recipe::ExecutorRecipe;
+use crate::{samples, stages};
+use anyhow::{Context, Result, bail, ensure};
+use critic::Critic;
+use executor::Executor;
+use generator::{Generator, Request, Sampling};
+use problems::basics::World;
+use problems::prompt::{PromptFormat, PromptTests, comment_prompt};
+use records::{Candidate, Outcome, Problem, Score, Split, Verdict, jsonl};
+use report::statistics::{mean, pass_at_k};
+use report::table::{Row, align, text};
+use selection::{Selector, pools};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Samples candidates for problems into a file of records; goes on where it stopped.
+#[derive(clap::Args)]
+pub struct Generate {
+    /// A model's directory, or owner/name on the Hub
+    #[arg(long, default_value = "models/basics")]
+    model: String,
+    /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, or a file
+    #[arg(long, default_value = "basics")]
+    problems: String,
+    /// Part of the set: train, validation, test or all
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// Take only the first problems
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Candidates a problem
+    #[arg(short = 'n', long, default_value_t = 1)]
+    samples: usize,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Nucleus
+    #[arg(long, default_value_t = 0.95)]
+    top_p: f32,
+    /// Likeliest tokens to keep; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Longest completion in tokens
+    #[arg(long, default_value_t = 512)]
+    max_new_tokens: usize,
+    /// Sequences in flight
+    #[arg(long, default_value_t = 256)]
+    max_sequences: usize,
+    /// Seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Show all tests in the prompt, not only the visible one
+    #[arg(long)]
+    all_tests: bool,
+    /// File to write
+    #[arg(long)]
+    out: PathBuf,
+}
+
+/// Limits on candidates, on the command line.
+#[derive(clap::Args)]
+struct Limits {
+    /// Candidates at the same time [default: one for each processor]
+    #[arg(long)]
+    workers: Option<usize>,
+    /// CPU seconds of a candidate with all its tests
+    #[arg(long, default_value_t = 2.0)]
+    timeout: f64,
+    /// Address space of a candidate in MiB
+    #[arg(long, default_value_t = 1024)]
+    memory: u64,
+    /// The interpreter
+    #[arg(long, default_value = "python3")]
+    python: String,
+}
+
+/// Judges candidates, one forked process each; goes on where it stopped. Without --samples it
+/// judges the problems' own reference solutions.
+#[derive(clap::Args)]
+pub struct Execute {
+    /// Candidates: our records, or samples with task_id and solution or completion; plain or gzip
+    #[arg(long)]
+    samples: Option<PathBuf>,
+    /// Problem set: mbpp, mbpp-sanitized, humaneval, or a file
+    #[arg(long)]
+    problems: String,
+    /// File of verdicts to write [default: beside the samples]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Chooses one candidate a problem with each selector, and says how many of the choices pass.
+#[derive(clap::Args)]
+pub struct Rank {
+    /// Candidates, as `generate` writes them
+    #[arg(long)]
+    samples: PathBuf,
+    /// Problem set they belong to
+    #[arg(long, default_value = "basics")]
+    problems: String,
+    /// Verdicts, as `execute` writes them: to say how good the choices are
+    #[arg(long)]
+    verdicts: Option<PathBuf>,
+    /// A critic's directory, for the selector critic
+    #[arg(long)]
+    critic: Option<PathBuf>,
+    /// Selectors: random, likelihood, likelihood_sum, critic, oracle
+    #[arg(long, value_delimiter = ',', default_value = "random,likelihood,likelihood_sum,critic,oracle")]
+    select: Vec<String>,
+    /// File for the first selector's choices, as EvalPlus has them
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The problems of a set; the built-in one gives 1,000 of each split.
+fn problem_set(source: &str) -> Result<Vec<Problem>> {
+    if source != "basics" {
+        return Ok(problems::sets::load(source)?);
+    }
+    let world = World::new();
+    let splits = [Split::Train, Split::Validation, Split::Test];
+    Ok(splits.into_iter().flat_map(|split| world.problems(split, 1000, 1)).collect())
+}
+
+impl Generate {
+    pub(super) fn run(self) -> Result<()> {
+        let mut problems = problem_set(&self.problems)?;
+        if self.split != "all" {
+            let splits = [Split::Train, Split::Validation, Split::Test, Split::Prompt];
+            let split = splits.into_iter().find(|split| split.name() == self.split);
+            let split = split.with_context(|| format!("--split: expected train, validation, test or all, found {}", self.split))?;
+            problems.retain(|problem| problem.split == split);
+        }
+        problems.truncate(self.limit.unwrap_or(usize::MAX));
+        ensure!(!problems.is_empty(), "{} has no problems in the split {}", self.problems, self.split);
+        let directory = model_directory(&self.model)?;
+        let has_template = problems::prompt::ChatTemplate::load(&directory).is_ok();
+        let format = if has_template { PromptFormat::Chat } else { PromptFormat::Comment };
+        let generator = Generator::load(&directory, format)?;
+        let request = Request {
+            samples: self.samples,
+            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
+            max_new_tokens: self.max_new_tokens,
+            max_sequences: self.max_sequences,
+            seed: self.seed,
+            tests: if self.all_tests { PromptTests::All } else { PromptTests::Visible },
+        };
+        stages::generate("candidates", &generator, &problems, &request, &self.out)?;
+        println!("{}", self.out.display());
+        Ok(())
+    }
+}
+
+impl Execute {
+    pub(super) fn run(self) -> Result<()> {
+        let problems = problem_set(&self.problems)?;
+        let candidates = match &self.samples {
+            Some(path) => samples::read(path, &problems)?,
+            None => references(&problems),
+        };
+        let beside = self.samples.clone().unwrap_or_else(|| "references.jsonl".into()).with_extension("verdicts.jsonl");
+        let out = self.out.unwrap_or(beside);
+        let settings = ExecutorRecipe {
+            python: self.limits.python,
+            workers: self.limits.workers.unwrap_or(0),
+            timeout: self.limits.timeout,
+            memory: self.limits.memory,
+        };
+        let executor = Executor::start(settings.settings())?;
+        stages::execute("verdicts", &executor, &problems, &candidates, &out)?;
+        let verdicts: Vec<Verdict> = jsonl::read(&out)?;
+        print_verdicts(&verdicts, self.samples.is_none(), self.json);
+        println!("{}", out.display());
+        Ok(())
+    }
+}
+
+/// Each problem's own first solution, as a candidate.
+fn references(problems: &[Problem]) -> Vec<Candidate> {
+    let with_reference = problems.iter().filter_map(|problem| Some((problem, problem.references.first()?)));
+    let candidate = |(problem, code): (&Problem, &String)| Candidate {
+        problem: problem.id.clone(),
+        code: code.clone(),
+        generator: "reference".into(),
+        ..Candidate::default()
+    };
+    with_reference.map(candidate).collect()
+}
+
+fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
+    let mut by_problem: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for verdict in verdicts {
+        let counts = by_problem.entry(&verdict.problem).or_default();
+        counts.0 += 1;
+        counts.1 += usize::from(verdict.passed());
+    }
+    let smallest = by_problem.values().map(|counts| counts.0).min().unwrap_or(0);
+    let at = |k: usize| mean(&by_problem.values().map(|&(n, c)| pass_at_k(n, c, k)).collect::<Vec<_>>());
+    let ks: Vec<usize> = [1, 10, 100].into_iter().filter(|&k| k <= smallest).collect();
+    let outcomes = crate::loop_run::outcomes(verdicts);
+    let failures: Vec<&Verdict> = verdicts.iter().filter(|verdict| list_failures && !verdict.passed()).collect();
+    if as_json {
+        let passes: BTreeMap<String, f64> = ks.iter().map(|&k| (format!("pass@{k}"), at(k))).collect();
+        let failures: Vec<_> = failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
+        println!("{}", json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures}));
+        return;
+    }
+    let mut lines = vec![["outcome".to_owned(), "candidates".into(), "share".into()]];
+    for (name, count) in outcomes {
+        lines.push([name.replace('_', " "), count.to_string(), format!("{:.1} %", 100.0 * count as f64 / verdicts.len().max(1) as f64)]);
+    }
+    print!("{}", align(&lines));
+    for k in ks {
+        println!("pass@{k}: {:.1} % of {} problems", 100.0 * at(k), by_problem.len());
+    }
+    for verdict in failures {
+        let why = verdict.tests.iter().find(|test| test.outcome != Outcome::Passed);
+        println!("{}: {} {}", verdict.problem, verdict.outcome.name(), why.map_or("", |test| &test.detail));
+    }
+}
+
+impl Rank {
+    pub(super) fn run(self) -> Result<()> {
+        let problems = problem_set(&self.problems)?;
+        let candidates = samples::read(&self.samples, &problems)?;
+        let verdicts: Vec<Verdict> = self.verdicts.as_deref().map(jsonl::read).transpose()?.unwrap_or_default();
+        let scores = self.critic.as_deref().map(|path| critic_scores(path, &problems, &candidates)).transpose()?.unwrap_or_default();
+        let pools = pools(&candidates, &verdicts, &scores);
+        let (mut rows, mut chosen) = (Vec::new(), None);
+        for name in &self.select {
+            let names = || Selector::ALL.map(Selector::name).join(", ");
+            let Some(selector) = Selector::parse(name) else { bail!("--select: no selector '{name}'; expected {}", names()) };
+            if selector == Selector::Oracle && self.verdicts.is_none() {
+                continue;
+            }
+            let Some(row) = Row::of_selector(selector, name, name, &pools, 0) else {
+                eprintln!("{name} left out: these candidates lack what it needs");
+                continue;
+            };
+            chosen.get_or_insert(selector);
+            rows.push(row);
+        }
+        if let (Some(path), Some(selector)) = (&self.out, chosen) {
+            let picks = pools.iter().filter_map(|pool| {
+                let choice = *selector.choices(pool)?.first()?;
+                Some(json!({"task_id": pool.problem, "solution": pool.codes[choice]}))
+            });
+            jsonl::write(path, &picks.collect::<Vec<_>>())?;
+        }
+        if self.verdicts.is_none() {
+            ensure!(self.out.is_some(), "give --verdicts to see how good the choices are, or --out to write them");
+            return Ok(());
+        }
+        match self.json {
+            true => println!("{}", json!({"rows": rows})),
+            false => print!("{}", text(&rows)),
+        }
+        Ok(())
+    }
+}
+
+fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<Vec<Score>> {
+    let critic = Critic::load(path)?;
+    let prompt = |problem: &Problem| Ok(comment_prompt(problem, PromptTests::Visible));
+    let mut scores = Vec::new();
+    for (question, group) in stages::questions(&prompt, problems, candidates)? {
+        let values = critic.score(std::slice::from_ref(&question)).remove(0);
+        scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
+            problem: candidate.problem.clone(),
+            index: candidate.index,
+            critic,
+        }));
+    }
+    Ok(scores)
+}
