@@ -78,7 +78,8 @@ fn shorten(mut text: String) -> String {
 
 /// The program that the candidate's process loads.
 fn program(problem: &Problem, code: &str) -> String {
-    format!("{}\n{}{code}\n", problem.setup, problem.completion_prefix.as_deref().unwrap_or(""))
+    let prefix = problem.completion_prefix.as_deref().unwrap_or("");
+    format!("{}\n{prefix}{code}\n{}\n", problem.setup, problem.test_setup)
 }
 
 /// Judges one candidate. A zygote that fails is replaced once; if that fails too, the verdict is

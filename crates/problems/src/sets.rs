@@ -112,23 +112,24 @@ fn mbpp(fields: &Fields) -> Result<Problem, Error> {
     let id = fields.integer("task_id")?;
     let text = if fields.has("text") { fields.text("text")? } else { fields.text("prompt")? };
     let mut setup = PROTOCOL_IMPORTS.to_owned();
-    if fields.has("test_setup_code") {
-        setup += &unix(&fields.text("test_setup_code")?);
-    }
+    let has_setup = fields.has("test_setup_code");
+    let test_setup = if has_setup { unix(&fields.text("test_setup_code")?) } else { String::new() };
     if fields.has("test_imports") {
         setup += &fields.texts("test_imports")?.join("\n");
     }
     let tests: Vec<Test> = fields.texts("test_list")?.iter().map(|source| split_test(&unix(source))).collect();
-    let entry_point = tests.iter().find_map(|test| called_function(&test.source)).unwrap_or_default();
+    let reference = unix(&fields.text("code")?);
+    let entry_point = entry_point(&tests, &reference).unwrap_or_default();
     Ok(Problem {
         id: format!("Mbpp/{id}"),
         text,
         entry_point,
         setup,
+        test_setup,
         completion_prefix: None,
         tests,
         visible_tests: 1,
-        references: vec![unix(&fields.text("code")?)],
+        references: vec![reference],
         split: match id {
             ..=10 => Split::Prompt,
             11..=510 => Split::Test,
@@ -148,6 +149,7 @@ fn humaneval(fields: &Fields) -> Result<Problem, Error> {
         references: vec![fields.text("canonical_solution")?],
         entry_point,
         setup: PROTOCOL_IMPORTS.to_owned(),
+        test_setup: String::new(),
         completion_prefix: Some(prompt),
         tests: vec![Test::new(check)],
         visible_tests: 1,
@@ -171,24 +173,22 @@ pub fn split_test(source: &str) -> Test {
     }
 }
 
-/// The function that a test is about: the first called name that is not Python's own.
-fn called_function(test: &str) -> Option<String> {
-    const OWN: [&str; 20] = [
-        "set", "sorted", "list", "tuple", "len", "abs", "round", "str", "int", "float", "math", "isclose", "not",
-        "all", "any", "sum", "max", "min", "dict", "bool",
-    ];
-    let body = test.trim_start().strip_prefix("assert")?;
+/// The function that tests are about: the first name they call that the reference defines.
+fn entry_point(tests: &[Test], reference: &str) -> Option<String> {
+    let called: Vec<&str> = tests.iter().flat_map(|test| called_names(&test.source)).collect();
+    let defined = |name: &&&str| {
+        let definitions = [format!("def {name}("), format!("def {name} ("), format!("{name} = ")];
+        definitions.iter().any(|definition| reference.contains(definition))
+    };
+    called.iter().find(defined).or(called.first()).map(|name| (*name).to_owned())
+}
+
+/// Every name before an opening parenthesis, in order.
+fn called_names(source: &str) -> Vec<&str> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let mut rest = body;
-    while let Some(open) = rest.find('(') {
-        let name: String = rest[..open].chars().rev().take_while(|&c| is_name(c)).collect();
-        let name: String = name.chars().rev().collect();
-        if !name.is_empty() && !OWN.contains(&name.as_str()) {
-            return Some(name);
-        }
-        rest = &rest[open + 1..];
-    }
-    None
+    let before = source.match_indices('(').map(|(open, _)| &source[..open]);
+    let names = before.map(|text| &text[text.rfind(|c| !is_name(c)).map_or(0, |at| at + 1)..]);
+    names.filter(|name| !name.is_empty() && *name != "assert").collect()
 }
 
 /// The fields of one record, with the place to name in errors.

@@ -82,6 +82,9 @@ pub struct Problem {
     /// Code that stands before the candidate: imports, classes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub setup: String,
+    /// Code that stands between the candidate and its tests, and may use the candidate's names.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub test_setup: String,
     /// For a set that asks for the continuation of a given text (HumanEval), that text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completion_prefix: Option<String>,

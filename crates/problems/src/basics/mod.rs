@@ -132,6 +132,7 @@ impl World {
             text,
             entry_point: entry_point.to_owned(),
             setup: "import itertools\nimport math\n".to_owned(),
+            test_setup: String::new(),
             completion_prefix: None,
             tests,
             visible_tests: 1,

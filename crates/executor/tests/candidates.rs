@@ -1,0 +1,162 @@
+//! Whatever a candidate does, the loop gets a verdict and goes on.
+
+use executor::{Error, Executor, Settings, Task};
+use records::{JudgeMode, Outcome, Problem, Test, Verdict};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+fn problem() -> Problem {
+    let tests = ["assert add(1, 2) == 3", "assert add(-1, 1) == 0", "assert add(10, 5) == 15"];
+    Problem {
+        id: "add".into(),
+        entry_point: "add".into(),
+        tests: tests.map(Test::new).to_vec(),
+        ..Problem::default()
+    }
+}
+
+fn settings() -> Settings {
+    Settings { cpu_seconds: 1.0, wall_seconds: 3.0, memory_bytes: 512 << 20, workers: 2, ..Settings::default() }
+}
+
+fn judge(problem: &Problem, codes: &[&str]) -> Vec<Verdict> {
+    let executor = Executor::start(settings()).expect("Python");
+    let tasks: Vec<Task> = codes.iter().enumerate().map(|(index, code)| Task { problem, index, code }).collect();
+    let mut verdicts = Vec::new();
+    executor.judge_all(&tasks, &mut |verdict| {
+        verdicts.push(verdict);
+        ControlFlow::Continue(())
+    });
+    verdicts.sort_by_key(|verdict| verdict.index);
+    verdicts
+}
+
+const RIGHT: &str = "def add(a, b): return a + b";
+
+#[test]
+fn every_kind_of_end_has_its_outcome() {
+    let cases = [
+        (RIGHT, Outcome::Passed),
+        ("def add(a, b): return float(a + b)", Outcome::Passed),
+        ("def add(a, b): return a - b", Outcome::WrongAnswer),
+        ("def add(a, b): return [1] if a == 1 else a + b", Outcome::WrongAnswer),
+        ("def add(a, b): raise KeyError(a)", Outcome::Exception),
+        ("def sum2(a, b): return a + b", Outcome::Exception),
+        ("def add(a, b: return", Outcome::SyntaxError),
+        ("import no_such_module", Outcome::LoadError),
+        ("import sys; sys.exit(0)", Outcome::LoadError),
+        ("def add(a, b):\n  while True: pass", Outcome::Timeout),
+        ("import time\ndef add(a, b): time.sleep(100)", Outcome::Timeout),
+        ("while True: pass", Outcome::Timeout),
+        ("def add(a, b): return 'x' * (4 << 30)", Outcome::OutOfMemory),
+        ("x = [0] * (1 << 30)", Outcome::OutOfMemory),
+        ("import os\ndef add(a, b): os._exit(0)", Outcome::Crash),
+        ("import os\ndef add(a, b): os.kill(os.getpid(), 11)", Outcome::Crash),
+        ("import ctypes\ndef add(a, b): ctypes.string_at(0)", Outcome::Crash),
+        ("def add(a, b): return lambda: 3", Outcome::NotPlainData),
+        ("class Always(int):\n  def __eq__(self, other): return True\ndef add(a, b): return Always(7)", Outcome::NotPlainData),
+        ("def add(a, b):\n  x = []\n  for _ in range(100000): x = [x]\n  return x", Outcome::NotPlainData),
+        ("def add(a, b): return 'x' * 3000000", Outcome::OutputLimit),
+        ("import sys\nsys.setrecursionlimit(10**9)\ndef add(a, b): return add(a, b)", Outcome::Crash),
+        ("print('x' * 5000000)\nimport sys\nsys.stdin.read()\ndef add(a, b): print(a); return a + b", Outcome::Passed),
+        ("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ndef add(a, b): return a + b", Outcome::Passed),
+        ("if __name__ == '__main__':\n  raise SystemExit\ndef add(a, b): return a + b", Outcome::Passed),
+    ];
+    let codes: Vec<&str> = cases.iter().map(|case| case.0).collect();
+    for (verdict, (code, expected)) in judge(&problem(), &codes).into_iter().zip(cases) {
+        // How deep recursion ends depends on the interpreter: by a crash, an exception or memory.
+        let deep = code.contains("setrecursionlimit") && !verdict.passed();
+        assert!(deep || verdict.outcome == expected, "{code}: {:?}", verdict);
+        assert_eq!(verdict.mode, JudgeMode::Compared);
+    }
+}
+
+#[test]
+fn a_verdict_has_a_result_for_every_test() {
+    let code = "def add(a, b):\n  if a < 0: raise ValueError('no')\n  return 3";
+    let verdict = judge(&problem(), &[code]).remove(0);
+    let outcomes: Vec<Outcome> = verdict.tests.iter().map(|test| test.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Passed, Outcome::Exception, Outcome::WrongAnswer]);
+    assert_eq!(verdict.tests[1].detail, "ValueError: no");
+    assert_eq!(verdict.tests[2].detail, "3");
+}
+
+/// A candidate that kills its own interpreter, or everything of its user's that it can reach,
+/// costs nobody else a verdict.
+#[test]
+fn killing_the_interpreter_loses_no_other_candidate() {
+    let kill_parent = "import os\nos.kill(os.getppid(), 9)\ndef add(a, b): return a + b";
+    let codes = [kill_parent, RIGHT, kill_parent, "def add(a, b): return b + a", "def add(a, b): return 0"];
+    let verdicts = judge(&problem(), &codes);
+    assert_eq!(verdicts.len(), codes.len());
+    assert!(!verdicts[0].passed());
+    let outcomes: Vec<Outcome> = verdicts.iter().map(|verdict| verdict.outcome).collect();
+    assert_eq!(outcomes[1], Outcome::Passed);
+    assert_eq!(outcomes[3], Outcome::Passed);
+    assert_eq!(outcomes[4], Outcome::WrongAnswer);
+}
+
+#[test]
+fn nothing_is_left_running() {
+    let mark = format!("ncomp-left-{}", std::process::id());
+    let code = format!(
+        "import os, time\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    open('/proc/self/comm', 'w').write('{}')\n    time.sleep(60)\n  os._exit(0)\ntime.sleep(0.2)\ndef add(a, b): return a + b",
+        &mark[..15]
+    );
+    judge(&problem(), &[&code]);
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let alive = || {
+        let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let names = processes.filter_map(|process| std::fs::read_to_string(process.path().join("comm")).ok());
+        names.filter(|name| name.trim() == &mark[..15]).count()
+    };
+    while alive() > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(alive(), 0);
+}
+
+#[test]
+fn other_tests_run_in_the_process_and_say_so() {
+    let tests = vec![Test::new("assert abs(add(1, 2) - 3) < 1e-9"), Test::new("assert add(1, 2) == 3")];
+    let problem = Problem { tests, ..problem() };
+    let verdicts = judge(&problem, &[RIGHT, "def add(a, b): return a"]);
+    assert!(verdicts[0].passed() && !verdicts[1].passed());
+    assert_eq!(verdicts[0].mode, JudgeMode::InProcess);
+    assert_eq!(verdicts[1].tests[0].outcome, Outcome::WrongAnswer);
+}
+
+#[test]
+fn without_tests_nothing_passes() {
+    let problem = Problem { tests: Vec::new(), ..problem() };
+    assert!(!judge(&problem, &[RIGHT])[0].passed());
+}
+
+#[test]
+fn a_missing_or_false_python_is_named() {
+    let start = |python: &str| Executor::start(Settings { python: python.into(), ..settings() }).err();
+    let missing = start("/no/such/python").expect("an error");
+    assert!(matches!(missing, Error::NoPython { .. }));
+    assert!(missing.to_string().contains("/no/such/python") && missing.to_string().contains("--python"));
+    let path = std::env::temp_dir().join(format!("ncomp-false-python-{}", std::process::id()));
+    std::fs::write(&path, "#!/bin/sh\necho wrong >&2\n").expect("written");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    let wrong = start(path.to_str().expect("a path")).expect("an error");
+    let _ = std::fs::remove_file(&path);
+    assert!(wrong.to_string().contains("did not start as a Python"), "{wrong}");
+}
+
+#[test]
+fn equal_programs_are_run_once_and_each_gets_its_verdict() {
+    let problem = problem();
+    let codes = vec![RIGHT; 200];
+    let verdicts = judge(&problem, &codes);
+    assert_eq!(verdicts.len(), 200);
+    let times: HashMap<u64, usize> = verdicts.iter().fold(HashMap::new(), |mut times, verdict| {
+        *times.entry(verdict.wall_milliseconds.to_bits()).or_default() += 1;
+        times
+    });
+    assert_eq!(times.len(), 1);
+}
