@@ -1,0 +1,243 @@
+//! The program as users run it: the whole loop, interrupted and resumed, and what goes wrong.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use transformer::{Config, Model};
+
+const RECIPE: &str = r#"
+name = "tiny"
+seed = 3
+[model]
+path = "MODEL"
+prompt = "comment"
+[problems]
+source = "basics"
+train = 24
+test = 12
+[greedy]
+max_new_tokens = 96
+[pool]
+samples = 6
+max_new_tokens = 96
+[grpo]
+steps = 2
+prompts_per_step = 6
+group_size = 4
+max_new_tokens = 96
+kl_coefficient = 0.01
+minibatches = 2
+[grpo.optimizer]
+learning_rate = 1e-4
+[critic]
+problems = 8
+samples = 4
+[critic.training]
+epochs = 1
+problems_per_step = 4
+"#;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn recipe(directory: &Path, change: (&str, &str)) -> PathBuf {
+    let model = root().join("models/basics").display().to_string();
+    let path = directory.join("recipe.toml");
+    std::fs::write(&path, RECIPE.replace("MODEL", &model).replace(change.0, change.1)).expect("written");
+    path
+}
+
+fn ncomp(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ncomp")).args(arguments).current_dir(root()).output().expect("ncomp")
+}
+
+fn run(recipe: &Path, out: &Path) -> Output {
+    ncomp(&["run", recipe.to_str().expect("a path"), "--out", out.to_str().expect("a path"), "--json"])
+}
+
+fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn error(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Every row's name and value.
+fn rows(report: &Value) -> Vec<(String, f64)> {
+    let rows = report["rows"].as_array().expect("rows").iter();
+    rows.map(|row| (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))).collect()
+}
+
+#[test]
+fn the_loop_gives_the_same_table_again_and_after_interruptions() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let recipe = recipe(directory.path(), ("", ""));
+    let first = report(&run(&recipe, &directory.path().join("a")));
+    let names: Vec<String> = rows(&first).into_iter().map(|row| row.0).collect();
+    for name in ["baseline", "random", "likelihood", "grpo", "critic", "oracle", "base_critic"] {
+        assert!(names.iter().any(|found| found == name), "{name} is missing from {names:?}");
+    }
+    for row in first["rows"].as_array().expect("rows") {
+        let [value, low, high] = ["value", "low", "high"].map(|name| row[name].as_f64().expect("a number"));
+        assert!(0.0 <= low && low <= value && value <= high && high <= 100.0, "{row}");
+        assert_eq!((row["n"].as_u64(), row["seed"].as_u64()), (Some(12), Some(3)));
+    }
+    for file in ["report.html", "report.json", "recipe.toml", "grpo/model.safetensors", "critic/score_head.safetensors", "metrics/grpo.jsonl", "scores/pool.jsonl"] {
+        assert!(directory.path().join("a").join(file).exists(), "{file}");
+    }
+
+    let out = directory.path().join("b");
+    let interrupted = interrupt_until_done(&recipe, &out);
+    assert!(interrupted > 0, "the run was too short to be interrupted");
+    assert_eq!(rows(&first), rows(&report(&run(&recipe, &out))));
+    // Nothing was done twice: the files hold every record once.
+    for (file, count) in [("generated/pool.jsonl", 72), ("verdicts/pool.jsonl", 72), ("generated/rollouts.jsonl", 48)] {
+        let text = std::fs::read_to_string(out.join(file)).expect(file);
+        assert_eq!(text.lines().count(), count, "{file}");
+    }
+}
+
+/// Sends Ctrl-C again and again until a call comes to its end; returns how often it took effect.
+fn interrupt_until_done(recipe: &Path, out: &Path) -> usize {
+    for attempt in 0..40 {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_ncomp"))
+            .args(["run".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str()])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("ncomp");
+        std::thread::sleep(std::time::Duration::from_millis(500 + 150 * attempt));
+        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        if child.wait().expect("an end").success() {
+            return attempt as usize;
+        }
+    }
+    panic!("the run never came to its end");
+}
+
+#[test]
+fn bad_input_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("run");
+    let unknown = recipe(directory.path(), ("samples = 6", "sampels = 6"));
+    let message = error(&run(&unknown, &out));
+    assert!(message.contains("recipe.toml") && message.contains("line 14") && message.contains("did you mean `samples`?"), "{message}");
+    assert!(!out.exists());
+
+    let no_python = recipe(directory.path(), ("[grpo]\n", "[executor]\npython = \"/no/python\"\n[grpo]\n"));
+    let message = error(&run(&no_python, &out));
+    assert!(message.contains("/no/python") && message.contains("install Python"), "{message}");
+
+    let no_model = recipe(directory.path(), ("prompt = \"comment\"", "prompt = \"chat\""));
+    let message = error(&run(&no_model, &directory.path().join("chat")));
+    assert!(message.contains("chat_template") && message.contains("comment"), "{message}");
+
+    let other = recipe(directory.path(), ("steps = 2", "steps = 5"));
+    let message = error(&run(&other, &out));
+    assert!(message.contains("belongs to another recipe") && message.contains("--out"), "{message}");
+
+    let blocked = directory.path().join("file");
+    std::fs::write(&blocked, "").expect("written");
+    let message = error(&run(&no_python, &blocked.join("run")));
+    assert!(message.contains("cannot use") && message.contains("file/run"), "{message}");
+}
+
+#[test]
+fn a_tokenizer_that_does_not_fit_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let model = directory.path().join("model");
+    Model::random(Config { vocab_size: 100, ..Config::tiny() }, 1).save(&model, Default::default()).expect("saved");
+    std::fs::copy(root().join("models/basics/tokenizer.json"), model.join("tokenizer.json")).expect("copied");
+    let out = directory.path().join("c.jsonl");
+    let message = error(&ncomp(&["generate", "--model", model.to_str().expect("a path"), "--out", out.to_str().expect("a path")]));
+    assert!(message.contains("tokenizer.json") && message.contains("has no embedding"), "{message}");
+}
+
+/// The stages one by one on files.
+#[test]
+fn stages_work_on_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (samples, verdicts, picks) = (path("c.jsonl"), path("v.jsonl"), path("picks.jsonl"));
+    let set = path("problems.jsonl");
+    let problems = problems::basics::World::new().problems(records::Split::Test, 10, 5);
+    records::jsonl::write(set.as_ref(), &problems).expect("written");
+    assert!(ncomp(&["generate", "--problems", &set, "-n", "4", "--max-new-tokens", "96", "--out", &samples]).status.success());
+    let judged = ncomp(&["execute", "--samples", &samples, "--problems", &set, "--out", &verdicts, "--json"]);
+    assert!(String::from_utf8_lossy(&judged.stdout).contains("\"candidates\":40"));
+    let ranked = ncomp(&["rank", "--samples", &samples, "--problems", &set, "--verdicts", &verdicts, "--critic", "models/basics-critic", "--select", "critic,random,oracle", "--out", &picks, "--json"]);
+    assert_eq!(rows(&report(&ranked)).len(), 3);
+    let picked = std::fs::read_to_string(&picks).expect("picks");
+    assert_eq!(picked.lines().count(), 10);
+    // What was picked can be judged again, in EvalPlus's form.
+    let again = ncomp(&["execute", "--samples", &picks, "--problems", &set, "--out", &path("again.jsonl"), "--json"]);
+    assert!(String::from_utf8_lossy(&again.stdout).contains("\"candidates\":10"), "{}", String::from_utf8_lossy(&again.stderr));
+}
+
+/// Every reference solution of the built-in set passes its tests.
+#[test]
+fn references_of_the_built_in_set_pass() {
+    let world = problems::basics::World::new();
+    let executor = executor::Executor::start(executor::Settings::default()).expect("Python");
+    for split in [records::Split::Train, records::Split::Validation, records::Split::Test] {
+        let problems = world.problems(split, 400, 11);
+        let tasks = problems.iter().flat_map(|problem| {
+            let codes = problem.references.iter().enumerate();
+            codes.map(move |(index, code)| executor::Task { problem, index, code })
+        });
+        let tasks: Vec<_> = tasks.collect();
+        let mut failed = Vec::new();
+        executor.judge_all(&tasks, &mut |verdict| {
+            if !verdict.passed() {
+                failed.push(verdict);
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        assert!(failed.is_empty(), "{:?}", failed.first());
+    }
+}
+
+/// The reference protocol's recipe on real problems, with a tiny random Qwen2 of our own making.
+#[test]
+fn the_reference_recipe_runs_on_mbpp() {
+    let data = root().join("../shared/data");
+    if !data.exists() {
+        eprintln!("SKIPPED: {} is not here", data.display());
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let model = directory.path().join("tiny-qwen2");
+    let config = Config { vocab_size: 151_936, eos_token_ids: vec![151_645, 151_643], hidden_size: 16, intermediate_size: 32, ..Config::tiny() };
+    Model::random(config, 1).save(&model, Default::default()).expect("saved");
+    for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+        std::fs::copy(data.join("qwen2.5-coder").join(file), model.join(file)).expect("copied");
+    }
+    let text = std::fs::read_to_string(root().join("recipes/mbpp-qwen2.5-coder-1.5b.toml")).expect("the recipe");
+    let small = [
+        ("source = \"mbpp-sanitized\"", "source = \"mbpp-sanitized\"\ntrain = 4\ntest = 3"),
+        ("max_new_tokens = 512", "max_new_tokens = 12"),
+        ("max_new_tokens = 256", "max_new_tokens = 12"),
+        ("samples = 50", "samples = 3"),
+        ("steps = 75", "steps = 1"),
+        ("problems = 120", "problems = 4"),
+    ];
+    let text = small.into_iter().fold(text, |text, (from, to)| text.replace(from, to));
+    let recipe = directory.path().join("recipe.toml");
+    std::fs::write(&recipe, text).expect("written");
+    let set = data.join("mbpp/sanitized-mbpp.json");
+    let arguments = |out: &str| {
+        let out = directory.path().join(out);
+        ["run", recipe.to_str().expect("a path"), "--model", model.to_str().expect("a path"), "--problems", set.to_str().expect("a path"), "--out", out.to_str().expect("a path"), "--json"].map(str::to_owned).to_vec()
+    };
+    let mut dry = arguments("dry");
+    dry.push("--dry-run".to_owned());
+    let dry = ncomp(&dry.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(String::from_utf8_lossy(&dry.stdout).contains("GiB") && !directory.path().join("dry").exists());
+    let whole = arguments("run");
+    let report = report(&ncomp(&whole.iter().map(String::as_str).collect::<Vec<_>>()));
+    assert_eq!(report["rows"][0]["n"], 3);
+}
