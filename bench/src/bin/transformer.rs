@@ -80,7 +80,11 @@ fn training_step(model: &mut Model) -> f64 {
 
 /// New tokens a second: 128 sequences, 60-token prompts (so many different ones), 100 new tokens.
 fn decoding(model: &Model, prompts: usize, seed: u64) -> f64 {
-    let request = |prompt: usize| Request { prompt: tokens(60, prompt), samples: 128 / prompts, stream: 1000 * prompt as u64 };
+    let request = |prompt: usize| Request {
+        prompt: tokens(60, prompt),
+        samples: 128 / prompts,
+        stream: 1000 * prompt as u64,
+    };
     let requests: Vec<Request> = (0..prompts).map(request).collect();
     let settings = Settings {
         sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },

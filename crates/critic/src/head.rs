@@ -66,7 +66,9 @@ impl Head {
         inner.iter_mut().for_each(|value| *value = value.max(0.0));
         if let Some((rate, random)) = dropout {
             let keep = 1.0 / (1.0 - rate);
-            inner.iter_mut().for_each(|value| *value *= if random.random::<f32>() < rate { 0.0 } else { keep });
+            inner
+                .iter_mut()
+                .for_each(|value| *value *= if random.random::<f32>() < rate { 0.0 } else { keep });
         }
         let mut logits = vec![0.0; rows];
         linear(&inner, &self.outer, Some(&self.outer_bias), rows, &mut logits);
@@ -147,7 +149,8 @@ mod tests {
             let slope = (loss(&head, &up) - loss(&head, &down)) / (2.0 * step);
             assert!((slope - ours).abs() < 1e-2 * (1.0 + slope.abs()), "{slope} {ours}");
         }
-        let gradients: Vec<Vec<f32>> = gradient.named().iter().map(|(_, _, tensor)| tensor.to_vec()).collect();
+        let gradients: Vec<Vec<f32>> =
+            gradient.named().iter().map(|(_, _, tensor)| tensor.to_vec()).collect();
         for (tensor, gradients) in gradients.iter().enumerate() {
             for (index, ours) in gradients.iter().enumerate() {
                 let moved = |by: f32| {

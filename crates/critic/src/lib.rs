@@ -175,7 +175,8 @@ impl Network {
             let pooled = gather_rows(hidden, &last_rows, self.config().hidden_size);
             let scores = self.head.forward(&pooled, None).logits;
             let mut scores = scores.into_iter();
-            logits.extend(group.iter().map(|question| scores.by_ref().take(question.programs.len()).collect()));
+            logits
+                .extend(group.iter().map(|question| scores.by_ref().take(question.programs.len()).collect()));
             rest = later;
         }
         logits

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn hostile_bytes_are_refused() {
-        for bytes in [&b""[..], b"l", b"l\xff\xff\xff\xff", b"s\x04\0\0\0ab", b"i\x01\0\0\0g", b"nn", b"Fnn"] {
+        for bytes in [&b""[..], b"l", b"l\xff\xff\xff\xff", b"s\x04\0\0\0ab", b"i\x01\0\0\0g", b"nn", b"Fnn"]
+        {
             assert!(decode(bytes).is_none(), "{bytes:?}");
         }
         assert!(decode(&b"l\x01\0\0\0".repeat(100_000)).is_none());

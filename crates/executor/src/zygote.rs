@@ -172,7 +172,8 @@ impl Reading {
             loop {
                 match take_message(&mut buffer, self.limit) {
                     Ok(Some(message)) => {
-                        let last = matches!(message.tag, b'S' | b'X') || (messages.is_empty() && message.tag == b'M');
+                        let last = matches!(message.tag, b'S' | b'X')
+                            || (messages.is_empty() && message.tag == b'M');
                         messages.push(message);
                         if last || messages.len() == self.expected {
                             return Ok((messages, Ending::Finished));

@@ -18,12 +18,19 @@ fn problem() -> Problem {
 }
 
 fn settings() -> Settings {
-    Settings { cpu_seconds: 1.0, wall_seconds: 3.0, memory_bytes: 512 << 20, workers: 2, ..Settings::default() }
+    Settings {
+        cpu_seconds: 1.0,
+        wall_seconds: 3.0,
+        memory_bytes: 512 << 20,
+        workers: 2,
+        ..Settings::default()
+    }
 }
 
 fn judge(problem: &Problem, codes: &[&str]) -> Vec<Verdict> {
     let executor = Executor::start(settings()).expect("Python");
-    let tasks: Vec<Task> = codes.iter().enumerate().map(|(index, code)| Task { problem, index, code }).collect();
+    let tasks: Vec<Task> =
+        codes.iter().enumerate().map(|(index, code)| Task { problem, index, code }).collect();
     let mut verdicts = Vec::new();
     executor.judge_all(&tasks, &mut |verdict| {
         verdicts.push(verdict);
@@ -56,12 +63,21 @@ fn every_kind_of_end_has_its_outcome() {
         ("import os\ndef add(a, b): os.kill(os.getpid(), 11)", Outcome::Crash),
         ("import ctypes\ndef add(a, b): ctypes.string_at(0)", Outcome::Crash),
         ("def add(a, b): return lambda: 3", Outcome::NotPlainData),
-        ("class Always(int):\n  def __eq__(self, other): return True\ndef add(a, b): return Always(7)", Outcome::NotPlainData),
+        (
+            "class Always(int):\n  def __eq__(self, other): return True\ndef add(a, b): return Always(7)",
+            Outcome::NotPlainData,
+        ),
         ("def add(a, b):\n  x = []\n  for _ in range(100000): x = [x]\n  return x", Outcome::NotPlainData),
         ("def add(a, b): return 'x' * 3000000", Outcome::OutputLimit),
         ("import sys\nsys.setrecursionlimit(10**9)\ndef add(a, b): return add(a, b)", Outcome::Crash),
-        ("print('x' * 5000000)\nimport sys\nsys.stdin.read()\ndef add(a, b): print(a); return a + b", Outcome::Passed),
-        ("import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ndef add(a, b): return a + b", Outcome::Passed),
+        (
+            "print('x' * 5000000)\nimport sys\nsys.stdin.read()\ndef add(a, b): print(a); return a + b",
+            Outcome::Passed,
+        ),
+        (
+            "import threading, time\nthreading.Thread(target=time.sleep, args=(60,)).start()\ndef add(a, b): return a + b",
+            Outcome::Passed,
+        ),
         ("if __name__ == '__main__':\n  raise SystemExit\ndef add(a, b): return a + b", Outcome::Passed),
     ];
     let codes: Vec<&str> = cases.iter().map(|case| case.0).collect();

@@ -85,7 +85,8 @@ impl Generator {
         let model = Model::load(directory).context("cannot load the generator")?;
         let tokenizer = Tokenizer::load(directory).context("cannot load the generator's tokenizer")?;
         tokenizer.check_fits(&model.config, directory)?;
-        let name = directory.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        let name =
+            directory.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
         Ok(Generator { prompter: Prompter::load(format, directory)?, model, tokenizer, name })
     }
 
@@ -116,7 +117,8 @@ impl Generator {
         request: &Request,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
     ) -> Result<()> {
-        let all: Vec<(&Problem, usize, usize)> = problems.iter().map(|problem| (problem, 0, request.samples)).collect();
+        let all: Vec<(&Problem, usize, usize)> =
+            problems.iter().map(|problem| (problem, 0, request.samples)).collect();
         self.generate_some(&all, request, on_candidate)
     }
 
@@ -196,8 +198,8 @@ impl Prompter {
 /// The first random stream of a problem (FNV-1a of its id, spread so that the streams of different
 /// problems do not overlap).
 fn stream_of(id: &str) -> u64 {
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = id
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     hash << 20
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use transformer::Tokenizer;
 
 fn fnv(bytes: impl IntoIterator<Item = u8>) -> String {
-    let hash = bytes.into_iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
-    });
+    let hash = bytes
+        .into_iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     format!("{hash:016x}")
 }
 
@@ -27,7 +27,8 @@ fn prompts_and_tokens_are_transformers() {
     let reference = std::fs::read_to_string(here.join("tests/reference/qwen_prompts.jsonl")).expect("values");
     assert_eq!(reference.lines().count(), problems.len());
     for (problem, line) in problems.iter().zip(reference.lines()) {
-        let (id, text_hash, count, token_hash): (u32, String, usize, String) = serde_json::from_str(line).expect("a row");
+        let (id, text_hash, count, token_hash): (u32, String, usize, String) =
+            serde_json::from_str(line).expect("a row");
         assert_eq!(problem.id, format!("Mbpp/{id}"));
         let prompt = template.protocol_prompt(problem, PromptTests::All).expect("a prompt");
         assert_eq!(fnv(prompt.bytes()), text_hash, "{}: {prompt}", problem.id);

@@ -219,7 +219,8 @@ pub fn train(
         }
         let start = at * settings.problems_per_step;
         let end = (start + settings.problems_per_step).min(questions.len());
-        let batch: Vec<&LabelledQuestion> = order.1[start..end].iter().map(|&index| &questions[index]).collect();
+        let batch: Vec<&LabelledQuestion> =
+            order.1[start..end].iter().map(|&index| &questions[index]).collect();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(trainer.step as u64);
         let (loss, accuracy) = gradient(trainer, &batch, settings, &mut random, &mut workspace);
@@ -290,9 +291,10 @@ fn loss_gradient(batch: &[&LabelledQuestion], logits: &[f32], pairwise: f32) -> 
             correct += f64::from(u8::from((logit > 0.0) == passed));
         }
         let all = 0..logits.len();
-        let pairs = all.clone().filter(|&i| labelled.passed[i]).flat_map(|i| {
-            all.clone().filter(|&j| !labelled.passed[j]).map(move |j| (i, j))
-        });
+        let pairs = all
+            .clone()
+            .filter(|&i| labelled.passed[i])
+            .flat_map(|i| all.clone().filter(|&j| !labelled.passed[j]).map(move |j| (i, j)));
         let pairs: Vec<(usize, usize)> = pairs.collect();
         let scale = pairwise / (pairs.len().max(1) * batch.len()) as f32;
         for (better, worse) in pairs {

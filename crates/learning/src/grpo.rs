@@ -75,6 +75,9 @@ impl Default for GrpoSettings {
     }
 }
 
+/// Takes a step's candidates and their verdicts, in the same order.
+pub type OnRollouts<'a> = dyn FnMut(&[Candidate], &[Verdict]) -> Result<()> + 'a;
+
 /// What GRPO works with besides the model.
 pub struct Surroundings<'a> {
     /// The generator; its model is the trainer's while a step samples.
@@ -88,7 +91,7 @@ pub struct Surroundings<'a> {
     /// The frozen model for the KL term.
     pub reference: Option<&'a Model>,
     /// Takes each step's candidates and verdicts.
-    pub on_rollouts: &'a mut dyn FnMut(&[Candidate], &[Verdict]) -> Result<()>,
+    pub on_rollouts: &'a mut OnRollouts<'a>,
     /// Asked between the parts of a step; true breaks it off without effect.
     pub interrupted: &'a dyn Fn() -> bool,
 }
@@ -188,7 +191,11 @@ fn sample(
 ) -> Result<Vec<Candidate>> {
     let request = Request {
         samples: settings.group_size,
-        sampling: Sampling { temperature: settings.temperature as f32, top_p: settings.top_p as f32, top_k: 0 },
+        sampling: Sampling {
+            temperature: settings.temperature as f32,
+            top_p: settings.top_p as f32,
+            top_k: 0,
+        },
         max_new_tokens: settings.max_new_tokens,
         max_sequences: 256,
         // Another seed each step, or a problem that comes again would give the same samples.
@@ -388,7 +395,8 @@ fn add_gradient(
     let mut weigh = |index: usize, prediction: Prediction| {
         let (old, advantage) = per_token[index];
         let reference = reference.as_ref().map(|reference| reference[index].log_probability);
-        let token = token_gradient(prediction.log_probability, old, advantage, clip, reference, kl_coefficient);
+        let token =
+            token_gradient(prediction.log_probability, old, advantage, clip, reference, kl_coefficient);
         sums.tokens += 1.0;
         sums.entropy += f64::from(prediction.entropy);
         sums.kl += f64::from(token.kl);
@@ -465,14 +473,24 @@ mod tests {
             let difference = reference - log_probability;
             -surrogate + 0.05 * (difference.exp() - difference - 1.0)
         };
-        for (log_probability, old, advantage, reference) in
-            [(-1.0, -1.05, 0.7, -1.3), (-1.0, -2.0, 0.7, -0.5), (-2.0, -1.0, -0.7, -2.2), (-1.0, -2.0, -1.5, -1.0)]
-        {
+        for (log_probability, old, advantage, reference) in [
+            (-1.0, -1.05, 0.7, -1.3),
+            (-1.0, -2.0, 0.7, -0.5),
+            (-2.0, -1.0, -0.7, -2.2),
+            (-1.0, -2.0, -1.5, -1.0),
+        ] {
             let step = 1e-5;
             let slope = (loss(log_probability + step, old, advantage, reference)
                 - loss(log_probability - step, old, advantage, reference))
                 / (2.0 * step);
-            let ours = token_gradient(log_probability as f32, old as f32, advantage as f32, 0.2, Some(reference as f32), 0.05);
+            let ours = token_gradient(
+                log_probability as f32,
+                old as f32,
+                advantage as f32,
+                0.2,
+                Some(reference as f32),
+                0.05,
+            );
             assert!((slope - f64::from(ours.gradient)).abs() < 1e-3, "{slope} {}", ours.gradient);
         }
     }

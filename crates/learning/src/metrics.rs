@@ -33,7 +33,8 @@ impl MetricsWriter {
         let lines = OpenOptions::new().append(true).open(&path).with_context(context)?;
         let seconds = now() as u64;
         let events_path = boards.join(format!("events.out.tfevents.{seconds}.ncomp.{done}"));
-        let events = File::create(&events_path).with_context(|| format!("cannot write {}", events_path.display()))?;
+        let events =
+            File::create(&events_path).with_context(|| format!("cannot write {}", events_path.display()))?;
         let mut writer = MetricsWriter { path, lines, events };
         writer.event(&[(9, &now().to_le_bytes(), 1), (26, b"brain.Event:2", 2)])?;
         Ok(writer)
@@ -56,7 +57,9 @@ impl MetricsWriter {
             put_bytes(&mut summary, 0x0a, &entry);
         }
         let line = Value::Object(fields).to_string() + "\n";
-        self.lines.write_all(line.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.lines
+            .write_all(line.as_bytes())
+            .with_context(|| format!("cannot write {}", self.path.display()))?;
         let mut step = Vec::new();
         put_varint(&mut step, report.step as u64);
         self.event(&[(9, &now().to_le_bytes(), 1), (16, &step, 0), (42, &summary, 2)])

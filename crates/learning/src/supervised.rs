@@ -35,7 +35,12 @@ pub struct SupervisedSettings {
 
 impl Default for SupervisedSettings {
     fn default() -> Self {
-        SupervisedSettings { epochs: 1, batch_size: 64, prompt_weight: 0.0, optimizer: OptimizerSettings::default() }
+        SupervisedSettings {
+            epochs: 1,
+            batch_size: 64,
+            prompt_weight: 0.0,
+            optimizer: OptimizerSettings::default(),
+        }
     }
 }
 
@@ -96,7 +101,12 @@ pub(crate) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
 }
 
 /// Adds a batch's gradient; returns the mean loss of completion tokens and the number of tokens.
-fn gradient(trainer: &mut Trainer, examples: &[&Example], prompt_weight: f32, workspace: &mut Workspace) -> (f64, usize) {
+fn gradient(
+    trainer: &mut Trainer,
+    examples: &[&Example],
+    prompt_weight: f32,
+    workspace: &mut Workspace,
+) -> (f64, usize) {
     let mut batch = PackedBatch::default();
     let (mut targets, mut weights) = (Vec::new(), Vec::new());
     for example in examples {

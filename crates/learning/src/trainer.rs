@@ -117,7 +117,9 @@ impl Trainer {
         let steps = [self.step as f32, self.optimizer.steps() as f32];
         let mut tensors: Vec<(String, Vec<usize>, &[f32])> = vec![("steps".into(), vec![2], &steps)];
         let (first, second) = self.optimizer.moments();
-        for (prefix, parts) in [("weight", self.model.weights.tensors()), ("first", first), ("second", second)] {
+        for (prefix, parts) in
+            [("weight", self.model.weights.tensors()), ("first", first), ("second", second)]
+        {
             for (index, part) in parts.into_iter().enumerate() {
                 tensors.push((format!("{prefix}.{index}"), vec![part.len()], part));
             }

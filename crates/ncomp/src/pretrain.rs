@@ -81,7 +81,9 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
         "model_max_length": trainer.model.config.max_position_embeddings,
     });
     let text = serde_json::to_string_pretty(&tokenizer_config)? + "\n";
-    jsonl::write_atomically(&directory.join("tokenizer_config.json"), |file| file.write_all(text.as_bytes()))?;
+    jsonl::write_atomically(&directory.join("tokenizer_config.json"), |file| {
+        file.write_all(text.as_bytes())
+    })?;
     run.finish("pretrain", started.elapsed().as_secs_f64())?;
     let _ = std::fs::remove_file(state);
     Ok(true)

@@ -55,7 +55,10 @@ impl Progress {
             bar
         });
         if bar.is_none() {
-            eprintln!("{label}: {total} to do{}", if done > 0 { format!(", {done} done before") } else { String::new() });
+            eprintln!(
+                "{label}: {total} to do{}",
+                if done > 0 { format!(", {done} done before") } else { String::new() }
+            );
         }
         let now = Instant::now();
         Progress { label: label.to_owned(), bar, total, done, at_start: done, started: now, last_line: now }
@@ -84,7 +87,10 @@ impl Progress {
             let rate = (self.done - self.at_start) as f64 / self.started.elapsed().as_secs_f64();
             let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9);
             let space = if message.is_empty() { "" } else { ", " };
-            eprintln!("{}: {}/{}, {rate:.1}/s, {left:.0} s left{space}{message}", self.label, self.done, self.total);
+            eprintln!(
+                "{}: {}/{}, {rate:.1}/s, {left:.0} s left{space}{message}",
+                self.label, self.done, self.total
+            );
         }
     }
 

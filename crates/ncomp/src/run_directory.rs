@@ -48,8 +48,9 @@ impl RunDirectory {
         }
         let state_path = root.join("state.json");
         let state = match std::fs::read_to_string(&state_path) {
-            Ok(text) => serde_json::from_str(&text)
-                .with_context(|| format!("{} is damaged; delete it to redo the stages", state_path.display()))?,
+            Ok(text) => serde_json::from_str(&text).with_context(|| {
+                format!("{} is damaged; delete it to redo the stages", state_path.display())
+            })?,
             Err(_) => State::default(),
         };
         Ok(RunDirectory { root: root.to_owned(), state })

@@ -35,9 +35,13 @@ pub fn read(path: &Path, problems: &[Problem]) -> Result<Vec<Candidate>> {
             Some(Value::Number(number)) => number.to_string(),
             _ => bail!("{}: task_id: expected a problem's id or number", place()),
         };
-        let id = id.rsplit_once('/').filter(|_| !ids.contains_key(&id)).map_or(id.clone(), |(_, n)| n.to_owned());
+        let id =
+            id.rsplit_once('/').filter(|_| !ids.contains_key(&id)).map_or(id.clone(), |(_, n)| n.to_owned());
         let Some(problem) = ids.get(&id) else {
-            bail!("{}: task_id: {id} is not in the problem set; give the set it belongs to with --problems", place());
+            bail!(
+                "{}: task_id: {id} is not in the problem set; give the set it belongs to with --problems",
+                place()
+            );
         };
         let field = |name: &str| value.get(name).and_then(Value::as_str);
         let code = match (field("solution"), field("completion")) {

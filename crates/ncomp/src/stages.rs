@@ -28,7 +28,13 @@ impl Done {
 }
 
 /// Candidates for every problem, into a file.
-pub fn generate(label: &str, generator: &Generator, problems: &[Problem], request: &Request, path: &Path) -> Result<Done> {
+pub fn generate(
+    label: &str,
+    generator: &Generator,
+    problems: &[Problem],
+    request: &Request,
+    path: &Path,
+) -> Result<Done> {
     let (mut file, old) = Appender::resume::<Candidate>(path)?;
     let mut present: HashMap<&str, HashSet<usize>> = HashMap::new();
     for candidate in &old {
@@ -40,7 +46,9 @@ pub fn generate(label: &str, generator: &Generator, problems: &[Problem], reques
         let missing = (0..request.samples).filter(|index| has.is_none_or(|has| !has.contains(index)));
         for index in missing {
             match wanted.last_mut() {
-                Some((last, first, count)) if std::ptr::eq(*last, problem) && *first + *count == index => *count += 1,
+                Some((last, first, count)) if std::ptr::eq(*last, problem) && *first + *count == index => {
+                    *count += 1
+                }
                 _ => wanted.push((problem, index, 1)),
             }
         }
@@ -63,12 +71,20 @@ pub fn generate(label: &str, generator: &Generator, problems: &[Problem], reques
 }
 
 /// Verdicts on every candidate of a file, into another.
-pub fn execute(label: &str, executor: &Executor, problems: &[Problem], candidates: &[Candidate], path: &Path) -> Result<Done> {
-    let by_id: HashMap<&str, &Problem> = problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+pub fn execute(
+    label: &str,
+    executor: &Executor,
+    problems: &[Problem],
+    candidates: &[Candidate],
+    path: &Path,
+) -> Result<Done> {
+    let by_id: HashMap<&str, &Problem> =
+        problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let (mut file, old) = Appender::resume::<Verdict>(path)?;
     // What the executor failed on is tried again.
     let settled = old.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure);
-    let present: HashSet<(&str, usize)> = settled.map(|verdict| (verdict.problem.as_str(), verdict.index)).collect();
+    let present: HashSet<(&str, usize)> =
+        settled.map(|verdict| (verdict.problem.as_str(), verdict.index)).collect();
     let mut tasks = Vec::new();
     let mut unknown = HashSet::new();
     for candidate in candidates {
@@ -81,7 +97,10 @@ pub fn execute(label: &str, executor: &Executor, problems: &[Problem], candidate
         }
     }
     if let Some(example) = unknown.iter().min() {
-        bail!("{} of the candidates' problems are not in the problem set, {example} for one; give the set they belong to", unknown.len());
+        bail!(
+            "{} of the candidates' problems are not in the problem set, {example} for one; give the set they belong to",
+            unknown.len()
+        );
     }
     let mut progress = Progress::start(label, candidates.len(), candidates.len() - tasks.len());
     let mut failed = None;
@@ -119,7 +138,14 @@ pub fn questions<'a>(
 }
 
 /// The critic's score of every candidate, into a file.
-pub fn score(label: &str, critic: &Critic, generator: &Generator, problems: &[Problem], candidates: &[Candidate], path: &Path) -> Result<Done> {
+pub fn score(
+    label: &str,
+    critic: &Critic,
+    generator: &Generator,
+    problems: &[Problem],
+    candidates: &[Candidate],
+    path: &Path,
+) -> Result<Done> {
     let prompt = |problem: &Problem| generator.prompt(problem, PromptTests::Visible);
     let questions = questions(&prompt, problems, candidates)?;
     let mut progress = Progress::start(label, candidates.len(), 0);

@@ -47,14 +47,20 @@ fn answer(mut stream: TcpStream, log: &Mutex<Vec<String>>) {
         log.lock().expect("a lock").push(format!("{path} {token}"));
         let split = path.rsplit('/').next().and_then(|file| file.strip_suffix("-00000-of-00001.parquet"));
         let known = path.starts_with("/datasets/google-research-datasets/mbpp/resolve/main/full/");
-        let body = split.filter(|_| known).and_then(|split| std::fs::read(here().join(format!("{split}.parquet"))).ok());
+        let body = split
+            .filter(|_| known)
+            .and_then(|split| std::fs::read(here().join(format!("{split}.parquet"))).ok());
         let reply = match body {
             None => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
             Some(body) => {
-                let (from, to) = range.map_or((0, body.len() - 1), |(from, to)| (from, to.unwrap_or(body.len() - 1).min(body.len() - 1)));
+                let (from, to) = range.map_or((0, body.len() - 1), |(from, to)| {
+                    (from, to.unwrap_or(body.len() - 1).min(body.len() - 1))
+                });
                 let head = format!(
                     "HTTP/1.1 206 Partial Content\r\nx-repo-commit: 0123456789abcdef\r\netag: \"{}\"\r\ncontent-range: bytes {from}-{to}/{}\r\ncontent-length: {}\r\n\r\n",
-                    split.unwrap_or(""), body.len(), to + 1 - from
+                    split.unwrap_or(""),
+                    body.len(),
+                    to + 1 - from
                 );
                 [head.as_bytes(), &body[from..=to]].concat()
             }

@@ -69,7 +69,10 @@ fn error(output: &Output) -> String {
 /// Every row's name and value.
 fn rows(report: &Value) -> Vec<(String, f64)> {
     let rows = report["rows"].as_array().expect("rows").iter();
-    rows.map(|row| (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))).collect()
+    rows.map(|row| {
+        (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))
+    })
+    .collect()
 }
 
 #[test]
@@ -86,7 +89,15 @@ fn the_loop_gives_the_same_table_again_and_after_interruptions() {
         assert!(0.0 <= low && low <= value && value <= high && high <= 100.0, "{row}");
         assert_eq!((row["n"].as_u64(), row["seed"].as_u64()), (Some(12), Some(3)));
     }
-    for file in ["report.html", "report.json", "recipe.toml", "grpo/model.safetensors", "critic/score_head.safetensors", "metrics/grpo.jsonl", "scores/pool.jsonl"] {
+    for file in [
+        "report.html",
+        "report.json",
+        "recipe.toml",
+        "grpo/model.safetensors",
+        "critic/score_head.safetensors",
+        "metrics/grpo.jsonl",
+        "scores/pool.jsonl",
+    ] {
         assert!(directory.path().join("a").join(file).exists(), "{file}");
     }
 
@@ -95,7 +106,9 @@ fn the_loop_gives_the_same_table_again_and_after_interruptions() {
     assert!(interrupted > 0, "the run was too short to be interrupted");
     assert_eq!(rows(&first), rows(&report(&run(&recipe, &out))));
     // Nothing was done twice: the files hold every record once.
-    for (file, count) in [("generated/pool.jsonl", 72), ("verdicts/pool.jsonl", 72), ("generated/rollouts.jsonl", 48)] {
+    for (file, count) in
+        [("generated/pool.jsonl", 72), ("verdicts/pool.jsonl", 72), ("generated/rollouts.jsonl", 48)]
+    {
         let text = std::fs::read_to_string(out.join(file)).expect(file);
         assert_eq!(text.lines().count(), count, "{file}");
     }
@@ -125,7 +138,12 @@ fn bad_input_is_named() {
     let out = directory.path().join("run");
     let unknown = recipe(directory.path(), ("samples = 6", "sampels = 6"));
     let message = error(&run(&unknown, &out));
-    assert!(message.contains("recipe.toml") && message.contains("line 14") && message.contains("did you mean `samples`?"), "{message}");
+    assert!(
+        message.contains("recipe.toml")
+            && message.contains("line 14")
+            && message.contains("did you mean `samples`?"),
+        "{message}"
+    );
     assert!(!out.exists());
 
     let no_python = recipe(directory.path(), ("[grpo]\n", "[executor]\npython = \"/no/python\"\n[grpo]\n"));
@@ -150,10 +168,18 @@ fn bad_input_is_named() {
 fn a_tokenizer_that_does_not_fit_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let model = directory.path().join("model");
-    Model::random(Config { vocab_size: 100, ..Config::tiny() }, 1).save(&model, Default::default()).expect("saved");
+    Model::random(Config { vocab_size: 100, ..Config::tiny() }, 1)
+        .save(&model, Default::default())
+        .expect("saved");
     std::fs::copy(root().join("models/basics/tokenizer.json"), model.join("tokenizer.json")).expect("copied");
     let out = directory.path().join("c.jsonl");
-    let message = error(&ncomp(&["generate", "--model", model.to_str().expect("a path"), "--out", out.to_str().expect("a path")]));
+    let message = error(&ncomp(&[
+        "generate",
+        "--model",
+        model.to_str().expect("a path"),
+        "--out",
+        out.to_str().expect("a path"),
+    ]));
     assert!(message.contains("tokenizer.json") && message.contains("has no embedding"), "{message}");
 }
 
@@ -166,16 +192,40 @@ fn stages_work_on_files() {
     let set = path("problems.jsonl");
     let problems = problems::basics::World::new().problems(records::Split::Test, 10, 5);
     records::jsonl::write(set.as_ref(), &problems).expect("written");
-    assert!(ncomp(&["generate", "--problems", &set, "-n", "4", "--max-new-tokens", "96", "--out", &samples]).status.success());
+    assert!(
+        ncomp(&["generate", "--problems", &set, "-n", "4", "--max-new-tokens", "96", "--out", &samples])
+            .status
+            .success()
+    );
     let judged = ncomp(&["execute", "--samples", &samples, "--problems", &set, "--out", &verdicts, "--json"]);
     assert!(String::from_utf8_lossy(&judged.stdout).contains("\"candidates\":40"));
-    let ranked = ncomp(&["rank", "--samples", &samples, "--problems", &set, "--verdicts", &verdicts, "--critic", "models/basics-critic", "--select", "critic,random,oracle", "--out", &picks, "--json"]);
+    let ranked = ncomp(&[
+        "rank",
+        "--samples",
+        &samples,
+        "--problems",
+        &set,
+        "--verdicts",
+        &verdicts,
+        "--critic",
+        "models/basics-critic",
+        "--select",
+        "critic,random,oracle",
+        "--out",
+        &picks,
+        "--json",
+    ]);
     assert_eq!(rows(&report(&ranked)).len(), 3);
     let picked = std::fs::read_to_string(&picks).expect("picks");
     assert_eq!(picked.lines().count(), 10);
     // What was picked can be judged again, in EvalPlus's form.
-    let again = ncomp(&["execute", "--samples", &picks, "--problems", &set, "--out", &path("again.jsonl"), "--json"]);
-    assert!(String::from_utf8_lossy(&again.stdout).contains("\"candidates\":10"), "{}", String::from_utf8_lossy(&again.stderr));
+    let again =
+        ncomp(&["execute", "--samples", &picks, "--problems", &set, "--out", &path("again.jsonl"), "--json"]);
+    assert!(
+        String::from_utf8_lossy(&again.stdout).contains("\"candidates\":10"),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
 }
 
 /// Every reference solution of the built-in set passes its tests.
@@ -211,12 +261,19 @@ fn the_reference_recipe_runs_on_mbpp() {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let model = directory.path().join("tiny-qwen2");
-    let config = Config { vocab_size: 151_936, eos_token_ids: vec![151_645, 151_643], hidden_size: 16, intermediate_size: 32, ..Config::tiny() };
+    let config = Config {
+        vocab_size: 151_936,
+        eos_token_ids: vec![151_645, 151_643],
+        hidden_size: 16,
+        intermediate_size: 32,
+        ..Config::tiny()
+    };
     Model::random(config, 1).save(&model, Default::default()).expect("saved");
     for file in ["tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
         std::fs::copy(data.join("qwen2.5-coder").join(file), model.join(file)).expect("copied");
     }
-    let text = std::fs::read_to_string(root().join("recipes/mbpp-qwen2.5-coder-1.5b.toml")).expect("the recipe");
+    let text =
+        std::fs::read_to_string(root().join("recipes/mbpp-qwen2.5-coder-1.5b.toml")).expect("the recipe");
     let small = [
         ("source = \"mbpp-sanitized\"", "source = \"mbpp-sanitized\"\ntrain = 4\ntest = 3"),
         ("max_new_tokens = 512", "max_new_tokens = 12"),
@@ -231,7 +288,19 @@ fn the_reference_recipe_runs_on_mbpp() {
     let set = data.join("mbpp/sanitized-mbpp.json");
     let arguments = |out: &str| {
         let out = directory.path().join(out);
-        ["run", recipe.to_str().expect("a path"), "--model", model.to_str().expect("a path"), "--problems", set.to_str().expect("a path"), "--out", out.to_str().expect("a path"), "--json"].map(str::to_owned).to_vec()
+        [
+            "run",
+            recipe.to_str().expect("a path"),
+            "--model",
+            model.to_str().expect("a path"),
+            "--problems",
+            set.to_str().expect("a path"),
+            "--out",
+            out.to_str().expect("a path"),
+            "--json",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     };
     let mut dry = arguments("dry");
     dry.push("--dry-run".to_owned());

@@ -120,19 +120,45 @@ fn is_prose(line: &str) -> bool {
     }
     let words: Vec<&str> = line.split_whitespace().collect();
     let is_word = |word: &&str| {
-        word.trim_end_matches([',', '.', ':', ';', '!', '?']).chars().all(|c| c.is_alphabetic() || c == '\'' || c == '-')
+        word.trim_end_matches([',', '.', ':', ';', '!', '?'])
+            .chars()
+            .all(|c| c.is_alphabetic() || c == '\'' || c == '-')
     };
     let keyword = matches!(
         words[0],
-        "def" | "class" | "import" | "from" | "async" | "if" | "for" | "while" | "try" | "with" | "else:" | "elif"
-            | "except" | "except:" | "finally:" | "return" | "print" | "assert" | "del" | "global" | "raise" | "pass" | "lambda"
+        "def"
+            | "class"
+            | "import"
+            | "from"
+            | "async"
+            | "if"
+            | "for"
+            | "while"
+            | "try"
+            | "with"
+            | "else:"
+            | "elif"
+            | "except"
+            | "except:"
+            | "finally:"
+            | "return"
+            | "print"
+            | "assert"
+            | "del"
+            | "global"
+            | "raise"
+            | "pass"
+            | "lambda"
     );
     let capitalised = words[0].starts_with(char::is_uppercase);
     let plain = words.iter().filter(|word| is_word(word)).count();
     let list_item = words[0].trim_end_matches(['.', ')']).parse::<u32>().is_ok() && words.len() > 2;
     let bullet = matches!(words[0], "-" | "*" | ">") && words.len() > 2;
     let sentence = !keyword && words.len() >= 3 && plain * 3 >= words.len() * 2 && !line.contains('=');
-    sentence || list_item || bullet || (capitalised && words.len() >= 2 && words[1..].iter().all(|w| is_word(w)) && !line.contains(['=', '(']))
+    sentence
+        || list_item
+        || bullet
+        || (capitalised && words.len() >= 2 && words[1..].iter().all(is_word) && !line.contains(['=', '(']))
 }
 
 fn is_assignment(line: &str) -> bool {
@@ -153,15 +179,21 @@ fn trim_examples(code: &str) -> String {
     let statements = top_level_statements(&lines);
     let definition = |start: usize| {
         let line = lines[start];
-        ["def ", "class ", "async def ", "@", "import ", "from "].iter().any(|s| line.starts_with(s)) || is_assignment(line)
+        ["def ", "class ", "async def ", "@", "import ", "from "].iter().any(|s| line.starts_with(s))
+            || is_assignment(line)
     };
     let is_main = |start: usize| lines[start].starts_with("if __name__");
     let Some(last) = statements.iter().rposition(|range| definition(range.start)) else {
         return finish(code.trim_end().to_owned());
     };
     // An assignment after the last function only sets an example up.
-    let function = |start: usize| !is_assignment(lines[start]) && !lines[start].starts_with("import ") && !lines[start].starts_with("from ");
-    let last = statements.iter().rposition(|range| definition(range.start) && function(range.start)).unwrap_or(last);
+    let function = |start: usize| {
+        !is_assignment(lines[start])
+            && !lines[start].starts_with("import ")
+            && !lines[start].starts_with("from ")
+    };
+    let last =
+        statements.iter().rposition(|range| definition(range.start) && function(range.start)).unwrap_or(last);
     let aliases = statements[last + 1..].iter().filter(|range| is_alias(lines[range.start]));
     let aliases: Vec<usize> = aliases.map(|range| range.start).collect();
     let mut kept: Vec<&str> = Vec::new();
@@ -175,7 +207,8 @@ fn trim_examples(code: &str) -> String {
 
 /// `name = other_name` after the functions: the entry point under another name.
 fn is_alias(line: &str) -> bool {
-    let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
+    let is_name =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '.');
     line.split_once('=').is_some_and(|(name, value)| {
         is_name(name.trim()) && (is_name(value.trim()) || value.trim_start().starts_with("lambda"))
     })
@@ -192,9 +225,14 @@ fn top_level_statements(lines: &[&str]) -> Vec<std::ops::Range<usize>> {
     let mut open = false;
     let mut depth = 0i32;
     for (index, line) in lines.iter().enumerate() {
-        let continues = line.starts_with([' ', '\t', ')', ']', '}', '#']) || line.trim().is_empty() || open || depth > 0
+        let continues = line.starts_with([' ', '\t', ')', ']', '}', '#'])
+            || line.trim().is_empty()
+            || open
+            || depth > 0
             || ["else", "elif", "except", "finally"].iter().any(|word| line.starts_with(word));
-        let after_decorator = statements.last().is_some_and(|range| lines[range.start..index].iter().all(|l| l.starts_with('@')));
+        let after_decorator = statements
+            .last()
+            .is_some_and(|range| lines[range.start..index].iter().all(|l| l.starts_with('@')));
         match statements.last_mut() {
             Some(statement) if continues || after_decorator => statement.end = index + 1,
             _ => statements.push(index..index + 1),

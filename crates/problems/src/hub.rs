@@ -80,7 +80,8 @@ fn shards(index: &PathBuf) -> Result<Vec<String>, HubError> {
     let malformed = |message: &str| HubError::Malformed { path: index.clone(), message: message.to_owned() };
     let text = std::fs::read_to_string(index).map_err(|error| malformed(&error.to_string()))?;
     let value: Value = serde_json::from_str(&text).map_err(|error| malformed(&error.to_string()))?;
-    let map = value.get("weight_map").and_then(Value::as_object).ok_or_else(|| malformed("weight_map: missing"))?;
+    let map =
+        value.get("weight_map").and_then(Value::as_object).ok_or_else(|| malformed("weight_map: missing"))?;
     let mut names: Vec<String> = map.values().filter_map(Value::as_str).map(str::to_owned).collect();
     names.sort();
     names.dedup();
@@ -92,7 +93,11 @@ fn shards(index: &PathBuf) -> Result<Vec<String>, HubError> {
 /// # Errors
 /// Where it is neither in the cache nor to be had.
 pub fn fetch(repository: &str, kind: RepoType, file: &str) -> Result<PathBuf, HubError> {
-    let fail = |message: String| HubError::Fetch { repository: repository.to_owned(), file: file.to_owned(), message };
+    let fail = |message: String| HubError::Fetch {
+        repository: repository.to_owned(),
+        file: file.to_owned(),
+        message,
+    };
     let repo = Repo::new(repository.to_owned(), kind);
     let cache = Cache::from_env();
     if let Some(path) = cache.repo(repo.clone()).get(file) {
@@ -100,11 +105,15 @@ pub fn fetch(repository: &str, kind: RepoType, file: &str) -> Result<PathBuf, Hu
     }
     if offline() {
         let place = cache.path().display().to_string();
-        return Err(fail(format!("HF_HUB_OFFLINE is set and {place} does not hold it; unset it, or copy the file there")));
+        return Err(fail(format!(
+            "HF_HUB_OFFLINE is set and {place} does not hold it; unset it, or copy the file there"
+        )));
     }
     let api = api().map_err(|error| fail(error.to_string()))?;
     api.repo(repo).get(file).map_err(|error| {
-        fail(format!("{error}; check the name and the network, set HF_TOKEN if it is private, or give a local path"))
+        fail(format!(
+            "{error}; check the name and the network, set HF_TOKEN if it is private, or give a local path"
+        ))
     })
 }
 
@@ -123,7 +132,8 @@ fn api() -> Result<Api, hf_hub::api::sync::ApiError> {
 fn read_parquet(path: PathBuf) -> Result<Vec<Row>, HubError> {
     let malformed = |message: String| HubError::Malformed { path: path.clone(), message };
     let file = File::open(&path).map_err(|error| malformed(error.to_string()))?;
-    let reader = SerializedFileReader::new(file).map_err(|error| malformed(format!("not parquet: {error}")))?;
+    let reader =
+        SerializedFileReader::new(file).map_err(|error| malformed(format!("not parquet: {error}")))?;
     let rows = reader.get_row_iter(None).map_err(|error| malformed(error.to_string()))?;
     let mut records = Vec::new();
     for (index, row) in rows.enumerate() {

@@ -142,11 +142,12 @@ impl ChatTemplate {
         environment
             .add_template_owned("chat", source)
             .map_err(|error| fail(&path, format!("chat_template: {error}")))?;
-        let special_tokens = ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(|name| {
-            let value = config.get(name)?;
-            let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
-            Some((name.to_owned(), text.to_owned()))
-        });
+        let special_tokens =
+            ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(|name| {
+                let value = config.get(name)?;
+                let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+                Some((name.to_owned(), text.to_owned()))
+            });
         Ok(ChatTemplate { path, environment, special_tokens: special_tokens.collect() })
     }
 

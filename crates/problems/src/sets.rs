@@ -23,7 +23,9 @@ pub enum SetError {
     #[error(transparent)]
     Hub(#[from] hub::HubError),
     /// There is no such set.
-    #[error("no problem set or file '{0}'; expected mbpp, mbpp-sanitized, humaneval, basics, or the path of a file")]
+    #[error(
+        "no problem set or file '{0}'; expected mbpp, mbpp-sanitized, humaneval, basics, or the path of a file"
+    )]
     Unknown(String),
 }
 
@@ -37,10 +39,14 @@ pub fn load(source: &str) -> Result<Vec<Problem>, SetError> {
         return Ok(read_file(path)?);
     }
     let rows = match source {
-        "mbpp" => hub::dataset("google-research-datasets/mbpp", "full", &["prompt", "test", "validation", "train"])?,
-        "mbpp-sanitized" => {
-            hub::dataset("google-research-datasets/mbpp", "sanitized", &["prompt", "test", "validation", "train"])?
+        "mbpp" => {
+            hub::dataset("google-research-datasets/mbpp", "full", &["prompt", "test", "validation", "train"])?
         }
+        "mbpp-sanitized" => hub::dataset(
+            "google-research-datasets/mbpp",
+            "sanitized",
+            &["prompt", "test", "validation", "train"],
+        )?,
         "humaneval" => hub::dataset("openai/openai_humaneval", "openai_humaneval", &["test"])?,
         _ => return Err(SetError::Unknown(source.to_owned())),
     };
@@ -117,7 +123,8 @@ fn mbpp(fields: &Fields) -> Result<Problem, Error> {
     if fields.has("test_imports") {
         setup += &fields.texts("test_imports")?.join("\n");
     }
-    let tests: Vec<Test> = fields.texts("test_list")?.iter().map(|source| split_test(&unix(source))).collect();
+    let tests: Vec<Test> =
+        fields.texts("test_list")?.iter().map(|source| split_test(&unix(source))).collect();
     let reference = unix(&fields.text("code")?);
     let entry_point = entry_point(&tests, &reference).unwrap_or_default();
     Ok(Problem {
@@ -228,7 +235,8 @@ impl Fields<'_> {
 
     fn texts(&self, name: &str) -> Result<Vec<String>, Error> {
         let items = self.fields.get(name).and_then(Value::as_array);
-        let items = items.and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+        let items =
+            items.and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
         items.ok_or_else(|| self.wrong(name, "a list of texts"))
     }
 }

@@ -10,9 +10,15 @@ fn programs_are_found() {
         ("fence without language", "```\ndef f(x):\n    return x + 1\n```"),
         ("fence never closed", "```python\ndef f(x):\n    return x + 1"),
         ("the prompt had opened the fence", "def f(x):\n    return x + 1\n```\nThis adds one."),
-        ("two blocks, the second defines it", "```python\nprint(1)\n```\nor\n```python\ndef f(x):\n    return x + 1\n```"),
+        (
+            "two blocks, the second defines it",
+            "```python\nprint(1)\n```\nor\n```python\ndef f(x):\n    return x + 1\n```",
+        ),
         ("plain", "def f(x):\n    return x + 1"),
-        ("prose around", "Here is the function you asked for.\n\ndef f(x):\n    return x + 1\n\nThis function adds one to its argument."),
+        (
+            "prose around",
+            "Here is the function you asked for.\n\ndef f(x):\n    return x + 1\n\nThis function adds one to its argument.",
+        ),
         ("example calls", "def f(x):\n    return x + 1\n\nprint(f(1))\nassert f(1) == 2\n"),
         ("main block", "def f(x):\n    return x + 1\n\nif __name__ == \"__main__\":\n    f(1)\n"),
         ("windows lines", "def f(x):\r\n    return x + 1\r\n"),

@@ -27,7 +27,8 @@ fn mbpp_has_its_splits_and_entry_points() {
         assert!(!problem.entry_point.is_empty() && calls, "{}: {}", problem.id, problem.entry_point);
         assert!(problem.tests.len() >= 3, "{}", problem.id);
     }
-    let split: usize = problems.iter().flat_map(|problem| &problem.tests).filter(|test| test.call.is_some()).count();
+    let split: usize =
+        problems.iter().flat_map(|problem| &problem.tests).filter(|test| test.call.is_some()).count();
     let all: usize = problems.iter().map(|problem| problem.tests.len()).sum();
     assert!(split as f64 / all as f64 > 0.97, "{split} of {all} tests were taken apart");
 }
@@ -65,7 +66,9 @@ fn extraction_survives_real_samples() {
             continue;
         }
         defines += 1;
-        let wrapped = format!("Here is the function:\n\n```python\n{code}\n```\n\nIt works as follows.\n1. First it does this.");
+        let wrapped = format!(
+            "Here is the function:\n\n```python\n{code}\n```\n\nIt works as follows.\n1. First it does this."
+        );
         let forms = [
             code.to_owned(),
             wrapped,
@@ -74,7 +77,9 @@ fn extraction_survives_real_samples() {
         ];
         let found: Vec<String> = forms.iter().map(|form| extract_code(form, entry_point)).collect();
         let all_define = found.iter().all(|found| found.contains(&definition));
-        let no_prose = found.iter().all(|found| !found.contains("It works as follows") && !found.contains("This function takes a list and"));
+        let no_prose = found.iter().all(|found| {
+            !found.contains("It works as follows") && !found.contains("This function takes a list and")
+        });
         kept += usize::from(all_define && no_prose);
     }
     // The rest hold fences of their own or nest one program in another.

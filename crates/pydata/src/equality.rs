@@ -24,9 +24,7 @@ impl Value {
             (Value::List(a), Value::List(b))
             | (Value::Tuple(a), Value::Tuple(b))
             | (Value::Deque(a), Value::Deque(b)) => sequence_eq(a, b),
-            (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => {
-                set_eq(a, b)
-            }
+            (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => set_eq(a, b),
             (Value::Dict(a), Value::Dict(b)) => dict_eq(a, b),
             (Value::Decimal(a), Value::Decimal(b)) => decimal_eq(a, b),
             _ => false,

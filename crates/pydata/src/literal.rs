@@ -189,9 +189,7 @@ impl<'a> Parser<'a> {
         let (mut args, mut keywords) = (Vec::new(), Vec::new());
         while !self.take(")") {
             let before = self.at;
-            let keyword = self.name().filter(|_| {
-                self.take("=") && !self.rest().starts_with('=')
-            });
+            let keyword = self.name().filter(|_| self.take("=") && !self.rest().starts_with('='));
             match keyword {
                 Some(name) => keywords.push((name.to_owned(), self.value(0)?)),
                 None if keywords.is_empty() => {

@@ -5,12 +5,50 @@ use std::process::Command;
 
 /// Literals of every kind, many of them awkward.
 const LITERALS: &[&str] = &[
-    "None", "True", "False", "0", "-17", "1_000", "0xff", "0b101", "0o17", "1.0", "1.", ".5",
-    "1e5", "1e16", "1e-5", "123456789.125", "-0.0", "1e300", "3j", "1+2j", "-1-2.5j", "'a'",
-    "\"it's\"", "'say \"hi\" it\\'s'", "'\\n\\t\\x41\\u00e9\\101'", "r'\\d+'", "b'\\x00a\\''",
-    "'a' 'b'", "'''x\ny'''", "[]", "[1, [2, (3,)], {}]", "()", "(1)", "(1,)", "{1, 2}", "set()",
-    "{'a': 1, 'b': [2]}", "{1: 'a', True: 'b'}", "123456789012345678901234567890",
-    "frozenset([1])", "float('nan')", "float('-inf')", "[1, # note\n 2]", "'é😀'",
+    "None",
+    "True",
+    "False",
+    "0",
+    "-17",
+    "1_000",
+    "0xff",
+    "0b101",
+    "0o17",
+    "1.0",
+    "1.",
+    ".5",
+    "1e5",
+    "1e16",
+    "1e-5",
+    "123456789.125",
+    "-0.0",
+    "1e300",
+    "3j",
+    "1+2j",
+    "-1-2.5j",
+    "'a'",
+    "\"it's\"",
+    "'say \"hi\" it\\'s'",
+    "'\\n\\t\\x41\\u00e9\\101'",
+    "r'\\d+'",
+    "b'\\x00a\\''",
+    "'a' 'b'",
+    "'''x\ny'''",
+    "[]",
+    "[1, [2, (3,)], {}]",
+    "()",
+    "(1)",
+    "(1,)",
+    "{1, 2}",
+    "set()",
+    "{'a': 1, 'b': [2]}",
+    "{1: 'a', True: 'b'}",
+    "123456789012345678901234567890",
+    "frozenset([1])",
+    "float('nan')",
+    "float('-inf')",
+    "[1, # note\n 2]",
+    "'é😀'",
 ];
 
 fn python(script: &str, input: &str) -> String {
@@ -36,7 +74,16 @@ fn repr_is_pythons() {
 fn equality_is_pythons() {
     let script = "import sys,json\nv=[eval(s) for s in json.loads(sys.argv[1])]\nfor a in v: print(''.join('01'[bool(a==b)] for b in [eval(s) for s in json.loads(sys.argv[1])]))";
     let mut literals = LITERALS.to_vec();
-    literals.extend(["1", "[True]", "[1.0]", "{2, 1.0}", "frozenset([True])", "{'b': [2.0], 'a': 1}", "1e22", "10000000000000000000000"]);
+    literals.extend([
+        "1",
+        "[True]",
+        "[1.0]",
+        "{2, 1.0}",
+        "frozenset([True])",
+        "{'b': [2.0], 'a': 1}",
+        "1e22",
+        "10000000000000000000000",
+    ]);
     let input = format!("[{}]", literals.iter().map(|s| json_string(s)).collect::<Vec<_>>().join(","));
     let table = python(script, &input);
     let values: Vec<_> = literals.iter().map(|s| parse_literal(s).expect(s)).collect();
@@ -63,17 +110,28 @@ fn asserts_are_taken_apart() {
     assert_eq!(plain.call.source, "f(1, b='x')");
     assert!(parse_assert("assert (f(1) == 2)").is_ok());
     assert!(parse_assert("assert f(1) is True, 'message'").is_ok());
-    for other in ["assert f(x) == 1", "assert f(1) == 1 + 1", "assert f(1)", "assert not f(1)", "assert f(1) == g(2)", "assert abs(f(1) - 2) < 1e-6", "assert f(1) is 5"] {
+    for other in [
+        "assert f(x) == 1",
+        "assert f(1) == 1 + 1",
+        "assert f(1)",
+        "assert not f(1)",
+        "assert f(1) == g(2)",
+        "assert abs(f(1) - 2) < 1e-6",
+        "assert f(1) is 5",
+    ] {
         assert!(parse_assert(other).is_err(), "{other}");
     }
 }
 
 fn json_string(text: &str) -> String {
-    let escaped: String = text.chars().map(|c| match c {
-        '"' => "\\\"".to_owned(),
-        '\\' => "\\\\".to_owned(),
-        c if (c as u32) < 0x20 => format!("\\u{:04x}", c as u32),
-        c => c.to_string(),
-    }).collect();
+    let escaped: String = text
+        .chars()
+        .map(|c| match c {
+            '"' => "\\\"".to_owned(),
+            '\\' => "\\\\".to_owned(),
+            c if (c as u32) < 0x20 => format!("\\u{:04x}", c as u32),
+            c => c.to_string(),
+        })
+        .collect();
     format!("\"{escaped}\"")
 }

@@ -120,7 +120,12 @@ impl Report {
         if !self.plots.is_empty() {
             page.push_str("<h2>Curves</h2><div class=\"plots\">");
             for (title, plot) in &self.plots {
-                let _ = write!(page, "<figure><figcaption>{}</figcaption>{}</figure>", escape(title), plot.render());
+                let _ = write!(
+                    page,
+                    "<figure><figcaption>{}</figcaption>{}</figure>",
+                    escape(title),
+                    plot.render()
+                );
             }
             page.push_str("</div>");
         }
@@ -141,14 +146,20 @@ impl Report {
         page.push_str("<h2>Problems solved</h2><div class=\"scroll\"><table><thead><tr><th></th><th>solved</th><th>95 % interval</th><th></th><th>against baseline</th><th>gap recovered</th></tr></thead><tbody>");
         for row in &self.rows {
             let key = ["baseline", "grpo", "critic", "oracle"].contains(&row.name.as_str());
-            let difference = row.against_baseline.map(|d| format!("{:+.1} <small>[{:+.1}, {:+.1}]</small>", d.value, d.low, d.high));
+            let difference = row
+                .against_baseline
+                .map(|d| format!("{:+.1} <small>[{:+.1}, {:+.1}]</small>", d.value, d.low, d.high));
             let _ = write!(
                 page,
                 "<tr{}><td>{}</td><td>{:.1} %</td><td>{:.1} – {:.1}</td><td><div class=\"bar\"><i style=\"left:{:.1}%;width:{:.1}%\"></i><b style=\"left:{:.1}%\"></b></div></td><td>{}</td><td>{}</td></tr>",
                 if key { " class=\"key\"" } else { "" },
                 escape(&row.label),
-                row.value, row.low, row.high,
-                row.low, row.high - row.low, row.value,
+                row.value,
+                row.low,
+                row.high,
+                row.low,
+                row.high - row.low,
+                row.value,
                 difference.unwrap_or_default(),
                 row.gap_recovered.map(|gap| format!("{gap:.0} %")).unwrap_or_default(),
             );
@@ -162,7 +173,12 @@ impl Report {
         }
         page.push_str("<h2>Facts</h2><div class=\"facts\">");
         for fact in &self.facts {
-            let _ = write!(page, "<div><strong>{}</strong><span>{}</span></div>", fact.text(), escape(&fact.label));
+            let _ = write!(
+                page,
+                "<div><strong>{}</strong><span>{}</span></div>",
+                fact.text(),
+                escape(&fact.label)
+            );
         }
         page.push_str("</div>");
     }
@@ -175,7 +191,11 @@ impl Report {
         page.push_str("<h2>What became of the candidates</h2><div class=\"scroll\"><table><tbody>");
         for (name, count) in &self.outcomes {
             let share = 100.0 * *count as f64 / total.max(1) as f64;
-            let _ = write!(page, "<tr><td>{}</td><td>{count}</td><td>{share:.1} %</td></tr>", escape(&name.replace('_', " ")));
+            let _ = write!(
+                page,
+                "<tr><td>{}</td><td>{count}</td><td>{share:.1} %</td></tr>",
+                escape(&name.replace('_', " "))
+            );
         }
         page.push_str("</tbody></table></div>");
     }
@@ -196,7 +216,8 @@ impl Report {
             );
             for candidate in &example.candidates {
                 let class = if candidate.outcome == "passed" { "passed" } else { "failed" };
-                let score = candidate.critic.map(|p| format!("critic {:.0} %", 100.0 * p)).unwrap_or_default();
+                let score =
+                    candidate.critic.map(|p| format!("critic {:.0} %", 100.0 * p)).unwrap_or_default();
                 let _ = write!(
                     page,
                     "<div class=\"candidate\"><span class=\"tag {class}\">{}</span> {score} <small>sampled {} time{} {}</small><pre>{}</pre></div>",

@@ -132,7 +132,13 @@ mod tests {
         let mut pairs = Vec::new();
         for i in (0..5).filter(|&i| passed[i]) {
             for j in (0..5).filter(|&j| !passed[j]) {
-                pairs.push(if scores[i] > scores[j] { 1.0 } else if scores[i] == scores[j] { 0.5 } else { 0.0 });
+                pairs.push(if scores[i] > scores[j] {
+                    1.0
+                } else if scores[i] == scores[j] {
+                    0.5
+                } else {
+                    0.0
+                });
             }
         }
         assert!((area_under_curve(&scores, &passed).expect("both kinds") - mean(&pairs)).abs() < 1e-12);

@@ -55,23 +55,48 @@ impl Plot {
         );
         for tick in ticks(y_low, y_high) {
             let at = y(tick);
-            let _ = write!(svg, "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>", WIDTH - RIGHT);
-            let _ = write!(svg, "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>", LEFT - 6.0, at + 4.0, number(tick));
+            let _ = write!(
+                svg,
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
+                WIDTH - RIGHT
+            );
+            let _ = write!(
+                svg,
+                "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                at + 4.0,
+                number(tick)
+            );
         }
         for (value, label) in self.x_ticks(x_low, x_high) {
-            let _ = write!(svg, "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>", x(value), HEIGHT - BOTTOM + 16.0);
+            let _ = write!(
+                svg,
+                "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                x(value),
+                HEIGHT - BOTTOM + 16.0
+            );
         }
         if self.diagonal {
             let _ = write!(
                 svg,
                 "<line class=\"diagonal\" x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\"/>",
-                x(x_low), y(y_low), x(x_high), y(y_high)
+                x(x_low),
+                y(y_low),
+                x(x_high),
+                y(y_high)
             );
         }
         for (series, colour) in self.series.iter().zip(COLOURS.iter().cycle()) {
-            let places = series.points.iter().map(|point| format!("{:.1},{:.1}", x(self.x_value(point.0)), y(point.1)));
+            let places = series
+                .points
+                .iter()
+                .map(|point| format!("{:.1},{:.1}", x(self.x_value(point.0)), y(point.1)));
             let places: Vec<String> = places.collect();
-            let _ = write!(svg, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>", places.join(" "));
+            let _ = write!(
+                svg,
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" points=\"{}\"/>",
+                places.join(" ")
+            );
             if series.marked {
                 for place in &places {
                     let (cx, cy) = place.split_once(',').unwrap_or(("0", "0"));
@@ -80,7 +105,13 @@ impl Plot {
             }
         }
         let _ = write!(svg, "<text x=\"{LEFT}\" y=\"14\">{}</text>", escape(&self.y_label));
-        let _ = write!(svg, "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>", WIDTH - RIGHT, HEIGHT - 6.0, escape(&self.x_label));
+        let _ = write!(
+            svg,
+            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+            WIDTH - RIGHT,
+            HEIGHT - 6.0,
+            escape(&self.x_label)
+        );
         svg.push_str("</svg>");
         svg + &self.legend()
     }
@@ -104,15 +135,16 @@ impl Plot {
             return ticks(low, high).into_iter().map(|tick| (tick, number(tick))).collect();
         }
         let values = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0];
-        let inside = values.into_iter().filter(|value: &f64| (low - 1e-9..=high + 1e-9).contains(&value.ln()));
+        let inside =
+            values.into_iter().filter(|value: &f64| (low - 1e-9..=high + 1e-9).contains(&value.ln()));
         inside.map(|value| (value.ln(), number(value))).collect()
     }
 }
 
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.filter(|value| value.is_finite()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
-        (low.min(value), high.max(value))
-    });
+    let (low, high) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
     match (low.is_finite(), high > low) {
         (false, _) => (0.0, 1.0),
         (true, false) => (low - 0.5, low + 0.5),
@@ -129,7 +161,8 @@ fn padded((low, high): (f64, f64)) -> (f64, f64) {
 fn ticks(low: f64, high: f64) -> Vec<f64> {
     let raw = (high - low) / 4.0;
     let magnitude = 10f64.powf(raw.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|&step| step >= raw).unwrap_or(raw);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * magnitude).find(|&step| step >= raw).unwrap_or(raw);
     let first = (low / step).ceil() as i64;
     (first..).map(|i| i as f64 * step).take_while(|&tick| tick <= high + step * 1e-9).take(20).collect()
 }

@@ -65,7 +65,13 @@ impl Row {
     }
 
     /// A selector's row over pools; none if it lacks what it needs for any of them.
-    pub fn of_selector(selector: Selector, name: &str, label: &str, pools: &[Pool], seed: u64) -> Option<Self> {
+    pub fn of_selector(
+        selector: Selector,
+        name: &str,
+        label: &str,
+        pools: &[Pool],
+        seed: u64,
+    ) -> Option<Self> {
         let per_problem: Option<Vec<f64>> = pools.iter().map(|pool| selector.accuracy(pool)).collect();
         let mut row = Row::new(name, label, per_problem?, selector.level(), seed);
         let bound = |selector: Selector| -> f64 {
@@ -94,7 +100,8 @@ pub fn text(rows: &[Row]) -> String {
     let header = ["", "solved", "95 % interval", "against baseline", "gap recovered"];
     let mut lines: Vec<[String; 5]> = vec![header.map(str::to_owned)];
     for row in rows {
-        let difference = row.against_baseline.map(|d| format!("{:+.1} [{:+.1}, {:+.1}]", d.value, d.low, d.high));
+        let difference =
+            row.against_baseline.map(|d| format!("{:+.1} [{:+.1}, {:+.1}]", d.value, d.low, d.high));
         lines.push([
             row.label.clone(),
             format!("{:.1} %", row.value),

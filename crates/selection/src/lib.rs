@@ -178,7 +178,8 @@ mod tests {
 
     #[test]
     fn a_missing_verdict_stays_in_the_denominator() {
-        let candidates = [candidate("a", 1, &[-1.0]), candidate("a", 0, &[-0.5, -3.0]), candidate("b", 0, &[])];
+        let candidates =
+            [candidate("a", 1, &[-1.0]), candidate("a", 0, &[-0.5, -3.0]), candidate("b", 0, &[])];
         let pools = pools(&candidates, &[], &[]);
         assert_eq!(pools.len(), 2);
         assert_eq!(Selector::Random.accuracy(&pools[0]), Some(0.0));

@@ -1,9 +1,9 @@
 //! Hugging Face model directories: `config.json` and safetensors, whole or sharded with an index.
 
+use crate::Error;
 use crate::config::Config;
 use crate::model::Model;
 use crate::weights::Weights;
-use crate::Error;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use memmap2::Mmap;
@@ -56,9 +56,8 @@ impl Model {
         write_whole(&directory.join("config.json"), text.as_bytes())?;
         let tensors = self.weights.tensors();
         let named = Weights::hugging_face_names(&self.config);
-        let named = named.into_iter().map(|named| {
-            (named.name, named.shape, &tensors[named.tensor][named.range])
-        });
+        let named =
+            named.into_iter().map(|named| (named.name, named.shape, &tensors[named.tensor][named.range]));
         save_tensors(&directory.join("model.safetensors"), named, precision)
     }
 }
@@ -141,11 +140,8 @@ impl TensorFiles {
     }
 
     fn open_all(origin: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Result<Self, Error> {
-        let mut opened = TensorFiles {
-            directory: origin.to_owned(),
-            files: Vec::new(),
-            file_of: BTreeMap::new(),
-        };
+        let mut opened =
+            TensorFiles { directory: origin.to_owned(), files: Vec::new(), file_of: BTreeMap::new() };
         for path in paths {
             let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
             // SAFETY: the map is read only; a file changed by others while it is read can give
@@ -225,9 +221,10 @@ fn shard_names(index_path: &Path) -> Result<Vec<String>, Error> {
     let text = fs::read_to_string(index_path).map_err(|source| Error::io(index_path, source))?;
     let index: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| Error::invalid(index_path, format!("not JSON: {error}")))?;
-    let map = index.get("weight_map").and_then(|map| map.as_object()).ok_or_else(|| {
-        Error::invalid(index_path, "weight_map: expected an object from tensor to file")
-    })?;
+    let map = index
+        .get("weight_map")
+        .and_then(|map| map.as_object())
+        .ok_or_else(|| Error::invalid(index_path, "weight_map: expected an object from tensor to file"))?;
     let mut names: Vec<String> = map.values().filter_map(|v| v.as_str()).map(str::to_owned).collect();
     names.sort();
     names.dedup();

@@ -70,8 +70,7 @@ impl Config {
     /// Number of weights of one layer.
     pub fn layer_parameters(&self) -> usize {
         let (hidden, qkv) = (self.hidden_size, self.qkv_size());
-        2 * hidden + qkv * hidden + qkv + hidden * self.query_size()
-            + 3 * hidden * self.intermediate_size
+        2 * hidden + qkv * hidden + qkv + hidden * self.query_size() + 3 * hidden * self.intermediate_size
     }
 
     /// Number of weights of the whole model; a tied output counts once.
@@ -195,9 +194,7 @@ impl Fields<'_> {
             Some(found) if found == expected => Ok(()),
             found => Err(Error::invalid(
                 self.path,
-                format!(
-                    "{name}: expected \"{expected}\", found {found:?}; only the Qwen2 family runs here"
-                ),
+                format!("{name}: expected \"{expected}\", found {found:?}; only the Qwen2 family runs here"),
             )),
         }
     }

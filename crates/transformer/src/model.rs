@@ -24,17 +24,17 @@ pub struct Model {
 /// What one layer leaves for the backward pass.
 #[derive(Default)]
 struct LayerActivations {
-    input: Vec<f32>,              // [T, H] residual stream before the layer
-    input_scale: Vec<f32>,        // [T]
-    normed: Vec<f32>,             // [T, H]
-    qkv: Vec<f32>,                // [T, QKV] after rotation
-    attended: Vec<f32>,           // [T, Q]
-    log_sum_exp: Vec<f32>,        // [T, heads]
-    middle: Vec<f32>,             // [T, H] residual stream after attention
-    middle_scale: Vec<f32>,       // [T]
-    middle_normed: Vec<f32>,      // [T, H]
-    gate_up: Vec<f32>,            // [T, 2 F]; the backward pass turns it into its gradient
-    activated: Vec<f32>,          // [T, F]
+    input: Vec<f32>,         // [T, H] residual stream before the layer
+    input_scale: Vec<f32>,   // [T]
+    normed: Vec<f32>,        // [T, H]
+    qkv: Vec<f32>,           // [T, QKV] after rotation
+    attended: Vec<f32>,      // [T, Q]
+    log_sum_exp: Vec<f32>,   // [T, heads]
+    middle: Vec<f32>,        // [T, H] residual stream after attention
+    middle_scale: Vec<f32>,  // [T]
+    middle_normed: Vec<f32>, // [T, H]
+    gate_up: Vec<f32>,       // [T, 2 F]; the backward pass turns it into its gradient
+    activated: Vec<f32>,     // [T, F]
 }
 
 /// Buffers of the forward and backward pass, kept from batch to batch.
@@ -199,7 +199,13 @@ impl Model {
         );
         add(&norm_gradient, &mut gradient.final_norm);
         for layer in (first_layer..config.num_hidden_layers).rev() {
-            self.layer_backward(layer, batch, workspace, &mut gradient.layers[layer], layer > first_layer || first_layer == 0);
+            self.layer_backward(
+                layer,
+                batch,
+                workspace,
+                &mut gradient.layers[layer],
+                layer > first_layer || first_layer == 0,
+            );
         }
         if first_layer == 0 {
             embed_backward(&workspace.gradient, &batch.tokens, config.hidden_size, &mut gradient.embedding);
@@ -217,7 +223,15 @@ impl Model {
     ) {
         let (config, rows) = (&self.config, batch.rows());
         let weights = &self.weights.layers[layer];
-        let Workspace { layers, gradient: residual_gradient, normed_gradient, qkv_gradient, scratch, rotary, .. } = workspace;
+        let Workspace {
+            layers,
+            gradient: residual_gradient,
+            normed_gradient,
+            qkv_gradient,
+            scratch,
+            rotary,
+            ..
+        } = workspace;
         let kept = &mut layers[layer];
         normed_gradient.resize(rows * config.hidden_size, 0.0);
         qkv_gradient.resize(rows * config.qkv_size(), 0.0);
@@ -243,7 +257,15 @@ impl Model {
         linear_backward_input(residual_gradient, &weights.attention_out, rows, false, scratch);
         let out = &mut gradient.attention_out;
         linear_backward_weight(residual_gradient, &kept.attended, rows, out, None);
-        attention_backward(config, batch, &kept.qkv, &kept.attended, &kept.log_sum_exp, scratch, qkv_gradient);
+        attention_backward(
+            config,
+            batch,
+            &kept.qkv,
+            &kept.attended,
+            &kept.log_sum_exp,
+            scratch,
+            qkv_gradient,
+        );
         let rotated = config.num_attention_heads + config.num_key_value_heads;
         rotary.rotate(qkv_gradient, config.qkv_size(), rotated, &batch.positions, true);
         let bias = Some(gradient.qkv_bias.as_mut_slice());

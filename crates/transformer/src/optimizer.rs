@@ -67,7 +67,10 @@ impl AdamW {
     /// The moments, to read a saved state into.
     pub fn moments_mut(&mut self) -> (Vec<&mut [f32]>, Vec<&mut [f32]>) {
         let AdamW { first, second, .. } = self;
-        (first.iter_mut().map(Vec::as_mut_slice).collect(), second.iter_mut().map(Vec::as_mut_slice).collect())
+        (
+            first.iter_mut().map(Vec::as_mut_slice).collect(),
+            second.iter_mut().map(Vec::as_mut_slice).collect(),
+        )
     }
 
     /// Goes on counting from a saved state.
@@ -105,9 +108,8 @@ impl AdamW {
 /// Scales the gradients so that their norm over all tensors is at most `limit`, and returns the
 /// norm before.
 pub fn clip_gradient_norm(gradients: &mut [&mut [f32]], limit: f32) -> f32 {
-    let square = |tensor: &&mut [f32]| {
-        tensor.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>()
-    };
+    let square =
+        |tensor: &&mut [f32]| tensor.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
     let norm = gradients.iter().map(square).sum::<f64>().sqrt() as f32;
     if norm > limit {
         let scale = limit / (norm + 1e-6);

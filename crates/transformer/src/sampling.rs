@@ -53,7 +53,8 @@ pub fn draw(logits: &mut [f32], sampling: &Sampling, random: &mut ChaCha8Rng) ->
 }
 
 fn likeliest(logits: &[f32]) -> usize {
-    let better = |best: usize, (index, &value): (usize, &f32)| if value > logits[best] { index } else { best };
+    let better =
+        |best: usize, (index, &value): (usize, &f32)| if value > logits[best] { index } else { best };
     logits.iter().enumerate().fold(0, better)
 }
 

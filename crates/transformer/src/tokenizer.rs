@@ -1,7 +1,7 @@
 //! Text to tokens and back: `tokenizer.json`, through the `tokenizers` crate.
 
-use crate::config::Config;
 use crate::Error;
+use crate::config::Config;
 use std::path::Path;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};

@@ -57,7 +57,13 @@ impl Reference {
         let mut gradient = Weights::zeros(&model.config);
         let mut hidden_gradient = Vec::new();
         let weight = -1.0 / targets.len() as f32;
-        let found = model.loss_gradient(&hidden, &targets, &mut |_, _| weight, &mut hidden_gradient, Some(&mut gradient));
+        let found = model.loss_gradient(
+            &hidden,
+            &targets,
+            &mut |_, _| weight,
+            &mut hidden_gradient,
+            Some(&mut gradient),
+        );
         model.backward(&batch, &hidden_gradient, 0, workspace, &mut gradient);
         let loss = found.iter().map(|prediction| weight * prediction.log_probability).sum();
         (loss, gradient)
@@ -214,7 +220,13 @@ fn a_shared_prefix_gives_the_same_gradients() {
         let mut workspace = Workspace::for_training();
         let hidden = model.forward(&batch, &mut workspace).to_vec();
         let (mut gradient, mut hidden_gradient) = (Weights::zeros(&model.config), Vec::new());
-        model.loss_gradient(&hidden, &targets, &mut |i, _| 1.0 + i as f32, &mut hidden_gradient, Some(&mut gradient));
+        model.loss_gradient(
+            &hidden,
+            &targets,
+            &mut |i, _| 1.0 + i as f32,
+            &mut hidden_gradient,
+            Some(&mut gradient),
+        );
         model.backward(&batch, &hidden_gradient, 0, &mut workspace, &mut gradient);
         gradient
     };

@@ -76,7 +76,11 @@ impl Demo {
 /// A file that ships with the project: as named, or beside the sources that this was built from.
 fn shipped(path: &str) -> String {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
-    if Path::new(path).exists() || !sources.exists() { path.to_owned() } else { sources.display().to_string() }
+    if Path::new(path).exists() || !sources.exists() {
+        path.to_owned()
+    } else {
+        sources.display().to_string()
+    }
 }
 
 /// The mean of each row over seeds with its standard deviation.
@@ -84,7 +88,8 @@ fn summarise(reports: &[Report], root: &Path, as_json: bool) -> Result<()> {
     let mut lines = vec![["".to_owned(), "solved, mean".into(), "deviation".into(), "each seed".into()]];
     let mut rows = Vec::new();
     for row in &reports[0].rows {
-        let values = reports.iter().filter_map(|report| report.rows.iter().find(|other| other.name == row.name));
+        let values =
+            reports.iter().filter_map(|report| report.rows.iter().find(|other| other.name == row.name));
         let values: Vec<f64> = values.map(|row| row.value).collect();
         let each: Vec<String> = values.iter().map(|value| format!("{value:.1}")).collect();
         lines.push([
@@ -98,7 +103,9 @@ fn summarise(reports: &[Report], root: &Path, as_json: bool) -> Result<()> {
         }));
     }
     let summary = json!({ "seeds": reports.len(), "rows": rows });
-    jsonl::write_atomically(&root.join("summary.json"), |file| file.write_all(summary.to_string().as_bytes()))?;
+    jsonl::write_atomically(&root.join("summary.json"), |file| {
+        file.write_all(summary.to_string().as_bytes())
+    })?;
     match as_json {
         true => println!("{summary}"),
         false => println!("{}\n{}", align(&lines), root.join("summary.json").display()),

@@ -42,7 +42,8 @@ impl Doctor {
             println!("{}", serde_json::Value::Object(fields.collect()));
             return Ok(());
         }
-        let lines: Vec<[String; 1]> = found.iter().map(|(name, value)| [format!("{name:<22}{value}")]).collect();
+        let lines: Vec<[String; 1]> =
+            found.iter().map(|(name, value)| [format!("{name:<22}{value}")]).collect();
         print!("{}", align(&lines));
         Ok(())
     }

@@ -140,7 +140,9 @@ impl Generate {
         if self.split != "all" {
             let splits = [Split::Train, Split::Validation, Split::Test, Split::Prompt];
             let split = splits.into_iter().find(|split| split.name() == self.split);
-            let split = split.with_context(|| format!("--split: expected train, validation, test or all, found {}", self.split))?;
+            let split = split.with_context(|| {
+                format!("--split: expected train, validation, test or all, found {}", self.split)
+            })?;
             problems.retain(|problem| problem.split == split);
         }
         problems.truncate(self.limit.unwrap_or(usize::MAX));
@@ -170,7 +172,11 @@ impl Execute {
             Some(path) => samples::read(path, &problems)?,
             None => references(&problems),
         };
-        let beside = self.samples.clone().unwrap_or_else(|| "references.jsonl".into()).with_extension("verdicts.jsonl");
+        let beside = self
+            .samples
+            .clone()
+            .unwrap_or_else(|| "references.jsonl".into())
+            .with_extension("verdicts.jsonl");
         let out = self.out.unwrap_or(beside);
         let settings = ExecutorRecipe {
             python: self.limits.python,
@@ -210,16 +216,25 @@ fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
     let at = |k: usize| mean(&by_problem.values().map(|&(n, c)| pass_at_k(n, c, k)).collect::<Vec<_>>());
     let ks: Vec<usize> = [1, 10, 100].into_iter().filter(|&k| k <= smallest).collect();
     let outcomes = crate::loop_run::outcomes(verdicts);
-    let failures: Vec<&Verdict> = verdicts.iter().filter(|verdict| list_failures && !verdict.passed()).collect();
+    let failures: Vec<&Verdict> =
+        verdicts.iter().filter(|verdict| list_failures && !verdict.passed()).collect();
     if as_json {
         let passes: BTreeMap<String, f64> = ks.iter().map(|&k| (format!("pass@{k}"), at(k))).collect();
-        let failures: Vec<_> = failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
-        println!("{}", json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures}));
+        let failures: Vec<_> =
+            failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
+        println!(
+            "{}",
+            json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures})
+        );
         return;
     }
     let mut lines = vec![["outcome".to_owned(), "candidates".into(), "share".into()]];
     for (name, count) in outcomes {
-        lines.push([name.replace('_', " "), count.to_string(), format!("{:.1} %", 100.0 * count as f64 / verdicts.len().max(1) as f64)]);
+        lines.push([
+            name.replace('_', " "),
+            count.to_string(),
+            format!("{:.1} %", 100.0 * count as f64 / verdicts.len().max(1) as f64),
+        ]);
     }
     print!("{}", align(&lines));
     for k in ks {
@@ -235,13 +250,21 @@ impl Rank {
     pub(super) fn run(self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
         let candidates = samples::read(&self.samples, &problems)?;
-        let verdicts: Vec<Verdict> = self.verdicts.as_deref().map(jsonl::read).transpose()?.unwrap_or_default();
-        let scores = self.critic.as_deref().map(|path| critic_scores(path, &problems, &candidates)).transpose()?.unwrap_or_default();
+        let verdicts: Vec<Verdict> =
+            self.verdicts.as_deref().map(jsonl::read).transpose()?.unwrap_or_default();
+        let scores = self
+            .critic
+            .as_deref()
+            .map(|path| critic_scores(path, &problems, &candidates))
+            .transpose()?
+            .unwrap_or_default();
         let pools = pools(&candidates, &verdicts, &scores);
         let (mut rows, mut chosen) = (Vec::new(), None);
         for name in &self.select {
             let names = || Selector::ALL.map(Selector::name).join(", ");
-            let Some(selector) = Selector::parse(name) else { bail!("--select: no selector '{name}'; expected {}", names()) };
+            let Some(selector) = Selector::parse(name) else {
+                bail!("--select: no selector '{name}'; expected {}", names())
+            };
             if selector == Selector::Oracle && self.verdicts.is_none() {
                 continue;
             }
@@ -260,7 +283,10 @@ impl Rank {
             jsonl::write(path, &picks.collect::<Vec<_>>())?;
         }
         if self.verdicts.is_none() {
-            ensure!(self.out.is_some(), "give --verdicts to see how good the choices are, or --out to write them");
+            ensure!(
+                self.out.is_some(),
+                "give --verdicts to see how good the choices are, or --out to write them"
+            );
             return Ok(());
         }
         match self.json {

@@ -72,7 +72,8 @@ impl Run {
 impl Report {
     pub(super) fn run(self) -> Result<()> {
         let path = self.run.join("report.json");
-        let text = jsonl::read_text(&path).context("the run has no report; finish it with the command that began it")?;
+        let text = jsonl::read_text(&path)
+            .context("the run has no report; finish it with the command that began it")?;
         let report = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
         print_report(&report, &self.run, self.json)
     }
@@ -95,34 +96,76 @@ pub fn print_report(report: &report::html::Report, root: &Path, as_json: bool) -
 fn dry_run(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
     let (config, model_note) = match model_directory(&recipe.model.path).and_then(|d| Ok(Config::load(&d)?)) {
         Ok(config) => (Some(config), "present"),
-        Err(_) => (known_shape(&recipe.model.path), "not on this machine yet: fetched from the Hub when it runs"),
+        Err(_) => {
+            (known_shape(&recipe.model.path), "not on this machine yet: fetched from the Hub when it runs")
+        }
     };
     let sets = ProblemSets::of(recipe).ok();
     let counts = sets.map(|sets| (sets.train.len(), sets.test.len()));
     let mut lines = vec![["step".to_owned(), "what".into(), "memory".into()]];
     let mut push = |step: &str, what: String, memory: Option<f64>| {
-        lines.push([step.into(), what, memory.map_or("unknown".into(), |bytes| format!("{:.2} GiB", bytes / (1u64 << 30) as f64))]);
+        lines.push([
+            step.into(),
+            what,
+            memory.map_or("unknown".into(), |bytes| format!("{:.2} GiB", bytes / (1u64 << 30) as f64)),
+        ]);
     };
     if let Some(pretrain) = &recipe.pretrain {
-        push("pretrain", format!("{} programs, {} layers of width {}", pretrain.programs, pretrain.layers, pretrain.hidden_size), None);
+        push(
+            "pretrain",
+            format!(
+                "{} programs, {} layers of width {}",
+                pretrain.programs, pretrain.layers, pretrain.hidden_size
+            ),
+            None,
+        );
     } else {
-        let (train, test) = counts.map_or(("all".into(), "all".into()), |(a, b)| (a.to_string(), b.to_string()));
+        let (train, test) =
+            counts.map_or(("all".into(), "all".into()), |(a, b)| (a.to_string(), b.to_string()));
         let memory = |part: fn(&Config, &Recipe) -> f64| config.as_ref().map(|config| part(config, recipe));
         let n = recipe.pool.samples;
-        push("baseline", format!("{test} greedy answers"), memory(|c, r| weights(c) + cache(c, 1.0, r.greedy.max_new_tokens)));
+        push(
+            "baseline",
+            format!("{test} greedy answers"),
+            memory(|c, r| weights(c) + cache(c, 1.0, r.greedy.max_new_tokens)),
+        );
         push("base-pool", format!("{test} x {n} candidates, executed"), memory(pool_memory));
         let grpo = &recipe.grpo;
-        push("grpo", format!("{} steps of {} prompts x {} on {train} problems", grpo.steps, grpo.prompts_per_step, grpo.group_size), memory(grpo_memory));
+        push(
+            "grpo",
+            format!(
+                "{} steps of {} prompts x {} on {train} problems",
+                grpo.steps, grpo.prompts_per_step, grpo.group_size
+            ),
+            memory(grpo_memory),
+        );
         push("pool", format!("{test} x {n} candidates, executed"), memory(pool_memory));
-        push("critic", format!("{} epochs on {} problems and the rollouts", recipe.critic.training.epochs, recipe.critic.problems), memory(critic_memory));
+        push(
+            "critic",
+            format!(
+                "{} epochs on {} problems and the rollouts",
+                recipe.critic.training.epochs, recipe.critic.problems
+            ),
+            memory(critic_memory),
+        );
         push("report", root.join("report.html").display().to_string(), Some(0.0));
     }
     if as_json {
-        let steps: Vec<_> = lines[1..].iter().map(|l| json!({"step": l[0], "what": l[1], "memory": l[2]})).collect();
-        println!("{}", json!({"recipe": recipe.name, "model": recipe.model.path, "model_note": model_note, "steps": steps}));
+        let steps: Vec<_> =
+            lines[1..].iter().map(|l| json!({"step": l[0], "what": l[1], "memory": l[2]})).collect();
+        println!(
+            "{}",
+            json!({"recipe": recipe.name, "model": recipe.model.path, "model_note": model_note, "steps": steps})
+        );
         return Ok(());
     }
-    println!("recipe {}, model {} ({model_note}), problems {}, run in {}", recipe.name, recipe.model.path, recipe.problems.source, root.display());
+    println!(
+        "recipe {}, model {} ({model_note}), problems {}, run in {}",
+        recipe.name,
+        recipe.model.path,
+        recipe.problems.source,
+        root.display()
+    );
     print!("{}", align(&lines));
     Ok(())
 }

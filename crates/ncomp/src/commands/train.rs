@@ -96,7 +96,8 @@ impl Sft {
             completion.extend(end);
             Example { prompt: generator.tokenizer.encode(&pair.prompt), completion }
         });
-        let examples: Vec<Example> = examples.filter(|e| !e.prompt.is_empty() && !e.completion.is_empty()).collect();
+        let examples: Vec<Example> =
+            examples.filter(|e| !e.prompt.is_empty() && !e.completion.is_empty()).collect();
         ensure!(examples.len() == pairs.len(), "{}: a prompt or completion is empty", self.data.display());
         let Generator { model, tokenizer, .. } = generator;
         let mut trainer = Trainer::new(model, &settings.optimizer);

@@ -80,14 +80,19 @@ impl Loop<'_> {
         trainer.model.save(&target, Default::default())?;
         self.base.tokenizer.save(&target)?;
         for name in TOKENIZER_FILES.iter().filter(|name| directory.join(name).exists()) {
-            std::fs::copy(directory.join(name), target.join(name)).with_context(|| format!("cannot copy {name}"))?;
+            std::fs::copy(directory.join(name), target.join(name))
+                .with_context(|| format!("cannot copy {name}"))?;
         }
         let _ = std::fs::remove_file(state);
         Ok(Done::Whole)
     }
 
     /// Opens a file of rollouts and drops what a step that did not count left in it.
-    fn reopen<T: serde::de::DeserializeOwned + serde::Serialize>(&self, name: &str, keep: usize) -> Result<Appender> {
+    fn reopen<T: serde::de::DeserializeOwned + serde::Serialize>(
+        &self,
+        name: &str,
+        keep: usize,
+    ) -> Result<Appender> {
         let path = self.run.path(name);
         let (file, old) = Appender::resume::<T>(&path)?;
         if old.len() <= keep {
@@ -130,7 +135,9 @@ impl Loop<'_> {
             }
             let candidates = self.candidates(name)?;
             let path = self.run.path(&format!("verdicts/{name}.jsonl"));
-            if stages::execute(&format!("verdicts on {name}"), &self.executor, &problems, &candidates, &path)? == Done::Interrupted {
+            if stages::execute(&format!("verdicts on {name}"), &self.executor, &problems, &candidates, &path)?
+                == Done::Interrupted
+            {
                 return Ok(Done::Interrupted);
             }
         }
@@ -219,7 +226,11 @@ pub(crate) fn label(candidates: Vec<Candidate>, verdicts: &[Verdict]) -> Vec<Lab
             false => by_key.get(&(candidate.problem.as_str(), candidate.index)).copied(),
         };
         let outcome = outcome.filter(|&outcome| outcome != Outcome::Infrastructure)?;
-        Some(Labelled { problem: candidate.problem, code: candidate.code, passed: outcome == Outcome::Passed })
+        Some(Labelled {
+            problem: candidate.problem,
+            code: candidate.code,
+            passed: outcome == Outcome::Passed,
+        })
     });
     labelled.collect()
 }
@@ -262,7 +273,11 @@ pub(crate) fn split(
 }
 
 /// Accuracy, AUC and calibration on problems that training never saw; every candidate counts.
-pub(crate) fn validate(critic: &Critic, held_out: &[LabelledQuestion], trained_on: usize) -> serde_json::Value {
+pub(crate) fn validate(
+    critic: &Critic,
+    held_out: &[LabelledQuestion],
+    trained_on: usize,
+) -> serde_json::Value {
     let tokenized: Vec<_> = held_out.iter().map(|labelled| labelled.question.clone()).collect();
     let logits = critic.network.logits(&tokenized);
     let (mut scores, mut passed) = (Vec::new(), Vec::new());

@@ -47,7 +47,8 @@ impl ProblemSets {
             let some = all.iter().filter(|problem| problem.split == split);
             some.take(if limit == 0 { usize::MAX } else { limit }).cloned().collect()
         };
-        let sets = ProblemSets { train: part(Split::Train, wanted.train), test: part(Split::Test, wanted.test) };
+        let sets =
+            ProblemSets { train: part(Split::Train, wanted.train), test: part(Split::Test, wanted.test) };
         ensure!(!sets.test.is_empty(), "problems.source: {} has no test problems", wanted.source);
         Ok(sets)
     }
@@ -66,7 +67,9 @@ pub fn model_directory(path: &str) -> Result<PathBuf> {
     if hub_name && !path.starts_with("models/") {
         return Ok(problems::hub::model(path)?);
     }
-    anyhow::bail!("no model at '{path}'; expected a directory with config.json, or owner/name on the Hugging Face Hub")
+    anyhow::bail!(
+        "no model at '{path}'; expected a directory with config.json, or owner/name on the Hugging Face Hub"
+    )
 }
 
 /// A run under way.
@@ -226,7 +229,13 @@ impl Loop<'_> {
     fn execute_test(&mut self, name: &str) -> Result<Done> {
         let candidates = self.candidates(name)?;
         let path = self.run.path(&format!("verdicts/{name}.jsonl"));
-        stages::execute(&format!("verdicts on {name}"), &self.executor, &self.problems.test, &candidates, &path)
+        stages::execute(
+            &format!("verdicts on {name}"),
+            &self.executor,
+            &self.problems.test,
+            &candidates,
+            &path,
+        )
     }
 
     fn score_pools(&mut self) -> Result<Done> {
@@ -235,7 +244,9 @@ impl Loop<'_> {
             let candidates = self.candidates(name)?;
             let path = self.run.path(&format!("scores/{name}.jsonl"));
             let label = format!("critic's scores of {name}");
-            if stages::score(&label, &critic, &self.base, &self.problems.test, &candidates, &path)? == Done::Interrupted {
+            if stages::score(&label, &critic, &self.base, &self.problems.test, &candidates, &path)?
+                == Done::Interrupted
+            {
                 return Ok(Done::Interrupted);
             }
         }

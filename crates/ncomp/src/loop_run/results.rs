@@ -36,7 +36,11 @@ impl Loop<'_> {
             title: format!("The Neural Computer: {}", self.recipe.name),
             summary: format!(
                 "{} of {} test problems, {} candidates each; generator {}; seed {}",
-                self.recipe.problems.source, self.problems.test.len(), self.recipe.pool.samples, self.base.name, self.recipe.seed
+                self.recipe.problems.source,
+                self.problems.test.len(),
+                self.recipe.pool.samples,
+                self.base.name,
+                self.recipe.seed
             ),
             rows,
             facts,
@@ -67,7 +71,8 @@ impl Loop<'_> {
             let verdicts = self.verdicts(name)?;
             let passed: HashMap<&str, bool> =
                 verdicts.iter().map(|verdict| (verdict.problem.as_str(), verdict.passed())).collect();
-            let solved = self.problems.test.iter().map(|problem| passed.get(problem.id.as_str()) == Some(&true));
+            let solved =
+                self.problems.test.iter().map(|problem| passed.get(problem.id.as_str()) == Some(&true));
             Ok(Row::new(name, label, solved.map(|solved| f64::from(u8::from(solved))).collect(), 0, seed))
         };
         let n = self.recipe.pool.samples;
@@ -79,7 +84,13 @@ impl Loop<'_> {
             (Selector::Oracle, "  oracle".to_owned()),
         ] {
             let label = format!("{label} of {n}, before GRPO");
-            rows.extend(Row::of_selector(selector, &format!("base_{}", selector.name()), &label, before, seed));
+            rows.extend(Row::of_selector(
+                selector,
+                &format!("base_{}", selector.name()),
+                &label,
+                before,
+                seed,
+            ));
         }
         rows.push(greedy("grpo", "+ GRPO (greedy)")?);
         for (selector, label) in [
@@ -99,12 +110,19 @@ impl Loop<'_> {
     fn facts(&self, scores: &[f64], passed: &[bool], calibration_error: f64) -> Vec<Fact> {
         let right = scores.iter().zip(passed).filter(|(score, passed)| (**score > 0.5) == **passed).count();
         let accuracy = 100.0 * right as f64 / scores.len().max(1) as f64;
-        let mut facts = vec![Fact::new("critic_accuracy", "critic's accuracy on test candidates", accuracy, "percent")];
+        let mut facts =
+            vec![Fact::new("critic_accuracy", "critic's accuracy on test candidates", accuracy, "percent")];
         if let Some(area) = area_under_curve(scores, passed) {
             facts.push(Fact::new("critic_auc", "critic's AUC on test candidates", area, "ratio"));
         }
-        facts.push(Fact::new("critic_calibration_error", "critic's calibration error", 100.0 * calibration_error, "percent"));
-        let validation = std::fs::read_to_string(self.run.path("metrics/critic-validation.json")).unwrap_or_default();
+        facts.push(Fact::new(
+            "critic_calibration_error",
+            "critic's calibration error",
+            100.0 * calibration_error,
+            "percent",
+        ));
+        let validation =
+            std::fs::read_to_string(self.run.path("metrics/critic-validation.json")).unwrap_or_default();
         if let Ok(Value::Object(fields)) = serde_json::from_str(&validation) {
             let get = |name: &str| fields.get(name).and_then(Value::as_f64);
             if let Some(accuracy) = get("accuracy") {
@@ -112,16 +130,29 @@ impl Loop<'_> {
                 facts.push(Fact::new("critic_validation_accuracy", label, 100.0 * accuracy, "percent"));
             }
             if let Some(count) = get("training_problems") {
-                facts.push(Fact::new("critic_training_problems", "problems the critic learned from", count, "count"));
+                facts.push(Fact::new(
+                    "critic_training_problems",
+                    "problems the critic learned from",
+                    count,
+                    "count",
+                ));
             }
         }
         facts
     }
 
-    fn plots(&self, before: &[Pool], after: &[Pool], bins: Vec<report::statistics::CalibrationBin>) -> Result<Vec<(String, Plot)>> {
+    fn plots(
+        &self,
+        before: &[Pool],
+        after: &[Pool],
+        bins: Vec<report::statistics::CalibrationBin>,
+    ) -> Result<Vec<(String, Plot)>> {
         let metric = |stage: &str, name: &str, label: &str| -> Series {
-            let lines: Vec<Value> = jsonl::read(&self.run.path(&format!("metrics/{stage}.jsonl"))).unwrap_or_default();
-            let points = lines.iter().filter_map(|line| Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()?)));
+            let lines: Vec<Value> =
+                jsonl::read(&self.run.path(&format!("metrics/{stage}.jsonl"))).unwrap_or_default();
+            let points = lines
+                .iter()
+                .filter_map(|line| Some((line.get("step")?.as_f64()?, line.get(name)?.as_f64()?)));
             Series { name: label.to_owned(), points: smooth(&points.collect::<Vec<_>>()), marked: false }
         };
         let plot = |x: &str, y: &str, series: Vec<Series>| Plot {
@@ -132,8 +163,14 @@ impl Loop<'_> {
         };
         let mut plots = Vec::new();
         if self.recipe.grpo.steps > 0 {
-            plots.push(("GRPO: reward".to_owned(), plot("step", "share of rollouts that pass", vec![metric("grpo", "reward", "reward")])));
-            plots.push(("GRPO: entropy".to_owned(), plot("step", "nats a token", vec![metric("grpo", "entropy", "entropy")])));
+            plots.push((
+                "GRPO: reward".to_owned(),
+                plot("step", "share of rollouts that pass", vec![metric("grpo", "reward", "reward")]),
+            ));
+            plots.push((
+                "GRPO: entropy".to_owned(),
+                plot("step", "nats a token", vec![metric("grpo", "entropy", "entropy")]),
+            ));
         }
         plots.push(("Critic: loss".to_owned(), plot("step", "loss", vec![metric("critic", "loss", "loss")])));
         let calibrated = bins.iter().map(|bin| (bin.predicted, bin.observed)).collect();
@@ -148,12 +185,20 @@ impl Loop<'_> {
                 ..Plot::default()
             },
         ));
-        let curve = |name: &str, pools: &[Pool]| Series { name: name.into(), points: pass_curve(pools), marked: true };
+        let curve = |name: &str, pools: &[Pool]| Series {
+            name: name.into(),
+            points: pass_curve(pools),
+            marked: true,
+        };
         plots.push((
             "pass@k".to_owned(),
             Plot {
                 logarithmic: true,
-                ..plot("candidates k", "problems solved by any of k, %", vec![curve("before GRPO", before), curve("after GRPO", after)])
+                ..plot(
+                    "candidates k",
+                    "problems solved by any of k, %",
+                    vec![curve("before GRPO", before), curve("after GRPO", after)],
+                )
             },
         ));
         Ok(plots)
@@ -162,7 +207,8 @@ impl Loop<'_> {
     /// Problems where choosing mattered: first those where the critic's pick is right and most
     /// candidates are not, then those where it is wrong although some pass.
     fn examples(&self, pools: &[Pool], candidates: &[Candidate], verdicts: &[Verdict]) -> Vec<Example> {
-        let by_id: HashMap<&str, &Problem> = self.problems.test.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+        let by_id: HashMap<&str, &Problem> =
+            self.problems.test.iter().map(|problem| (problem.id.as_str(), problem)).collect();
         let verdicts: HashMap<(&str, usize), &Verdict> =
             verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();
         let share = |pool: &Pool| Selector::Random.accuracy(pool).unwrap_or(0.0);
@@ -171,7 +217,11 @@ impl Loop<'_> {
         let mut right: Vec<&Pool> = mixed().filter(|pool| picked(pool) > 0.99).collect();
         right.sort_by(|a, b| share(a).total_cmp(&share(b)));
         let wrong = mixed().filter(|pool| picked(pool) < 0.01);
-        let chosen = right.into_iter().take(EXAMPLES - 2).map(|pool| (pool, true)).chain(wrong.take(2).map(|pool| (pool, false)));
+        let chosen = right
+            .into_iter()
+            .take(EXAMPLES - 2)
+            .map(|pool| (pool, true))
+            .chain(wrong.take(2).map(|pool| (pool, false)));
         let example = |(pool, right): (&Pool, bool)| {
             let problem = by_id.get(pool.problem.as_str())?;
             let percent = 100.0 * share(pool);
@@ -223,7 +273,9 @@ fn pass_curve(pools: &[Pool]) -> Vec<(f64, f64)> {
     let n = pools.iter().map(|pool| pool.passed.len()).min().unwrap_or(0);
     let steps = [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100].into_iter().filter(|&k| k <= n);
     let at = |k: usize| {
-        let each = pools.iter().map(|pool| pass_at_k(pool.passed.len(), pool.passed.iter().filter(|&&p| p).count(), k));
+        let each = pools
+            .iter()
+            .map(|pool| pass_at_k(pool.passed.len(), pool.passed.iter().filter(|&&p| p).count(), k));
         (k as f64, 100.0 * mean(&each.collect::<Vec<f64>>()))
     };
     steps.map(at).collect()
@@ -239,8 +291,13 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.chunks(window).map(centre).collect()
 }
 
-fn shown_candidates(pool: &Pool, candidates: &[Candidate], verdicts: &HashMap<(&str, usize), &Verdict>) -> Vec<ExampleCandidate> {
-    let mut indices: Vec<usize> = candidates.iter().filter(|c| c.problem == pool.problem).map(|c| c.index).collect();
+fn shown_candidates(
+    pool: &Pool,
+    candidates: &[Candidate],
+    verdicts: &HashMap<(&str, usize), &Verdict>,
+) -> Vec<ExampleCandidate> {
+    let mut indices: Vec<usize> =
+        candidates.iter().filter(|c| c.problem == pool.problem).map(|c| c.index).collect();
     indices.sort_unstable();
     let mut programs: Vec<ExampleCandidate> = Vec::new();
     for (at, index) in indices.into_iter().enumerate() {

@@ -74,9 +74,9 @@ pub enum Data {
 }
 
 const WORDS: &[&str] = &[
-    "apple", "Bird", "cat", "dog", "Echo", "fig", "go", "hat", "ice", "Jam", "kite", "level", "moon",
-    "noon", "owl", "Pine", "queen", "red", "sun", "tree", "up", "Van", "wow", "box", "yes", "zoo", "a",
-    "b2", "x9", "7up",
+    "apple", "Bird", "cat", "dog", "Echo", "fig", "go", "hat", "ice", "Jam", "kite", "level", "moon", "noon",
+    "owl", "Pine", "queen", "red", "sun", "tree", "up", "Van", "wow", "box", "yes", "zoo", "a", "b2", "x9",
+    "7up",
 ];
 
 impl Data {

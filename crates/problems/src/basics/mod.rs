@@ -186,7 +186,8 @@ fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
 
 /// FNV-1a: small, and the same on every machine for ever, which a split must be.
 fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    text.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// Single primitives are all for training; of the longer chains a quarter is for tests and a tenth
@@ -215,7 +216,12 @@ fn mistake(primitive: &Primitive, random: &mut ChaCha8Rng) -> Option<usize> {
 }
 
 /// Asserts on different inputs, with at least two different results where there are several.
-fn tests(chain: &[&Primitive], entry_point: &str, count: usize, random: &mut ChaCha8Rng) -> Option<Vec<Test>> {
+fn tests(
+    chain: &[&Primitive],
+    entry_point: &str,
+    count: usize,
+    random: &mut ChaCha8Rng,
+) -> Option<Vec<Test>> {
     let kind = chain.first()?.from;
     let mut tests: Vec<Test> = Vec::new();
     let mut results = HashSet::new();

@@ -14,6 +14,9 @@ pub enum Code {
     Expression(&'static str),
 }
 
+/// What code does to a value; none where Python would raise.
+pub type Meaning = Box<dyn Fn(&Data) -> Option<Data> + Send + Sync>;
+
 /// One operation of the built-in world.
 pub struct Primitive {
     /// Unique name.
@@ -29,7 +32,7 @@ pub struct Primitive {
     /// Code with a mistake that programmers make; the first is the most common.
     pub wrong: Vec<Code>,
     /// What the right code does; none where Python would raise.
-    pub meaning: Box<dyn Fn(&Data) -> Option<Data> + Send + Sync>,
+    pub meaning: Meaning,
 }
 
 type Texts = &'static [&'static str];
@@ -37,7 +40,13 @@ type IntTest = fn(i64) -> bool;
 type IntMap = fn(i64) -> i64;
 
 /// Keeps the elements of a list of integers for which `condition` holds.
-pub fn filter(name: &'static str, phrases: Texts, condition: &'static str, wrong: Texts, meaning: IntTest) -> Primitive {
+pub fn filter(
+    name: &'static str,
+    phrases: Texts,
+    condition: &'static str,
+    wrong: Texts,
+    meaning: IntTest,
+) -> Primitive {
     Primitive {
         name,
         from: Kind::Ints,
@@ -53,7 +62,13 @@ pub fn filter(name: &'static str, phrases: Texts, condition: &'static str, wrong
 }
 
 /// Replaces each element of a list of integers.
-pub fn map(name: &'static str, phrases: Texts, expression: &'static str, wrong: Texts, meaning: IntMap) -> Primitive {
+pub fn map(
+    name: &'static str,
+    phrases: Texts,
+    expression: &'static str,
+    wrong: Texts,
+    meaning: IntMap,
+) -> Primitive {
     Primitive {
         name,
         from: Kind::Ints,
@@ -74,7 +89,7 @@ fn expression(
     phrases: Texts,
     code: &'static str,
     wrong: Texts,
-    meaning: Box<dyn Fn(&Data) -> Option<Data> + Send + Sync>,
+    meaning: Meaning,
 ) -> Primitive {
     let wrong = wrong.iter().map(|code| Code::Expression(code)).collect();
     Primitive { name, from, to, phrases, right: Code::Expression(code), wrong, meaning }

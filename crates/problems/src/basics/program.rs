@@ -25,20 +25,21 @@ impl Style {
 
 /// What the input goes through.
 pub fn evaluate(chain: &[&Primitive], input: &Data) -> Option<Data> {
-    chain.iter().try_fold(input.clone(), |data, primitive| {
-        (primitive.meaning)(&data).filter(Data::is_presentable)
-    })
+    chain
+        .iter()
+        .try_fold(input.clone(), |data, primitive| (primitive.meaning)(&data).filter(Data::is_presentable))
 }
 
 /// The problem in words.
 pub fn text(chain: &[&Primitive], random: &mut impl Rng) -> String {
-    let phrases: Vec<&str> =
-        chain.iter().map(|p| *p.phrases.choose(random).unwrap_or(&p.name)).collect();
+    let phrases: Vec<&str> = chain.iter().map(|p| *p.phrases.choose(random).unwrap_or(&p.name)).collect();
     let noun = chain.first().map_or("a value", |primitive| primitive.from.noun());
     match random.random_range(0..3) {
         0 => format!("Write a function to take {noun} and {}.", phrases.join(", then ")),
         1 => format!("Given {noun}, {}.", joined(&phrases, ", ", " and finally ")),
-        _ => format!("Write a python function that takes {noun} to {}.", joined(&phrases, ", ", " and then ")),
+        _ => {
+            format!("Write a python function that takes {noun} to {}.", joined(&phrases, ", ", " and then "))
+        }
     }
 }
 
@@ -59,7 +60,8 @@ pub fn code(
 ) -> String {
     let input = chain.first().map_or(Kind::Int, |primitive| primitive.from);
     let parameters = input.parameters().choose(random).copied().unwrap_or("x");
-    let mut writer = Writer { lines: Vec::new(), value: parameters.to_owned(), style, names: vec!["result", "res"] };
+    let mut writer =
+        Writer { lines: Vec::new(), value: parameters.to_owned(), style, names: vec!["result", "res"] };
     if style == Style::Named {
         writer.names = ["y", "x"].to_vec();
     }

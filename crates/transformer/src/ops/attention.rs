@@ -58,7 +58,8 @@ impl Shape {
 
 /// A segment with its rows counted from the start of its tree.
 fn relative(segment: &Segment, tree_start: usize) -> Segment {
-    let shift = |rows: &Range<usize>| rows.start.saturating_sub(tree_start)..rows.end.saturating_sub(tree_start);
+    let shift =
+        |rows: &Range<usize>| rows.start.saturating_sub(tree_start)..rows.end.saturating_sub(tree_start);
     Segment { rows: shift(&segment.rows), prefix: shift(&segment.prefix) }
 }
 

@@ -140,7 +140,8 @@ mod tests {
     #[test]
     fn kernels_agree() {
         let depth = 37;
-        let numbers = |count: usize| -> Vec<f32> { (0..count).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect() };
+        let numbers =
+            |count: usize| -> Vec<f32> { (0..count).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect() };
         let mut kernels = vec![*BEST, Kernel { rows: 4, columns: 8, run: tile_portable }];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -152,7 +153,9 @@ mod tests {
             kernel.run(depth, &a, &b, &mut tile);
             for row in 0..kernel.rows {
                 for column in 0..kernel.columns {
-                    let product = |k: usize| f64::from(a[k * kernel.rows + row]) * f64::from(b[k * kernel.columns + column]);
+                    let product = |k: usize| {
+                        f64::from(a[k * kernel.rows + row]) * f64::from(b[k * kernel.columns + column])
+                    };
                     let exact: f64 = (0..depth).map(product).sum();
                     let found = f64::from(tile[row * kernel.columns + column]);
                     assert!((exact - found).abs() < 1e-4, "{row} {column}: {exact} {found}");

@@ -126,7 +126,14 @@ impl Packed {
 
 /// Packs rows `first..first + rows` of `a` in panels of `HEIGHT`, from column `start` on, each
 /// panel depth by depth; missing rows are zero.
-fn pack_rows<const HEIGHT: usize>(a: View, first: usize, rows: usize, start: usize, depth: usize, out: &mut Vec<f32>) {
+fn pack_rows<const HEIGHT: usize>(
+    a: View,
+    first: usize,
+    rows: usize,
+    start: usize,
+    depth: usize,
+    out: &mut Vec<f32>,
+) {
     out.resize(rows.div_ceil(HEIGHT) * HEIGHT * depth, 0.0);
     for (panel, out) in out.chunks_exact_mut(HEIGHT * depth).enumerate() {
         let above = panel * HEIGHT;
@@ -329,8 +336,10 @@ mod tests {
                 parallel_gemm(0.5, view(&a, m, k, a_transposed), view(&b, k, n, b_transposed), 2.0, &mut out);
                 for row in 0..m {
                     for column in 0..n {
-                        let product = |i| at(&a, m, k, a_transposed, row, i) * at(&b, k, n, b_transposed, i, column);
-                        let exact = 0.5 * (0..k).map(product).sum::<f64>() + 2.0 * f64::from(c[row * n + column]);
+                        let product =
+                            |i| at(&a, m, k, a_transposed, row, i) * at(&b, k, n, b_transposed, i, column);
+                        let exact =
+                            0.5 * (0..k).map(product).sum::<f64>() + 2.0 * f64::from(c[row * n + column]);
                         assert!((exact - f64::from(out[row * n + column])).abs() < 1e-3, "{m} {k} {n}");
                     }
                 }
@@ -347,7 +356,13 @@ mod tests {
             let mut alone = vec![0.0; 90];
             linear(&x[row * 300..(row + 1) * 300], &weight, None, 1, &mut alone);
             assert_eq!(alone, all[row * 90..(row + 1) * 90]);
-            linear_packed(&x[row * 300..(row + 1) * 300], &Packed::weight(&weight, 90, 300), None, 1, &mut alone);
+            linear_packed(
+                &x[row * 300..(row + 1) * 300],
+                &Packed::weight(&weight, 90, 300),
+                None,
+                1,
+                &mut alone,
+            );
             assert_eq!(alone, all[row * 90..(row + 1) * 90]);
         }
     }

@@ -37,14 +37,7 @@ impl RotaryTable {
 
     /// Turns the first `heads` heads of each row, in place; `backward` turns the other way, which
     /// is the gradient. `x` is `[rows, row_width]`.
-    pub fn rotate(
-        &self,
-        x: &mut [f32],
-        row_width: usize,
-        heads: usize,
-        positions: &[u32],
-        backward: bool,
-    ) {
+    pub fn rotate(&self, x: &mut [f32], row_width: usize, heads: usize, positions: &[u32], backward: bool) {
         let rows = rows_per_task(positions.len(), row_width);
         let tasks = x.par_chunks_mut(rows * row_width).zip(positions.par_chunks(rows));
         tasks.for_each(|(x, positions)| {
