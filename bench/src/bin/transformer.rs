@@ -33,6 +33,18 @@ fn config() -> Config {
 fn main() {
     let model = Model::random(config(), 1);
     let parameters = model.config.parameters();
+    if std::env::args().nth(1).as_deref() == Some("train") {
+        for _ in 0..6 {
+            println!("{}", training_step(&mut model.clone()));
+        }
+        return;
+    }
+    if std::env::args().nth(1).as_deref() == Some("decode") {
+        for i in 0..4 {
+            println!("{} {}", decoding(&model, 8, i), decoding(&model, 128, i));
+        }
+        return;
+    }
     let step = median((0..REPEATS).map(|_| training_step(&mut model.clone())).collect());
     let speeds = |prompts: usize| median((0..3).map(|seed| decoding(&model, prompts, seed)).collect());
     let result = json!({

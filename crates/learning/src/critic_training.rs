@@ -36,6 +36,9 @@ pub struct CriticSettings {
     pub problems_per_step: usize,
     /// Weight of the pairwise term; 0 leaves plain binary cross-entropy.
     pub pairwise: f64,
+    /// A program sampled n times weighs n to this power in the cross-entropy: 1 counts samples,
+    /// 0 counts distinct programs.
+    pub count_power: f64,
     /// How weights are updated.
     pub optimizer: OptimizerSettings,
 }
@@ -50,6 +53,7 @@ impl Default for CriticSettings {
             epochs: 2,
             problems_per_step: 16,
             pairwise: 1.0,
+            count_power: 1.0,
             optimizer: OptimizerSettings::default(),
         }
     }
@@ -256,7 +260,7 @@ fn gradient(
     let rate = settings.dropout as f32;
     let dropout = (rate > 0.0).then_some((rate, random));
     let activations = network.head.forward(&pooled, dropout);
-    let (loss, correct, logit_gradient) = loss_gradient(batch, &activations.logits, settings.pairwise as f32);
+    let (loss, correct, logit_gradient) = loss_gradient(batch, &activations.logits, settings);
     let pooled_gradient =
         network.head.backward(&pooled, &activations, &logit_gradient, rate, &mut trainer.head_gradient);
     if settings.trainable_layers > 0 {
@@ -270,12 +274,16 @@ fn gradient(
     (loss, correct / last_rows.len() as f64)
 }
 
-/// Mean loss, number of right programs, and the gradient by the logits. A program counts as often
-/// as it was sampled, up to the root: what is sampled most should be judged best, but not alone.
-fn loss_gradient(batch: &[&LabelledQuestion], logits: &[f32], pairwise: f32) -> (f64, f64, Vec<f32>) {
+/// Mean loss, number of right programs, and the gradient by the logits.
+fn loss_gradient(
+    batch: &[&LabelledQuestion],
+    logits: &[f32],
+    settings: &CriticSettings,
+) -> (f64, f64, Vec<f32>) {
     let mut gradient = vec![0.0; logits.len()];
     let (mut loss, mut correct) = (0.0, 0.0);
-    let weight_of = |count: usize| (count as f32).sqrt();
+    let pairwise = settings.pairwise as f32;
+    let weight_of = |count: usize| (count as f32).powf(settings.count_power as f32);
     let total: f32 = batch.iter().flat_map(|labelled| &labelled.counts).map(|&count| weight_of(count)).sum();
     let mut start = 0;
     for labelled in batch {

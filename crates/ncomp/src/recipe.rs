@@ -113,8 +113,10 @@ pub struct CriticRecipe {
     pub start: String,
     /// Training problems to sample labelled candidates of, apart from GRPO's rollouts.
     pub problems: usize,
-    /// Candidates of each, half from the generator before GRPO and half from the one after.
+    /// Candidates of each from the generator after GRPO.
     pub samples: usize,
+    /// Candidates of each from the generator before GRPO.
+    pub base_samples: usize,
     /// Whether GRPO's rollouts are learned from too.
     pub rollouts: bool,
     /// Share of the problems kept apart to measure accuracy on.
@@ -208,6 +210,7 @@ impl Default for CriticRecipe {
             start: String::new(),
             problems: 0,
             samples: 8,
+            base_samples: 0,
             rollouts: true,
             validation: 0.1,
             precision: Precision::F32,

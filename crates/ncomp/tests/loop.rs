@@ -31,7 +31,8 @@ minibatches = 2
 learning_rate = 1e-4
 [critic]
 problems = 8
-samples = 4
+samples = 2
+base_samples = 2
 [critic.training]
 epochs = 1
 problems_per_step = 4

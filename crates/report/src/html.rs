@@ -95,7 +95,7 @@ h1{font-size:1.7rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.42rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}
 th{color:var(--soft);font-weight:500;font-size:.86rem}tr.key td{font-weight:600}
-.bar{position:relative;width:11rem;height:.8rem;background:var(--card);border:1px solid var(--line);border-radius:3px}
+.bar{position:relative;width:8rem;height:.8rem;background:var(--card);border:1px solid var(--line);border-radius:3px}
 .bar i{position:absolute;top:0;bottom:0;background:var(--accent);opacity:.32}.bar b{position:absolute;top:-2px;bottom:-2px;width:2px;background:var(--accent)}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.6rem}.facts div{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem}
 .facts strong{display:block;font-size:1.15rem}.facts span{color:var(--soft);font-size:.84rem}
@@ -172,7 +172,9 @@ impl Report {
             return;
         }
         page.push_str("<h2>Facts</h2><div class=\"facts\">");
-        for fact in &self.facts {
+        let (times, facts): (Vec<&Fact>, Vec<&Fact>) =
+            self.facts.iter().partition(|fact| fact.name.starts_with("seconds/"));
+        for fact in facts {
             let _ = write!(
                 page,
                 "<div><strong>{}</strong><span>{}</span></div>",
@@ -181,6 +183,15 @@ impl Report {
             );
         }
         page.push_str("</div>");
+        if !times.is_empty() {
+            page.push_str(
+                "<details><summary>Time of each stage</summary><div class=\"scroll\"><table><tbody>",
+            );
+            for time in times {
+                let _ = write!(page, "<tr><td>{}</td><td>{}</td></tr>", escape(&time.label), time.text());
+            }
+            page.push_str("</tbody></table></div></details>");
+        }
     }
 
     fn write_outcomes(&self, page: &mut String) {

@@ -21,7 +21,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// Positions a block of the KV cache holds.
-const BLOCK: usize = 32;
+const BLOCK: usize = 16;
 /// Prompt tokens that are computed at once.
 const PREFILL_TOKENS: usize = 4096;
 
@@ -64,8 +64,8 @@ pub struct Sample {
     pub stopped: bool,
 }
 
-/// Keys `[layer][kv head][component][BLOCK]` and values `[layer][kv head][BLOCK][component]` of
-/// up to [`BLOCK`] positions.
+/// For each layer and kv head, keys `[component][BLOCK]` and then values `[BLOCK][component]` of up
+/// to [`BLOCK`] positions: what one head reads lies together.
 type Block = Vec<f32>;
 
 /// The prompt's part of the cache, and the logits that follow it.
@@ -106,14 +106,13 @@ impl BlockShape {
     }
 
     fn keys(&self, layer: usize, head: usize) -> Range<usize> {
-        let start = (layer * 2 * self.key_value_size + head * self.head_dim) * BLOCK;
+        let start = 2 * (layer * self.key_value_size + head * self.head_dim) * BLOCK;
         start..start + self.head_dim * BLOCK
     }
 
     fn values(&self, layer: usize, head: usize) -> Range<usize> {
         let keys = self.keys(layer, head);
-        let shift = self.key_value_size * BLOCK;
-        keys.start + shift..keys.end + shift
+        keys.end..keys.end + self.head_dim * BLOCK
     }
 
     /// Stores one position's key and value (`[kv heads, head_dim]` each).

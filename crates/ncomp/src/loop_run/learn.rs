@@ -103,18 +103,17 @@ impl Loop<'_> {
         Ok(Appender::resume::<T>(&path)?.0)
     }
 
-    /// Labelled candidates of training problems, half by the generator before GRPO, half by the
-    /// one after.
+    /// Labelled candidates of training problems, by the generators before and after GRPO.
     pub(super) fn critic_data(&mut self) -> Result<Done> {
         let recipe = &self.recipe.critic;
         let count = recipe.problems.min(self.problems.train.len());
         // From the end: GRPO's rollouts are about the first ones, if it does not get through all.
         let problems: Vec<Problem> = self.problems.train[self.problems.train.len() - count..].to_vec();
         for (name, tuned) in [("critic-data-base", false), ("critic-data", true)] {
-            if problems.is_empty() {
-                break;
+            let samples = if tuned { recipe.samples } else { recipe.base_samples };
+            if problems.is_empty() || samples == 0 {
+                continue;
             }
-            let samples = if tuned { recipe.samples.div_ceil(2) } else { recipe.samples / 2 };
             let request = Request {
                 samples,
                 sampling: self.pool_sampling(),
@@ -156,8 +155,11 @@ impl Loop<'_> {
         };
         critic.max_tokens = settings.max_tokens;
         let mut sources = Vec::new();
-        if recipe.problems > 0 {
-            sources.extend(["critic-data-base", "critic-data"]);
+        if recipe.problems > 0 && recipe.base_samples > 0 {
+            sources.push("critic-data-base");
+        }
+        if recipe.problems > 0 && recipe.samples > 0 {
+            sources.push("critic-data");
         }
         if recipe.rollouts && self.recipe.grpo.steps > 0 {
             sources.push("rollouts");

@@ -25,11 +25,14 @@ impl Loop<'_> {
         let (scores, passed) = flatten(&after);
         let bins = calibration(&scores, &passed);
         let mut facts = self.facts(&scores, &passed, calibration_error(&bins));
-        facts.extend(self.run.seconds().iter().map(|(stage, seconds)| {
-            Fact::new(&format!("seconds/{stage}"), &format!("{stage}, seconds"), *seconds, "seconds")
-        }));
+        facts.extend(
+            self.run
+                .seconds()
+                .iter()
+                .map(|(stage, seconds)| Fact::new(&format!("seconds/{stage}"), stage, *seconds, "seconds")),
+        );
         let total: f64 = self.run.seconds().values().sum();
-        facts.push(Fact::new("seconds", "all stages, seconds", total, "seconds"));
+        facts.push(Fact::new("seconds", "all stages", total, "seconds"));
         let candidates = self.candidates("pool")?;
         let verdicts = self.verdicts("pool")?;
         let report = Report {

@@ -11,6 +11,7 @@
 //! compares.
 
 use super::kernel::{Kernel, MAX_TILE};
+use multiversion::multiversion;
 use rayon::prelude::*;
 use std::cell::RefCell;
 
@@ -205,11 +206,10 @@ fn multiply(alpha: f32, a: View, b: &Packed, beta: f32, out: Out, panels: &mut V
                 for (panel, left) in panels.chunks_exact(kernel.rows * depth).enumerate() {
                     kernel.run(depth, left, right, &mut tile);
                     let above = panel * kernel.rows;
-                    for row in above..block_rows.min(above + kernel.rows) {
-                        let from = &tile[(row - above) * kernel.columns..][..columns];
-                        let at = (block + row) * out.stride + column;
-                        add_scaled(&mut out.data[at..at + columns], beta, from, alpha);
-                    }
+                    let rows = kernel.rows.min(block_rows - above);
+                    let at = (block + above) * out.stride + column;
+                    let to = Out { data: &mut out.data[at..], stride: out.stride };
+                    store_tile(&tile[..rows * kernel.columns], kernel.columns, columns, alpha, beta, to);
                 }
             }
         }
@@ -220,12 +220,17 @@ fn scale(out: &mut [f32], factor: f32) {
     out.iter_mut().for_each(|value| *value = if factor == 0.0 { 0.0 } else { *value * factor });
 }
 
-/// `out = beta * out + alpha * values`; with `beta` 0, what `out` held does not matter.
-fn add_scaled(out: &mut [f32], beta: f32, values: &[f32], alpha: f32) {
-    if beta == 0.0 {
-        out.iter_mut().zip(values).for_each(|(out, value)| *out = alpha * value);
-    } else {
-        out.iter_mut().zip(values).for_each(|(out, value)| *out = beta * *out + alpha * value);
+/// `out = beta * out + alpha * tile` for the first columns of a tile; with `beta` 0, what `out` held
+/// does not matter.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
+fn store_tile(tile: &[f32], width: usize, columns: usize, alpha: f32, beta: f32, out: Out) {
+    for (row, values) in tile.chunks_exact(width).enumerate() {
+        let out = &mut out.data[row * out.stride..][..columns];
+        if beta == 0.0 {
+            out.iter_mut().zip(values).for_each(|(out, value)| *out = alpha * value);
+        } else {
+            out.iter_mut().zip(values).for_each(|(out, value)| *out = beta * *out + alpha * value);
+        }
     }
 }
 
@@ -245,7 +250,10 @@ pub fn parallel_gemm(alpha: f32, a: View, b: View, beta: f32, out: &mut [f32]) {
 fn parallel_gemm_packed(alpha: f32, a: View, b: &Packed, beta: f32, out: &mut [f32]) {
     assert_eq!((a.columns, out.len()), (b.rows, a.rows * b.columns), "sizes of a matrix product");
     let (columns, height) = (b.columns, Kernel::best().rows);
-    let rows = a.rows.div_ceil(2 * rayon::current_num_threads()).next_multiple_of(height);
+    // Two parts a thread even out what threads lose to others, where parts are not too thin.
+    let threads = rayon::current_num_threads();
+    let parts = if a.rows > 256 * threads { 2 * threads } else { threads };
+    let rows = a.rows.div_ceil(parts).next_multiple_of(height);
     out.par_chunks_mut((rows * columns).max(1)).enumerate().for_each(|(chunk, out)| {
         let part = a.row_range(chunk * rows, out.len() / columns);
         SCRATCH.with_borrow_mut(|(panel, _)| {
