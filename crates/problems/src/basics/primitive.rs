@@ -47,18 +47,11 @@ pub fn filter(
     wrong: Texts,
     meaning: IntTest,
 ) -> Primitive {
-    Primitive {
-        name,
-        from: Kind::Ints,
-        to: Kind::Ints,
-        phrases,
-        right: Code::Filter(condition),
-        wrong: wrong.iter().map(|code| Code::Filter(code)).collect(),
-        meaning: Box::new(move |data| match data {
-            Data::Ints(items) => Some(Data::Ints(items.iter().copied().filter(|&v| meaning(v)).collect())),
-            _ => None,
-        }),
-    }
+    let meaning = Box::new(move |data: &Data| match data {
+        Data::Ints(items) => Some(Data::Ints(items.iter().copied().filter(|&v| meaning(v)).collect())),
+        _ => None,
+    });
+    primitive(name, (Kind::Ints, Kind::Ints), phrases, Code::Filter, condition, wrong, meaning)
 }
 
 /// Replaces each element of a list of integers.
@@ -69,30 +62,25 @@ pub fn map(
     wrong: Texts,
     meaning: IntMap,
 ) -> Primitive {
-    Primitive {
-        name,
-        from: Kind::Ints,
-        to: Kind::Ints,
-        phrases,
-        right: Code::Map(expression),
-        wrong: wrong.iter().map(|code| Code::Map(code)).collect(),
-        meaning: Box::new(move |data| match data {
-            Data::Ints(items) => Some(Data::Ints(items.iter().map(|&v| meaning(v)).collect())),
-            _ => None,
-        }),
-    }
+    let meaning = Box::new(move |data: &Data| match data {
+        Data::Ints(items) => Some(Data::Ints(items.iter().map(|&v| meaning(v)).collect())),
+        _ => None,
+    });
+    primitive(name, (Kind::Ints, Kind::Ints), phrases, Code::Map, expression, wrong, meaning)
 }
 
-fn expression(
+/// What all primitives are made by; `form` says what kind of code the texts are.
+fn primitive(
     name: &'static str,
     (from, to): (Kind, Kind),
     phrases: Texts,
+    form: fn(&'static str) -> Code,
     code: &'static str,
     wrong: Texts,
     meaning: Meaning,
 ) -> Primitive {
-    let wrong = wrong.iter().map(|code| Code::Expression(code)).collect();
-    Primitive { name, from, to, phrases, right: Code::Expression(code), wrong, meaning }
+    let wrong = wrong.iter().map(|code| form(code)).collect();
+    Primitive { name, from, to, phrases, right: form(code), wrong, meaning }
 }
 
 macro_rules! expression_over {
@@ -110,7 +98,7 @@ macro_rules! expression_over {
                 Data::$kind(value) => meaning(value),
                 _ => None,
             });
-            expression(name, (Kind::$kind, to), phrases, code, wrong, meaning)
+            primitive(name, (Kind::$kind, to), phrases, Code::Expression, code, wrong, meaning)
         }
     };
 }
@@ -141,5 +129,5 @@ pub fn of_lists(
         Data::TwoLists(a, b) => meaning(a, b),
         _ => None,
     });
-    expression(name, (Kind::TwoLists, to), phrases, code, wrong, meaning)
+    primitive(name, (Kind::TwoLists, to), phrases, Code::Expression, code, wrong, meaning)
 }
