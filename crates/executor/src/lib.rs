@@ -46,12 +46,12 @@ use zygote::Zygote;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no Python to run.
-    #[error("cannot start Python as '{}': {source}; install Python 3.9 or newer, or name it with --python", python.display())]
+    #[error("cannot start Python as '{}': {cause}; install Python 3.9 or newer, or name it with --python", python.display())]
     NoPython {
         /// What was tried.
         python: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The interpreter does not speak as it should.
     #[error("'{}' did not start as a Python 3.9 or newer interpreter: {message}", python.display())]

@@ -172,6 +172,9 @@ def limit(job):
         # Effective for ordinary users only: root is not bound by it.
         (resource.RLIMIT_NPROC, 0, 0),
     ):
+        allowed = resource.getrlimit(name)[1]
+        if allowed != resource.RLIM_INFINITY:
+            soft, hard = min(soft, allowed), min(hard, allowed)
         resource.setrlimit(name, (soft, hard))
 
 

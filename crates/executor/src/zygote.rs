@@ -52,7 +52,7 @@ impl Zygote {
     /// Starts an interpreter with a clean environment.
     pub fn start(settings: &Settings) -> Result<Self, Error> {
         let python = settings.python.clone();
-        let fail = |source: io::Error| Error::NoPython { python: settings.python.clone(), source };
+        let fail = |cause: io::Error| Error::NoPython { python: settings.python.clone(), cause };
         let (control, theirs) = UnixStream::pair().map_err(fail)?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut process = Command::new(&python)

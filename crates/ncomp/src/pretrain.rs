@@ -64,7 +64,6 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
         return Err(error);
     }
     if trainer.step() < total {
-        std::fs::create_dir_all(run.path("states"))?;
         trainer.save_state(&state)?;
         run.interrupt("pretrain", started.elapsed().as_secs_f64())?;
         return Ok(false);

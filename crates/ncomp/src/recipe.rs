@@ -6,6 +6,7 @@ use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
 use learning::supervised::SupervisedSettings;
 use problems::prompt::{PromptFormat, PromptTests};
+use records::Split;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use transformer::checkpoint::Precision;
@@ -55,8 +56,10 @@ pub struct ProblemsRecipe {
     pub source: String,
     /// Training problems; 0 takes all that the set has.
     pub train: usize,
-    /// Test problems; 0 takes all that the set has.
+    /// Problems to report on; 0 takes all that the set has.
     pub test: usize,
+    /// The split to report on: `test`, or `validation` for choosing settings.
+    pub report_on: Split,
     /// Seed of the built-in set.
     pub seed: u64,
 }
@@ -174,7 +177,7 @@ impl Default for ModelRecipe {
 
 impl Default for ProblemsRecipe {
     fn default() -> Self {
-        ProblemsRecipe { source: "basics".into(), train: 0, test: 0, seed: 1 }
+        ProblemsRecipe { source: "basics".into(), train: 0, test: 0, report_on: Split::Test, seed: 1 }
     }
 }
 

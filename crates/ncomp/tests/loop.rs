@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use transformer::{Config, Model};
 
 const RECIPE: &str = r#"
@@ -118,19 +118,75 @@ fn the_loop_gives_the_same_table_again_and_after_interruptions() {
 /// Sends Ctrl-C again and again until a call comes to its end; returns how often it took effect.
 fn interrupt_until_done(recipe: &Path, out: &Path) -> usize {
     for attempt in 0..40 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ncomp"))
-            .args(["run".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str()])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("ncomp");
+        let mut child = spawn(recipe, out);
         std::thread::sleep(std::time::Duration::from_millis(500 + 150 * attempt));
-        let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        if child.wait().expect("an end").success() {
-            return attempt as usize;
+        interrupt(&child);
+        match child.wait().expect("an end").code() {
+            Some(0) => return attempt as usize,
+            // Stopped by the signal's handler, or before there was one.
+            Some(130) | None => {}
+            code => panic!("an interrupted run ended with {code:?}"),
         }
     }
     panic!("the run never came to its end");
+}
+
+/// Ctrl-C in the middle of a stage that learns: what was learned is kept, and the table is the same.
+#[test]
+fn a_learning_stage_that_was_interrupted_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let longer =
+        recipe(directory.path(), ("[critic.training]\nepochs = 1", "[critic.training]\nepochs = 40"));
+    let whole = report(&run(&longer, &directory.path().join("a")));
+    let out = directory.path().join("b");
+    for (stage, metrics) in [("grpo", "metrics/grpo.jsonl"), ("critic", "metrics/critic.jsonl")] {
+        let mut child = spawn(&longer, &out);
+        while std::fs::metadata(out.join(metrics)).map_or(0, |file| file.len()) == 0 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            assert!(child.try_wait().expect("a state").is_none(), "the run ended before {stage}");
+        }
+        interrupt(&child);
+        assert_eq!(child.wait().expect("an end").code(), Some(130), "{stage}");
+        let state = out.join(format!("states/{stage}.safetensors"));
+        assert!(state.exists(), "{} is missing", state.display());
+    }
+    assert_eq!(rows(&whole), rows(&report(&run(&longer, &out))));
+}
+
+/// A disk that is full in the middle (here: a limit on the size of files) is named, and what was
+/// finished before is kept.
+#[test]
+fn a_full_disk_is_named_and_loses_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let recipe = recipe(directory.path(), ("", ""));
+    let whole = report(&run(&recipe, &directory.path().join("a")));
+    let out = directory.path().join("b");
+    // In KiB: in the middle of the candidates' file, then of the tuned model's.
+    for (limit, file) in [("64", "generated/base-pool.jsonl"), ("2048", "grpo/model.safetensors")] {
+        let limited = Command::new("bash")
+            .args(["-c", &format!("trap '' XFSZ; ulimit -f {limit}; exec \"$@\""), "bash"])
+            .args([env!("CARGO_BIN_EXE_ncomp").as_ref(), "run".as_ref(), recipe.as_os_str()])
+            .args(["--out".as_ref(), out.as_os_str()])
+            .output()
+            .expect("bash");
+        let message = error(&limited);
+        assert!(message.contains(file) && message.contains("File too large"), "{message}");
+    }
+    assert!(!out.join("grpo/model.safetensors").exists(), "half a model was taken for whole");
+    assert_eq!(rows(&whole), rows(&report(&run(&recipe, &out))));
+}
+
+fn spawn(recipe: &Path, out: &Path) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_ncomp"))
+        .args(["run".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("ncomp")
+}
+
+fn interrupt(child: &Child) {
+    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
 }
 
 #[test]

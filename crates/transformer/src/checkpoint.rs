@@ -98,6 +98,7 @@ pub fn save_tensors<'a>(
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let fail = |source| Error::io(path, source);
+    fs::create_dir_all(directory).map_err(fail)?;
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(fail)?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
     #[cfg(unix)]

@@ -7,21 +7,19 @@
 
 use crate::batch::PackedBatch;
 use crate::config::Config;
+use crate::kv_cache::{CacheShape, KvCache, attend};
 use crate::model::{Model, Workspace, embed};
-use crate::ops::elementwise::{add, exponentiate, swiglu};
+use crate::ops::elementwise::{add, swiglu};
 use crate::ops::matmul::{Packed, linear_packed};
 use crate::ops::norm::rms_norm;
 use crate::ops::rope::RotaryTable;
 use crate::sampling::{Sampling, draw, stream};
 use crate::weights::Layer;
-use multiversion::multiversion;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-/// Positions a block of the KV cache holds.
-const BLOCK: usize = 16;
 /// Prompt tokens that are computed at once.
 const PREFILL_TOKENS: usize = 4096;
 
@@ -64,13 +62,9 @@ pub struct Sample {
     pub stopped: bool,
 }
 
-/// For each layer and kv head, keys `[component][BLOCK]` and then values `[BLOCK][component]` of up
-/// to [`BLOCK`] positions: what one head reads lies together.
-type Block = Vec<f32>;
-
 /// The prompt's part of the cache, and the logits that follow it.
 struct Prefix {
-    blocks: Vec<Block>,
+    cache: KvCache,
     length: usize,
     logits: Vec<f32>,
 }
@@ -78,59 +72,10 @@ struct Prefix {
 struct Sequence {
     sample: Sample,
     prefix: Arc<Prefix>,
-    blocks: Vec<Block>,
-    /// Positions in `blocks`.
+    cache: KvCache,
+    /// Positions in `cache`.
     length: usize,
     random: ChaCha8Rng,
-}
-
-/// Layout of a block.
-#[derive(Clone, Copy)]
-struct BlockShape {
-    layers: usize,
-    head_dim: usize,
-    key_value_size: usize,
-}
-
-impl BlockShape {
-    fn of(config: &Config) -> Self {
-        BlockShape {
-            layers: config.num_hidden_layers,
-            head_dim: config.head_dim,
-            key_value_size: config.key_value_size(),
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.layers * 2 * self.key_value_size * BLOCK
-    }
-
-    fn keys(&self, layer: usize, head: usize) -> Range<usize> {
-        let start = 2 * (layer * self.key_value_size + head * self.head_dim) * BLOCK;
-        start..start + self.head_dim * BLOCK
-    }
-
-    fn values(&self, layer: usize, head: usize) -> Range<usize> {
-        let keys = self.keys(layer, head);
-        keys.end..keys.end + self.head_dim * BLOCK
-    }
-
-    /// Stores one position's key and value (`[kv heads, head_dim]` each).
-    fn store(&self, blocks: &mut Vec<Block>, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        if position / BLOCK == blocks.len() {
-            blocks.push(vec![0.0; self.size()]);
-        }
-        let (block, at) = (&mut blocks[position / BLOCK], position % BLOCK);
-        let heads = key.chunks_exact(self.head_dim).zip(value.chunks_exact(self.head_dim));
-        for (head, (key, value)) in heads.enumerate() {
-            let keys = &mut block[self.keys(layer, head)];
-            for (component, &number) in key.iter().enumerate() {
-                keys[component * BLOCK + at] = number;
-            }
-            let start = at * self.head_dim;
-            block[self.values(layer, head)][start..start + self.head_dim].copy_from_slice(value);
-        }
-    }
 }
 
 /// Samples every request; `stop(tokens)` ends a sample early, `on_done` takes each finished one and
@@ -175,7 +120,8 @@ struct Decoder<'a> {
     last_prefix: Option<(usize, Arc<Prefix>)>,
     rotary: RotaryTable,
     prefill: Workspace,
-    buffers: Buffers,
+    /// One for each thread.
+    buffers: Vec<Buffers>,
     packed: PackedWeights,
 }
 
@@ -208,13 +154,14 @@ impl PackedWeights {
     }
 }
 
-/// Rows of one decoding step.
+/// Rows of one decoding step on one thread.
 #[derive(Default)]
 struct Buffers {
     residual: Vec<f32>,
     normed: Vec<f32>,
     scale: Vec<f32>,
     qkv: Vec<f32>,
+    scores: Vec<f32>,
     attended: Vec<f32>,
     projected: Vec<f32>,
     gate_up: Vec<f32>,
@@ -232,7 +179,7 @@ impl<'a> Decoder<'a> {
             last_prefix: None,
             rotary: RotaryTable::default(),
             prefill: Workspace::for_inference(),
-            buffers: Buffers::default(),
+            buffers: Vec::new(),
             packed: PackedWeights::of(model),
         }
     }
@@ -270,7 +217,7 @@ impl<'a> Decoder<'a> {
                     stopped: false,
                 },
                 prefix: prefixes[at].1.clone(),
-                blocks: Vec::new(),
+                cache: KvCache::default(),
                 length: 0,
                 random: stream(self.settings.seed, requests[request].stream + index as u64),
             });
@@ -292,28 +239,28 @@ impl<'a> Decoder<'a> {
 
     fn compute_prefixes(&mut self, requests: &[Request], group: &[usize]) -> Vec<Arc<Prefix>> {
         let config = &self.model.config;
-        let shape = BlockShape::of(config);
+        let shape = CacheShape::of(config);
         let mut batch = PackedBatch::default();
         let rows = group.iter().map(|&request| batch.push_sequence(&requests[request].prompt));
         let rows: Vec<Range<usize>> = rows.collect();
-        let mut blocks: Vec<Vec<Block>> = vec![Vec::new(); group.len()];
+        let mut caches = vec![KvCache::default(); group.len()];
         let (query, key_value, width) = (config.query_size(), config.key_value_size(), config.qkv_size());
         let hidden = self.model.forward_layers(&batch, &mut self.prefill, &mut |layer, qkv| {
-            blocks.par_iter_mut().zip(&rows).for_each(|(blocks, rows)| {
+            caches.par_iter_mut().zip(&rows).for_each(|(cache, rows)| {
                 for (position, row) in rows.clone().enumerate() {
                     let row = &qkv[row * width + query..(row + 1) * width];
                     let (key, value) = row.split_at(key_value);
-                    shape.store(blocks, layer, position, key, value);
+                    cache.store(&shape, layer, position, key, value);
                 }
             });
         });
         let size = config.hidden_size;
         let last = rows.iter().flat_map(|rows| &hidden[(rows.end - 1) * size..rows.end * size]);
         let logits = self.model.logits(&last.copied().collect::<Vec<f32>>());
-        let prefixes = blocks.into_iter().zip(&rows).zip(logits.chunks_exact(config.vocab_size));
+        let prefixes = caches.into_iter().zip(&rows).zip(logits.chunks_exact(config.vocab_size));
         prefixes
-            .map(|((blocks, rows), logits)| {
-                Arc::new(Prefix { blocks, length: rows.len(), logits: logits.to_vec() })
+            .map(|((cache, rows), logits)| {
+                Arc::new(Prefix { cache, length: rows.len(), logits: logits.to_vec() })
             })
             .collect()
     }
@@ -336,39 +283,74 @@ impl<'a> Decoder<'a> {
         finished
     }
 
-    /// One token for each active sequence.
+    /// One token for each active sequence. Rows do not depend on each other, so every thread takes
+    /// some of them through the whole model and none waits for another before the end.
     fn step(&mut self) {
         let Decoder { model, settings, active, rotary, buffers, packed, .. } = self;
-        let config = &model.config;
-        let rows = active.len();
-        let tokens: Vec<u32> = active.iter().filter_map(|s| s.sample.tokens.last().copied()).collect();
-        let positions: Vec<u32> = active.iter().map(|s| (s.prefix.length + s.length) as u32).collect();
-        buffers.resize(config, rows);
-        let b = buffers;
-        embed(&model.weights.embedding, &tokens, config.hidden_size, &mut b.residual);
-        for (layer, (weights, packed)) in model.weights.layers.iter().zip(&packed.layers).enumerate() {
-            rms_norm(&b.residual, &weights.input_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-            linear_packed(&b.normed, &packed.qkv, Some(&weights.qkv_bias), rows, &mut b.qkv);
-            let rotated = config.num_attention_heads + config.num_key_value_heads;
-            rotary.rotate(&mut b.qkv, config.qkv_size(), rotated, &positions, false);
-            attend(config, layer, active, &b.qkv, &mut b.attended);
-            linear_packed(&b.attended, &packed.attention_out, None, rows, &mut b.projected);
-            add(&b.projected, &mut b.residual);
-            let norm = &weights.feed_forward_norm;
-            rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-            linear_packed(&b.normed, &packed.gate_up, None, rows, &mut b.gate_up);
-            swiglu(&b.gate_up, config.intermediate_size, &mut b.activated);
-            linear_packed(&b.activated, &packed.down, None, rows, &mut b.projected);
-            add(&b.projected, &mut b.residual);
-        }
-        let norm = &model.weights.final_norm;
-        rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-        linear_packed(&b.normed, &packed.output, None, rows, &mut b.logits);
-        let logits = b.logits.par_chunks_exact_mut(config.vocab_size);
-        active.par_iter_mut().zip(logits).for_each(|(sequence, logits)| {
-            sequence.length += 1;
-            sequence.draw(logits, &settings.sampling);
+        let part = active.len().div_ceil(rayon::current_num_threads());
+        buffers.resize_with(active.len().div_ceil(part), Buffers::default);
+        active.par_chunks_mut(part).zip(buffers).for_each(|(sequences, buffers)| {
+            step_rows(model, packed, rotary, sequences, buffers);
+            let logits = buffers.logits.chunks_exact_mut(model.config.vocab_size);
+            for (sequence, logits) in sequences.iter_mut().zip(logits) {
+                sequence.length += 1;
+                sequence.draw(logits, &settings.sampling);
+            }
         });
+    }
+}
+
+/// The logits that follow each sequence's last token, on one thread.
+fn step_rows(
+    model: &Model,
+    packed: &PackedWeights,
+    rotary: &RotaryTable,
+    sequences: &mut [Sequence],
+    b: &mut Buffers,
+) {
+    let config = &model.config;
+    let tokens: Vec<u32> = sequences.iter().filter_map(|s| s.sample.tokens.last().copied()).collect();
+    let positions: Vec<u32> = sequences.iter().map(|s| (s.prefix.length + s.length) as u32).collect();
+    b.resize(config, sequences.len());
+    embed(&model.weights.embedding, &tokens, config.hidden_size, &mut b.residual);
+    for (layer, (weights, packed)) in model.weights.layers.iter().zip(&packed.layers).enumerate() {
+        rms_norm(&b.residual, &weights.input_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
+        linear_packed(&b.normed, &packed.qkv, Some(&weights.qkv_bias), &mut b.qkv);
+        let rotated = config.num_attention_heads + config.num_key_value_heads;
+        rotary.rotate(&mut b.qkv, config.qkv_size(), rotated, &positions, false);
+        store_and_attend(config, layer, sequences, &b.qkv, &mut b.scores, &mut b.attended);
+        linear_packed(&b.attended, &packed.attention_out, None, &mut b.projected);
+        add(&b.projected, &mut b.residual);
+        let norm = &weights.feed_forward_norm;
+        rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
+        linear_packed(&b.normed, &packed.gate_up, None, &mut b.gate_up);
+        swiglu(&b.gate_up, config.intermediate_size, &mut b.activated);
+        linear_packed(&b.activated, &packed.down, None, &mut b.projected);
+        add(&b.projected, &mut b.residual);
+    }
+    rms_norm(&b.residual, &model.weights.final_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
+    linear_packed(&b.normed, &packed.output, None, &mut b.logits);
+}
+
+/// Stores each sequence's new key and value, then attends: `qkv` `[rows, qkv_size]`, `out`
+/// `[rows, query_size]`.
+fn store_and_attend(
+    config: &Config,
+    layer: usize,
+    sequences: &mut [Sequence],
+    qkv: &[f32],
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let shape = CacheShape::of(config);
+    let rows = out.chunks_exact_mut(config.query_size()).zip(qkv.chunks_exact(config.qkv_size()));
+    for ((out, qkv), sequence) in rows.zip(sequences) {
+        let (query, new) = qkv.split_at(config.query_size());
+        let (key, value) = new.split_at(config.key_value_size());
+        sequence.cache.store(&shape, layer, sequence.length, key, value);
+        let parts =
+            [(&sequence.prefix.cache, sequence.prefix.length), (&sequence.cache, sequence.length + 1)];
+        attend(&shape, layer, &parts, query, scores, out);
     }
 }
 
@@ -396,88 +378,5 @@ impl Sequence {
     fn ended(&self, end_tokens: &[u32], stop: &(dyn Fn(&[u32]) -> bool + Sync)) -> bool {
         let tokens = &self.sample.tokens;
         tokens.last().is_some_and(|last| end_tokens.contains(last)) || stop(tokens)
-    }
-}
-
-/// Stores each sequence's new key and value, then attends: `qkv` `[rows, qkv_size]`, `out`
-/// `[rows, query_size]`.
-fn attend(config: &Config, layer: usize, active: &mut [Sequence], qkv: &[f32], out: &mut [f32]) {
-    let shape = BlockShape::of(config);
-    let (query_size, key_value) = (config.query_size(), config.key_value_size());
-    let group = config.num_attention_heads / config.num_key_value_heads;
-    let rows = out.par_chunks_exact_mut(query_size).zip(qkv.par_chunks_exact(config.qkv_size()));
-    rows.zip(active).for_each_init(Vec::new, |scores, ((out, qkv), sequence)| {
-        let (query, new) = qkv.split_at(query_size);
-        let (key, value) = new.split_at(key_value);
-        shape.store(&mut sequence.blocks, layer, sequence.length, key, value);
-        let heads = query.chunks_exact(shape.head_dim).zip(out.chunks_exact_mut(shape.head_dim));
-        for (head, (query, out)) in heads.enumerate() {
-            attend_head(&shape, layer, head / group, sequence, query, scores, out);
-        }
-    });
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
-fn attend_head(
-    shape: &BlockShape,
-    layer: usize,
-    head: usize,
-    sequence: &Sequence,
-    query: &[f32],
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-) {
-    let parts = [(&sequence.prefix.blocks, sequence.prefix.length), (&sequence.blocks, sequence.length + 1)];
-    let scale = 1.0 / (shape.head_dim as f32).sqrt();
-    scores.clear();
-    for (blocks, length) in parts {
-        for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
-            let mut sums = [0.0f32; BLOCK];
-            let (keys, _) = block[shape.keys(layer, head)].as_chunks::<BLOCK>();
-            for (keys, &query) in keys.iter().zip(query) {
-                for (sum, key) in sums.iter_mut().zip(keys) {
-                    *sum += query * key;
-                }
-            }
-            sums.iter_mut().for_each(|sum| *sum *= scale);
-            scores.extend_from_slice(&sums[..BLOCK.min(length - start)]);
-        }
-    }
-    let (_, sum) = exponentiate(scores);
-    let inverse = 1.0 / sum;
-    // A few components at a time, so that their sums stay in registers over all positions.
-    for (part, out) in out.chunks_mut(LANES).enumerate() {
-        let mut sums = [0.0f32; LANES];
-        let mut weights = scores.as_slice();
-        for (blocks, length) in parts {
-            for (block, start) in blocks.iter().zip((0..length).step_by(BLOCK)) {
-                let (here, later) = weights.split_at(BLOCK.min(length - start));
-                add_values(&block[shape.values(layer, head)], shape.head_dim, part * LANES, here, &mut sums);
-                weights = later;
-            }
-        }
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out = sum * inverse);
-    }
-}
-
-/// Components that [`attend_head`] sums at a time.
-const LANES: usize = 32;
-
-/// `sums += Σ weight · value[first..first + LANES]`, over positions.
-#[inline(always)]
-fn add_values(values: &[f32], head_dim: usize, first: usize, weights: &[f32], sums: &mut [f32; LANES]) {
-    for (value, &weight) in values.chunks_exact(head_dim).zip(weights) {
-        match value[first..].first_chunk::<LANES>() {
-            Some(value) => {
-                for (sum, value) in sums.iter_mut().zip(value) {
-                    *sum += weight * value;
-                }
-            }
-            None => {
-                for (sum, value) in sums.iter_mut().zip(&value[first..]) {
-                    *sum += weight * value;
-                }
-            }
-        }
     }
 }

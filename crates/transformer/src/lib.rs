@@ -27,6 +27,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod decode;
 pub mod head;
+mod kv_cache;
 pub mod model;
 pub mod ops;
 pub mod optimizer;
@@ -46,12 +47,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file of the model's directory cannot be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// The system's word.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A file is damaged, or is not what this crate can run.
     #[error("{}: {message}", path.display())]
@@ -69,6 +70,6 @@ impl Error {
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Error::Io { path: path.into(), source }
+        Error::Io { path: path.into(), cause: source }
     }
 }

@@ -39,7 +39,7 @@ impl ProblemSets {
             let world = World::new();
             return Ok(ProblemSets {
                 train: world.problems(Split::Train, wanted.train, wanted.seed),
-                test: world.problems(Split::Test, wanted.test, wanted.seed),
+                test: world.problems(wanted.report_on, wanted.test, wanted.seed),
             });
         }
         let all = problems::sets::load(&wanted.source)?;
@@ -47,9 +47,12 @@ impl ProblemSets {
             let some = all.iter().filter(|problem| problem.split == split);
             some.take(if limit == 0 { usize::MAX } else { limit }).cloned().collect()
         };
-        let sets =
-            ProblemSets { train: part(Split::Train, wanted.train), test: part(Split::Test, wanted.test) };
-        ensure!(!sets.test.is_empty(), "problems.source: {} has no test problems", wanted.source);
+        let sets = ProblemSets {
+            train: part(Split::Train, wanted.train),
+            test: part(wanted.report_on, wanted.test),
+        };
+        let split = wanted.report_on.name();
+        ensure!(!sets.test.is_empty(), "problems.source: {} has no {split} problems", wanted.source);
         Ok(sets)
     }
 }

@@ -10,14 +10,13 @@ use std::sync::LazyLock;
 /// Largest tile of all kernels, in numbers.
 pub const MAX_TILE: usize = 14 * 32;
 
-/// A kernel for tiles of one size.
+/// Kernels for tiles of one width and every height up to a largest.
 #[derive(Clone, Copy)]
 pub struct Kernel {
-    /// Rows of the tile.
-    pub rows: usize,
-    /// Columns of the tile.
+    /// Columns of a tile.
     pub columns: usize,
-    run: Run,
+    /// For tiles of 1, 2, 3 … rows.
+    by_rows: &'static [Run],
 }
 
 /// # Safety
@@ -28,14 +27,19 @@ static BEST: LazyLock<Kernel> = LazyLock::new(|| {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {
-            return Kernel { rows: 14, columns: 32, run: x86::tile_avx512 };
+            return x86::AVX512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            return Kernel { rows: 6, columns: 16, run: x86::tile_avx2 };
+            return x86::AVX2;
         }
     }
-    Kernel { rows: 4, columns: 8, run: tile_portable }
+    PORTABLE
 });
+
+const PORTABLE: Kernel = Kernel {
+    columns: 8,
+    by_rows: &[tile_portable::<1>, tile_portable::<2>, tile_portable::<3>, tile_portable::<4>],
+};
 
 impl Kernel {
     /// The best one for this processor.
@@ -43,18 +47,23 @@ impl Kernel {
         *BEST
     }
 
-    /// `tile = a · b`, the tile row by row.
-    pub fn run(&self, depth: usize, a: &[f32], b: &[f32], tile: &mut [f32; MAX_TILE]) {
-        assert!(a.len() >= depth * self.rows && b.len() >= depth * self.columns);
-        // SAFETY: `BEST` holds a function only where its instructions were detected; the lengths
-        // that it relies on have just been checked.
-        unsafe { (self.run)(depth, a, b, tile) }
+    /// Rows of the highest tile.
+    pub fn max_rows(&self) -> usize {
+        self.by_rows.len()
+    }
+
+    /// `tile = a · b` for a tile of so many rows, written row by row.
+    pub fn run(&self, rows: usize, depth: usize, a: &[f32], b: &[f32], tile: &mut [f32; MAX_TILE]) {
+        assert!(a.len() >= depth * rows && b.len() >= depth * self.columns);
+        // SAFETY: `BEST` holds functions only where their instructions were detected; the lengths
+        // that they rely on have just been checked.
+        unsafe { (self.by_rows[rows - 1])(depth, a, b, tile) }
     }
 }
 
-fn tile_portable(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
-    let mut sums = [[0.0f32; 8]; 4];
-    for (a, b) in a.chunks_exact(4).zip(b.chunks_exact(8)).take(depth) {
+fn tile_portable<const ROWS: usize>(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
+    let mut sums = [[0.0f32; 8]; ROWS];
+    for (a, b) in a.chunks_exact(ROWS).zip(b.chunks_exact(8)).take(depth) {
         for (sums, a) in sums.iter_mut().zip(a) {
             for (sum, b) in sums.iter_mut().zip(b) {
                 *sum += a * b;
@@ -68,17 +77,50 @@ fn tile_portable(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::Kernel;
     use std::arch::x86_64::{
         _mm256_broadcast_ss, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_setzero_ps, _mm256_storeu_ps,
         _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
+    pub const AVX512: Kernel = Kernel {
+        columns: 32,
+        by_rows: &[
+            tile_avx512::<1>,
+            tile_avx512::<2>,
+            tile_avx512::<3>,
+            tile_avx512::<4>,
+            tile_avx512::<5>,
+            tile_avx512::<6>,
+            tile_avx512::<7>,
+            tile_avx512::<8>,
+            tile_avx512::<9>,
+            tile_avx512::<10>,
+            tile_avx512::<11>,
+            tile_avx512::<12>,
+            tile_avx512::<13>,
+            tile_avx512::<14>,
+        ],
+    };
+
+    pub const AVX2: Kernel = Kernel {
+        columns: 16,
+        by_rows: &[
+            tile_avx2::<1>,
+            tile_avx2::<2>,
+            tile_avx2::<3>,
+            tile_avx2::<4>,
+            tile_avx2::<5>,
+            tile_avx2::<6>,
+        ],
+    };
+
     /// # Safety
-    /// Needs AVX-512F, `a.len() >= 14 * depth`, `b.len() >= 32 * depth`, `tile.len() >= 14 * 32`.
+    /// Needs AVX-512F, `a.len() >= ROWS * depth`, `b.len() >= 32 * depth`, `tile.len() >= ROWS * 32`.
     #[target_feature(enable = "avx512f")]
-    pub unsafe fn tile_avx512(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
+    unsafe fn tile_avx512<const ROWS: usize>(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
         let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
-        let mut sums = [[_mm512_setzero_ps(); 2]; 14];
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for _ in 0..depth {
             // SAFETY: the caller's lengths; both pointers move by one depth a turn.
             unsafe {
@@ -88,13 +130,13 @@ mod x86 {
                     sums[0] = _mm512_fmadd_ps(value, left, sums[0]);
                     sums[1] = _mm512_fmadd_ps(value, right, sums[1]);
                 }
-                a = a.add(14);
+                a = a.add(ROWS);
                 b = b.add(32);
             }
         }
         let out = tile.as_mut_ptr();
         for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: row < 14, so the last number written is 14 * 32 - 1.
+            // SAFETY: row < ROWS, so the last number written is ROWS * 32 - 1.
             unsafe {
                 _mm512_storeu_ps(out.add(row * 32), sums[0]);
                 _mm512_storeu_ps(out.add(row * 32 + 16), sums[1]);
@@ -103,11 +145,11 @@ mod x86 {
     }
 
     /// # Safety
-    /// Needs AVX2 and FMA, `a.len() >= 6 * depth`, `b.len() >= 16 * depth`, `tile.len() >= 6 * 16`.
+    /// Needs AVX2 and FMA, `a.len() >= ROWS * depth`, `b.len() >= 16 * depth`, `tile.len() >= ROWS * 16`.
     #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn tile_avx2(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
+    unsafe fn tile_avx2<const ROWS: usize>(depth: usize, a: &[f32], b: &[f32], tile: &mut [f32]) {
         let (mut a, mut b) = (a.as_ptr(), b.as_ptr());
-        let mut sums = [[_mm256_setzero_ps(); 2]; 6];
+        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
         for _ in 0..depth {
             // SAFETY: the caller's lengths; both pointers move by one depth a turn.
             unsafe {
@@ -117,13 +159,13 @@ mod x86 {
                     sums[0] = _mm256_fmadd_ps(value, left, sums[0]);
                     sums[1] = _mm256_fmadd_ps(value, right, sums[1]);
                 }
-                a = a.add(6);
+                a = a.add(ROWS);
                 b = b.add(16);
             }
         }
         let out = tile.as_mut_ptr();
         for (row, sums) in sums.iter().enumerate() {
-            // SAFETY: row < 6, so the last number written is 6 * 16 - 1.
+            // SAFETY: row < ROWS, so the last number written is ROWS * 16 - 1.
             unsafe {
                 _mm256_storeu_ps(out.add(row * 16), sums[0]);
                 _mm256_storeu_ps(out.add(row * 16 + 8), sums[1]);
@@ -136,29 +178,28 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Every kernel that this processor can run gives the portable product.
+    /// Every kernel that this processor can run gives the exact product.
     #[test]
-    fn kernels_agree() {
+    fn kernels_are_right() {
         let depth = 37;
         let numbers =
             |count: usize| -> Vec<f32> { (0..count).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect() };
-        let mut kernels = vec![*BEST, Kernel { rows: 4, columns: 8, run: tile_portable }];
+        let mut kernels = vec![*BEST, PORTABLE];
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            kernels.push(Kernel { rows: 6, columns: 16, run: x86::tile_avx2 });
+            kernels.push(x86::AVX2);
         }
         for kernel in kernels {
-            let (a, b) = (numbers(depth * kernel.rows), numbers(depth * kernel.columns));
-            let mut tile = [f32::NAN; MAX_TILE];
-            kernel.run(depth, &a, &b, &mut tile);
-            for row in 0..kernel.rows {
-                for column in 0..kernel.columns {
-                    let product = |k: usize| {
-                        f64::from(a[k * kernel.rows + row]) * f64::from(b[k * kernel.columns + column])
-                    };
+            for rows in 1..=kernel.max_rows() {
+                let (a, b) = (numbers(depth * rows), numbers(depth * kernel.columns));
+                let mut tile = [f32::NAN; MAX_TILE];
+                kernel.run(rows, depth, &a, &b, &mut tile);
+                for (at, &found) in tile[..rows * kernel.columns].iter().enumerate() {
+                    let (row, column) = (at / kernel.columns, at % kernel.columns);
+                    let product =
+                        |k: usize| f64::from(a[k * rows + row]) * f64::from(b[k * kernel.columns + column]);
                     let exact: f64 = (0..depth).map(product).sum();
-                    let found = f64::from(tile[row * kernel.columns + column]);
-                    assert!((exact - found).abs() < 1e-4, "{row} {column}: {exact} {found}");
+                    assert!((exact - f64::from(found)).abs() < 1e-4, "{row} {column}: {exact} {found}");
                 }
             }
         }

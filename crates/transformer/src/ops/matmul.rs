@@ -125,6 +125,26 @@ impl Packed {
     }
 }
 
+type PackRows = fn(View, usize, usize, usize, usize, &mut Vec<f32>);
+
+/// [`pack_rows`] for panels of 1, 2, 3 … rows, as high as any kernel's.
+const PACK_ROWS: [PackRows; 14] = [
+    pack_rows::<1>,
+    pack_rows::<2>,
+    pack_rows::<3>,
+    pack_rows::<4>,
+    pack_rows::<5>,
+    pack_rows::<6>,
+    pack_rows::<7>,
+    pack_rows::<8>,
+    pack_rows::<9>,
+    pack_rows::<10>,
+    pack_rows::<11>,
+    pack_rows::<12>,
+    pack_rows::<13>,
+    pack_rows::<14>,
+];
+
 /// Packs rows `first..first + rows` of `a` in panels of `HEIGHT`, from column `start` on, each
 /// panel depth by depth; missing rows are zero.
 fn pack_rows<const HEIGHT: usize>(
@@ -192,21 +212,19 @@ fn multiply(alpha: f32, a: View, b: &Packed, beta: f32, out: Out, panels: &mut V
     for start in (0..a.columns).step_by(DEPTH) {
         let depth = DEPTH.min(a.columns - start);
         let beta = if start == 0 { beta } else { 1.0 };
-        for block in (0..a.rows).step_by(kernel.rows * PANELS) {
-            let block_rows = (kernel.rows * PANELS).min(a.rows - block);
-            match kernel.rows {
-                14 => pack_rows::<14>(a, block, block_rows, start, depth, panels),
-                6 => pack_rows::<6>(a, block, block_rows, start, depth, panels),
-                _ => pack_rows::<4>(a, block, block_rows, start, depth, panels),
-            }
+        for block in (0..a.rows).step_by(kernel.max_rows() * PANELS) {
+            let block_rows = (kernel.max_rows() * PANELS).min(a.rows - block);
+            // Panels of about the same height waste less than high ones and a rest.
+            let height = block_rows.div_ceil(block_rows.div_ceil(kernel.max_rows()));
+            PACK_ROWS[height - 1](a, block, block_rows, start, depth, panels);
             // A panel of columns stays in the first-level cache while the rows pass by.
             for (index, column) in (0..b.columns).step_by(kernel.columns).enumerate() {
                 let right = b.panel(index, start, depth);
                 let columns = kernel.columns.min(b.columns - column);
-                for (panel, left) in panels.chunks_exact(kernel.rows * depth).enumerate() {
-                    kernel.run(depth, left, right, &mut tile);
-                    let above = panel * kernel.rows;
-                    let rows = kernel.rows.min(block_rows - above);
+                for (panel, left) in panels.chunks_exact(height * depth).enumerate() {
+                    kernel.run(height, depth, left, right, &mut tile);
+                    let above = panel * height;
+                    let rows = height.min(block_rows - above);
                     let at = (block + above) * out.stride + column;
                     let to = Out { data: &mut out.data[at..], stride: out.stride };
                     store_tile(&tile[..rows * kernel.columns], kernel.columns, columns, alpha, beta, to);
@@ -249,7 +267,7 @@ pub fn parallel_gemm(alpha: f32, a: View, b: View, beta: f32, out: &mut [f32]) {
 /// [`parallel_gemm`] with a right matrix that is packed already.
 fn parallel_gemm_packed(alpha: f32, a: View, b: &Packed, beta: f32, out: &mut [f32]) {
     assert_eq!((a.columns, out.len()), (b.rows, a.rows * b.columns), "sizes of a matrix product");
-    let (columns, height) = (b.columns, Kernel::best().rows);
+    let (columns, height) = (b.columns, Kernel::best().max_rows());
     // Two parts a thread even out what threads lose to others, where parts are not too thin.
     let threads = rayon::current_num_threads();
     let parts = if a.rows > 256 * threads { 2 * threads } else { threads };
@@ -262,10 +280,14 @@ fn parallel_gemm_packed(alpha: f32, a: View, b: &Packed, beta: f32, out: &mut [f
     });
 }
 
-/// [`linear`] with a packed weight.
-pub fn linear_packed(x: &[f32], weight: &Packed, bias: Option<&[f32]>, rows: usize, out: &mut [f32]) {
+/// [`linear`] with a packed weight, on one thread.
+pub fn linear_packed(x: &[f32], weight: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
+    let (rows, columns) = (out.len() / weight.columns.max(1), weight.columns);
     let beta = set_bias(bias, out);
-    parallel_gemm_packed(1.0, View::new(x, rows, weight.rows), weight, beta, out);
+    SCRATCH.with_borrow_mut(|(panels, _)| {
+        let out = Out { data: out, stride: columns };
+        multiply(1.0, View::new(x, rows, weight.rows), weight, beta, out, panels);
+    });
 }
 
 /// Fills each row with the bias, and returns the factor to add a product with.
@@ -364,13 +386,8 @@ mod tests {
             let mut alone = vec![0.0; 90];
             linear(&x[row * 300..(row + 1) * 300], &weight, None, 1, &mut alone);
             assert_eq!(alone, all[row * 90..(row + 1) * 90]);
-            linear_packed(
-                &x[row * 300..(row + 1) * 300],
-                &Packed::weight(&weight, 90, 300),
-                None,
-                1,
-                &mut alone,
-            );
+            let packed = Packed::weight(&weight, 90, 300);
+            linear_packed(&x[row * 300..(row + 1) * 300], &packed, None, &mut alone);
             assert_eq!(alone, all[row * 90..(row + 1) * 90]);
         }
     }
