@@ -1,11 +1,14 @@
 //! From what a candidate's process sent to a verdict.
 
+use crate::plan::{Plan, PreparedTest};
+use crate::sandbox::Tier;
+use crate::test_judge::{Checked, TestJudge};
 use crate::wire::{Message, decode};
-use crate::zygote::{Ending, Run, Zygote};
+use crate::zygote::{Conversation, Ended, Silence, Zygote};
 use crate::{Settings, Task};
-use pydata::{Value, parse_assert};
-use records::{JudgeMode, Outcome, Problem, Test, TestResult, Verdict};
+use records::{Outcome, Problem, TestResult, Verdict};
 use serde_json::{Value as Json, json};
+use std::io;
 use std::time::Instant;
 
 const SIGXCPU: i32 = 24;
@@ -13,59 +16,218 @@ const SIGKILL: i32 = 9;
 /// How much of a wrong value a verdict keeps.
 const DETAIL: usize = 200;
 
-/// A test ready to be judged.
-#[derive(Clone, Debug)]
-pub enum PreparedTest {
-    /// The call's value is compared with the expected one here.
-    Compared {
-        /// `f(1, 2)`
-        call: String,
-        /// What it shall give.
-        expected: Value,
-    },
-    /// The test runs in the candidate's process.
-    InProcess {
-        /// Its source.
-        source: String,
-    },
+/// The interpreters of one worker; started when they are first needed.
+#[derive(Default)]
+pub struct Slot {
+    /// Forks candidates.
+    pub zygote: Option<Zygote>,
+    /// Holds the tests that are more than a comparison.
+    pub test_judge: Option<TestJudge>,
 }
 
-/// Takes a test apart where that can be done: `assert call == literal`.
-pub fn prepare(test: &Test) -> PreparedTest {
-    match parse_assert(&test.source) {
-        Ok(assert) => PreparedTest::Compared { call: assert.call.source, expected: assert.expected },
-        Err(_) => PreparedTest::InProcess { source: test.source.clone() },
+impl Slot {
+    /// The judge's interpreter; a new one if there is none.
+    pub fn test_judge(&mut self, settings: &Settings, tier: Tier) -> io::Result<&mut TestJudge> {
+        let judge = match self.test_judge.take() {
+            Some(judge) => judge,
+            None => TestJudge::start(settings, tier).map_err(io::Error::other)?,
+        };
+        Ok(self.test_judge.insert(judge))
     }
 }
 
-impl PreparedTest {
-    fn to_json(&self) -> Json {
-        match self {
-            PreparedTest::Compared { call, .. } => json!({ "call": call }),
-            PreparedTest::InProcess { source } => json!({ "source": source }),
+/// What a run showed besides its verdict.
+pub struct Judged {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// A test turned out to need the candidate's own objects.
+    pub unfit: bool,
+    /// It ran out of wall time with CPU time left: others may have kept it from running.
+    pub starved: bool,
+}
+
+/// Judges one candidate by a plan. An interpreter that fails is replaced once; if that fails too,
+/// the verdict is [`Outcome::Infrastructure`].
+pub fn judge(settings: &Settings, tier: Tier, slot: &mut Slot, task: &Task, plan: &Plan) -> Judged {
+    let job = job(settings, task, plan);
+    let started = Instant::now();
+    let mut judged =
+        Judged { verdict: empty_verdict(task, plan, tier), unfit: false, starved: false };
+    for _ in 0..2 {
+        if let Ok(run) = run(settings, tier, slot, task.problem, plan, job.as_bytes()) {
+            judged.unfit = run.unfit;
+            judged.starved = run.silence == Some(Silence::OutOfTime)
+                && run.ended.cpu.as_secs_f64() < settings.cpu_seconds * 0.9;
+            conclude(&mut judged.verdict, plan, run, settings);
+            break;
+        }
+        *slot = Slot::default();
+    }
+    judged.verdict.wall_milliseconds = started.elapsed().as_secs_f64() * 1e3;
+    judged
+}
+
+fn job(settings: &Settings, task: &Task, plan: &Plan) -> String {
+    let upfront = plan.tests.iter().filter_map(|test| match test {
+        PreparedTest::Compared { call, .. } => Some(json!({ "call": call })),
+        PreparedTest::InProcess { source } => Some(json!({ "source": source })),
+        PreparedTest::Proxied { .. } => None,
+    });
+    let upfront: Vec<Json> = upfront.collect();
+    let job = json!({
+        "program": program(task.problem, task.code),
+        "interactive": upfront.len() < plan.tests.len(),
+        "tests": upfront,
+        "cpu_seconds": settings.cpu_seconds,
+        "memory_bytes": settings.memory_bytes,
+        "output_limit": settings.output_limit,
+    });
+    job.to_string()
+}
+
+/// The program that the candidate's process loads.
+fn program(problem: &Problem, code: &str) -> String {
+    let prefix = problem.completion_prefix.as_deref().unwrap_or("");
+    format!("{}\n{prefix}{code}\n{}\n", problem.setup, problem.test_setup)
+}
+
+fn empty_verdict(task: &Task, plan: &Plan, tier: Tier) -> Verdict {
+    Verdict {
+        problem: task.problem.id.clone(),
+        index: task.index,
+        outcome: Outcome::Infrastructure,
+        tests: Vec::new(),
+        mode: plan.mode(),
+        cpu_milliseconds: 0.0,
+        wall_milliseconds: 0.0,
+        peak_memory_kib: 0,
+        isolation: tier.name().to_owned(),
+    }
+}
+
+/// What one run gave.
+struct Run {
+    /// What the program said when it was loaded.
+    loaded: Option<Message>,
+    /// For each test of the plan, as far as it came.
+    results: Vec<Option<TestResult>>,
+    /// Why it said no more, where it should have.
+    silence: Option<Silence>,
+    unfit: bool,
+    ended: Ended,
+}
+
+fn run(
+    settings: &Settings,
+    tier: Tier,
+    slot: &mut Slot,
+    problem: &Problem,
+    plan: &Plan,
+    job: &[u8],
+) -> io::Result<Run> {
+    let proxied = plan.tests.iter().any(|test| matches!(test, PreparedTest::Proxied { .. }));
+    if proxied {
+        slot.test_judge(settings, tier)?;
+    }
+    if slot.zygote.as_ref().is_none_or(Zygote::is_worn) {
+        slot.zygote = Some(Zygote::start(settings, tier).map_err(io::Error::other)?);
+    }
+    let Slot { zygote: Some(zygote), test_judge } = slot else {
+        return Err(io::Error::other("no interpreter"));
+    };
+    let mut candidate = zygote.fork(job, settings)?;
+    let mut results = vec![None; plan.tests.len()];
+    let mut unfit = false;
+    let first = candidate.next();
+    let mut silence = first.as_ref().err().copied();
+    if first.as_ref().is_ok_and(|message| message.tag == b'L') {
+        silence = upfront(plan, &mut candidate, &mut results).err();
+        if let (None, Some(judge)) = (silence, test_judge.as_mut()) {
+            match by_proxy(problem, plan, judge, &mut candidate, &mut results) {
+                Ok(proxied) => (silence, unfit) = (proxied.silence, proxied.unfit),
+                Err(error) => {
+                    zygote.end()?;
+                    return Err(error);
+                }
+            }
+            if silence == Some(Silence::OutOfTime) {
+                // It may still be at work on what the candidate gave it.
+                *test_judge = None;
+            }
         }
     }
+    Ok(Run { loaded: first.ok(), results, silence, unfit, ended: zygote.end()? })
+}
 
-    fn result(&self, message: &Message) -> TestResult {
-        let text = || String::from_utf8_lossy(&message.payload).into_owned();
-        let (outcome, detail) = match (message.tag, self) {
-            (b'V', PreparedTest::Compared { expected, .. }) => match decode(&message.payload) {
-                Some(value) if value.python_eq(expected) => (Outcome::Passed, String::new()),
-                Some(value) => (Outcome::WrongAnswer, shorten(value.to_string())),
-                None => (Outcome::Crash, "it sent what is not a value".to_owned()),
-            },
-            (b'P', PreparedTest::InProcess { .. }) => (Outcome::Passed, String::new()),
-            (b'E', PreparedTest::InProcess { .. }) if message.payload.starts_with(b"AssertionError") => {
-                (Outcome::WrongAnswer, text())
-            }
-            (b'E', _) => (Outcome::Exception, text()),
-            (b'M', _) => (Outcome::OutOfMemory, String::new()),
-            (b'N', _) => (Outcome::NotPlainData, text()),
-            (b'O', _) => (Outcome::OutputLimit, String::new()),
-            _ => (Outcome::Crash, "it sent what is not an answer".to_owned()),
-        };
-        TestResult { outcome, detail }
+/// Takes the answers to what the job asked for.
+fn upfront(
+    plan: &Plan,
+    candidate: &mut Conversation,
+    results: &mut [Option<TestResult>],
+) -> Result<(), Silence> {
+    for (test, result) in plan.tests.iter().zip(results) {
+        if !matches!(test, PreparedTest::Proxied { .. }) {
+            *result = Some(answered(test, &candidate.next()?));
+        }
     }
+    Ok(())
+}
+
+struct Proxied {
+    silence: Option<Silence>,
+    unfit: bool,
+}
+
+/// Runs the tests that the judge's interpreter holds.
+fn by_proxy(
+    problem: &Problem,
+    plan: &Plan,
+    judge: &mut TestJudge,
+    candidate: &mut Conversation,
+    results: &mut [Option<TestResult>],
+) -> io::Result<Proxied> {
+    for (test, result) in plan.tests.iter().zip(results) {
+        let PreparedTest::Proxied { source } = test else { continue };
+        let (outcome, detail) = match judge.check(problem, source, candidate)? {
+            Checked::Passed => (Outcome::Passed, String::new()),
+            Checked::Raised(text) if text.starts_with("AssertionError") => (Outcome::WrongAnswer, text),
+            Checked::Raised(text) => (Outcome::Exception, text),
+            Checked::Refused(message) => {
+                *result = Some(answered(test, &message));
+                continue;
+            }
+            Checked::Unfit => return Ok(Proxied { silence: None, unfit: true }),
+            Checked::Silent(silence) => return Ok(Proxied { silence: Some(silence), unfit: false }),
+            Checked::OutOfTime => {
+                return Ok(Proxied { silence: Some(Silence::OutOfTime), unfit: false });
+            }
+        };
+        *result = Some(TestResult { outcome, detail });
+    }
+    Ok(Proxied { silence: None, unfit: false })
+}
+
+/// What a message says of a test.
+fn answered(test: &PreparedTest, message: &Message) -> TestResult {
+    let text = || String::from_utf8_lossy(&message.payload).into_owned();
+    let (outcome, detail) = match (message.tag, test) {
+        (b'V', PreparedTest::Compared { expected, .. }) => match decode(&message.payload) {
+            Some(value) if value.python_eq(expected) => (Outcome::Passed, String::new()),
+            Some(value) => (Outcome::WrongAnswer, shorten(value.to_string())),
+            None => (Outcome::Crash, "it sent what is not a value".to_owned()),
+        },
+        (b'P', PreparedTest::InProcess { .. }) => (Outcome::Passed, String::new()),
+        (b'E', PreparedTest::InProcess { .. }) if message.payload.starts_with(b"AssertionError") => {
+            (Outcome::WrongAnswer, text())
+        }
+        (b'E', _) => (Outcome::Exception, text()),
+        (b'F', _) => (Outcome::Forbidden, text()),
+        (b'M', _) => (Outcome::OutOfMemory, String::new()),
+        (b'N', _) => (Outcome::NotPlainData, text()),
+        (b'O', _) => (Outcome::OutputLimit, String::new()),
+        _ => (Outcome::Crash, "it sent what is not an answer".to_owned()),
+    };
+    TestResult { outcome, detail }
 }
 
 fn shorten(mut text: String) -> String {
@@ -76,83 +238,30 @@ fn shorten(mut text: String) -> String {
     text
 }
 
-/// The program that the candidate's process loads.
-fn program(problem: &Problem, code: &str) -> String {
-    let prefix = problem.completion_prefix.as_deref().unwrap_or("");
-    format!("{}\n{prefix}{code}\n{}\n", problem.setup, problem.test_setup)
-}
-
-/// Judges one candidate. A zygote that fails is replaced once; if that fails too, the verdict is
-/// [`Outcome::Infrastructure`].
-pub fn judge(settings: &Settings, zygote: &mut Option<Zygote>, task: &Task) -> Verdict {
-    let tests: Vec<PreparedTest> = task.problem.tests.iter().map(prepare).collect();
-    let job = json!({
-        "program": program(task.problem, task.code),
-        "tests": tests.iter().map(PreparedTest::to_json).collect::<Vec<_>>(),
-        "cpu_seconds": settings.cpu_seconds,
-        "memory_bytes": settings.memory_bytes,
-        "output_limit": settings.output_limit,
-    });
-    let job = job.to_string();
-    let started = Instant::now();
-    let mut verdict = empty_verdict(task, &tests);
-    for _ in 0..2 {
-        if zygote.is_none() {
-            *zygote = Zygote::start(settings).ok();
-        }
-        let Some(running) = zygote.as_mut() else { continue };
-        match running.run(job.as_bytes(), tests.len() + 1, settings) {
-            Ok(run) => {
-                conclude(&mut verdict, &tests, &run, settings);
-                break;
-            }
-            Err(_) => *zygote = None,
-        }
-    }
-    verdict.wall_milliseconds = started.elapsed().as_secs_f64() * 1e3;
-    verdict
-}
-
-fn empty_verdict(task: &Task, tests: &[PreparedTest]) -> Verdict {
-    let in_process = tests.iter().any(|test| matches!(test, PreparedTest::InProcess { .. }));
-    Verdict {
-        problem: task.problem.id.clone(),
-        index: task.index,
-        outcome: Outcome::Infrastructure,
-        tests: Vec::new(),
-        mode: if in_process { JudgeMode::InProcess } else { JudgeMode::Compared },
-        cpu_milliseconds: 0.0,
-        wall_milliseconds: 0.0,
-        peak_memory_kib: 0,
-        isolation: "limits".to_owned(),
-    }
-}
-
-fn conclude(verdict: &mut Verdict, tests: &[PreparedTest], run: &Run, settings: &Settings) {
-    verdict.cpu_milliseconds = run.cpu.as_secs_f64() * 1e3;
-    verdict.peak_memory_kib = run.peak_memory_kib;
-    let cut_short = match (run.ending, run.signal) {
-        (Ending::OutOfTime, _) | (_, Some(SIGXCPU)) => Outcome::Timeout,
-        (Ending::Garbage, _) => Outcome::OutputLimit,
-        (_, Some(SIGKILL)) if run.cpu.as_secs_f64() >= settings.cpu_seconds => Outcome::Timeout,
+fn conclude(verdict: &mut Verdict, plan: &Plan, run: Run, settings: &Settings) {
+    verdict.cpu_milliseconds = run.ended.cpu.as_secs_f64() * 1e3;
+    verdict.peak_memory_kib = run.ended.peak_memory_kib;
+    let cut_short = match (run.silence, run.ended.signal) {
+        (Some(Silence::OutOfTime), _) | (_, Some(SIGXCPU)) => Outcome::Timeout,
+        (Some(Silence::Garbage), _) => Outcome::OutputLimit,
+        (_, Some(SIGKILL)) if run.ended.cpu.as_secs_f64() >= settings.cpu_seconds => Outcome::Timeout,
         _ => Outcome::Crash,
     };
-    let Some((first, answers)) = run.messages.split_first() else {
-        verdict.outcome = cut_short;
-        return;
-    };
-    verdict.outcome = match first.tag {
-        b'S' => Outcome::SyntaxError,
-        b'X' => Outcome::LoadError,
-        b'M' => Outcome::OutOfMemory,
-        b'L' => {
-            verdict.tests = tests.iter().zip(answers).map(|(test, answer)| test.result(answer)).collect();
-            if verdict.tests.len() < tests.len() {
+    verdict.outcome = match run.loaded.as_ref().map(|message| message.tag) {
+        None => cut_short,
+        Some(b'S') => Outcome::SyntaxError,
+        Some(b'X') => Outcome::LoadError,
+        Some(b'F') => Outcome::Forbidden,
+        Some(b'M') => Outcome::OutOfMemory,
+        Some(b'L') => {
+            let reached = run.results.iter().take_while(|result| result.is_some()).count();
+            verdict.tests = run.results.into_iter().flatten().collect();
+            if reached < plan.tests.len() && run.silence.is_some() {
                 verdict.tests.push(TestResult { outcome: cut_short, detail: String::new() });
             }
-            overall(&verdict.tests, tests.len())
+            overall(&verdict.tests, plan.tests.len())
         }
-        _ => Outcome::Crash,
+        Some(_) => Outcome::Crash,
     };
 }
 

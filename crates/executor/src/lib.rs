@@ -3,8 +3,13 @@
 //! Each candidate runs in a process of its own, forked from a warm Python interpreter (the zygote),
 //! with limits on time, memory, files and output. Where a test is `assert call == literal`, the
 //! candidate's process is only told the call: the value comes back as data and is compared here
-//! by Python's rules, so the expected value is never where the candidate could read it. Other
-//! tests run inside the candidate's process; the verdict says so ([`records::JudgeMode`]).
+//! by Python's rules, so the expected value is never where the candidate could read it. Tests that
+//! are more than a comparison run in an interpreter of their own, which calls the candidate by
+//! messages; only those that need the candidate's own classes run inside its process. The verdict
+//! says which ([`records::JudgeMode`]), and which isolation was in force ([`Tier`]).
+//!
+//! The design follows Zygo (Apache-2.0), which forks a warm sandboxed interpreter for each
+//! request. `docs/threat-model.md` says what is defended and what is not.
 //!
 //! ```no_run
 //! use executor::{Executor, Settings, Task};
@@ -27,20 +32,25 @@
 //! # Ok::<(), executor::Error>(())
 //! ```
 
+mod interpreter;
 mod judge;
+mod plan;
+mod sandbox;
+mod test_judge;
 mod wire;
 mod zygote;
 
-pub use judge::{PreparedTest, prepare};
+pub use plan::{Plan, PreparedTest};
+pub use sandbox::Tier;
 
-use judge::judge;
-use records::{Problem, Verdict};
+use judge::{Slot, judge};
+use pydata::Value;
+use records::{JudgeMode, Outcome, Problem, Test, Verdict};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
-use zygote::Zygote;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
 
 /// What can go wrong before any candidate runs.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +71,26 @@ pub enum Error {
         /// What was seen.
         message: String,
     },
+    /// A tier of isolation cannot be had.
+    #[error("isolation of tier {} is not to be had here: {message}", tier.name())]
+    Isolation {
+        /// Which.
+        tier: Tier,
+        /// What the system said, or which attacks got through.
+        message: String,
+    },
+    /// No tier that is strong enough can be had.
+    #[error(
+        "candidates cannot be isolated well enough: {reasons}; `ncomp doctor` says what is missing, \
+         --require-tier D runs them with limits only, which keeps nothing from reading or deleting files"
+    )]
+    TooWeak {
+        /// Why each tier cannot be had.
+        reasons: String,
+    },
+    /// A problem's test is not Python.
+    #[error("{0}; the problem cannot be judged: mend the test, or leave the problem out")]
+    UnusableTest(String),
 }
 
 /// Limits on candidates.
@@ -78,6 +108,10 @@ pub struct Settings {
     pub memory_bytes: u64,
     /// Size of one returned value.
     pub output_limit: usize,
+    /// The strongest isolation to try.
+    pub strongest_tier: Tier,
+    /// The weakest isolation to put up with.
+    pub weakest_tier: Tier,
 }
 
 impl Default for Settings {
@@ -89,6 +123,8 @@ impl Default for Settings {
             wall_seconds: 6.0,
             memory_bytes: 1 << 30,
             output_limit: 1 << 20,
+            strongest_tier: Tier::B,
+            weakest_tier: Tier::C,
         }
     }
 }
@@ -107,22 +143,102 @@ pub struct Task<'a> {
 /// A pool of warm interpreters.
 pub struct Executor {
     settings: Settings,
-    idle: Mutex<Vec<Zygote>>,
+    tier: Tier,
+    idle: Mutex<Vec<Slot>>,
+    /// Plans of problems with tests that are more than comparisons, by id and tests.
+    plans: Mutex<HashMap<(String, Vec<Test>), Arc<Plan>>>,
+    /// Held for reading by every run, for writing by one that must be alone.
+    alone: RwLock<()>,
 }
 
 impl Executor {
-    /// Starts one interpreter to see that it works; the others start when they are needed.
+    /// Starts one interpreter, at the strongest tier whose isolation withstands a dozen attacks;
+    /// the others start when they are needed.
     ///
     /// # Errors
-    /// Where there is no usable Python.
+    /// Where there is no usable Python, or no tier that is strong enough.
     pub fn start(settings: Settings) -> Result<Self, Error> {
-        let first = Zygote::start(&settings)?;
-        Ok(Executor { settings, idle: Mutex::new(vec![first]) })
+        let mut reasons = Vec::new();
+        for tier in Tier::ALL {
+            if tier < settings.strongest_tier || tier > settings.weakest_tier {
+                continue;
+            }
+            match Executor::at_tier(settings.clone(), tier) {
+                Err(Error::Isolation { tier, message }) => {
+                    reasons.push(format!("tier {}: {message}", tier.name()));
+                }
+                other => return other,
+            }
+        }
+        Err(Error::TooWeak { reasons: reasons.join("; ") })
+    }
+
+    /// Starts at exactly this tier.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn at_tier(settings: Settings, tier: Tier) -> Result<Self, Error> {
+        let slot = Slot { zygote: Some(zygote::Zygote::start(&settings, tier)?), test_judge: None };
+        let executor = Executor {
+            settings,
+            tier,
+            idle: Mutex::new(vec![slot]),
+            plans: Mutex::default(),
+            alone: RwLock::default(),
+        };
+        match executor.attacks_that_get_through() {
+            Some(attacks) if attacks.is_empty() || tier == Tier::D => Ok(executor),
+            Some(attacks) => Err(Error::Isolation { tier, message: format!("not held off: {}", attacks.join(", ")) }),
+            None => Err(Error::Isolation { tier, message: "the probe itself did not run".to_owned() }),
+        }
+    }
+
+    /// Names of the probe's attacks that this tier does not hold off.
+    pub fn attacks_that_get_through(&self) -> Option<Vec<String>> {
+        let mut slot = self.take();
+        let problem = Problem::default();
+        let task = Task { problem: &problem, index: 0, code: sandbox::PROBE };
+        // What is expected is never returned, so that the verdict shows what was.
+        let plan = Plan {
+            tests: vec![PreparedTest::Compared { call: "probe()".to_owned(), expected: Value::None }],
+        };
+        let judged = judge(&self.settings, self.tier, &mut slot, &task, &plan);
+        self.give_back(slot);
+        match pydata::parse_literal(&judged.verdict.tests.first()?.detail).ok()? {
+            Value::List(names) => Some(names.iter().map(|name| name.to_string().replace('\'', "")).collect()),
+            _ => None,
+        }
     }
 
     /// The limits in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The isolation in force.
+    pub fn tier(&self) -> Tier {
+        self.tier
+    }
+
+    /// Looks at the tests of problems before any candidate runs.
+    ///
+    /// # Errors
+    /// Names the first test that is not Python, its problem and the line.
+    pub fn check_tests<'a>(&self, problems: impl IntoIterator<Item = &'a Problem>) -> Result<(), Error> {
+        let mut slot = self.take();
+        let checked = problems.into_iter().try_for_each(|problem| match Plan::of_comparisons(problem) {
+            Some(_) => Ok(()),
+            None => match slot.test_judge(&self.settings, self.tier) {
+                Ok(judge) => match Plan::lowered(problem, judge) {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(message)) => Err(Error::UnusableTest(message)),
+                    Err(error) => Err(Error::UnusableTest(format!("{}: {error}", problem.id))),
+                },
+                Err(error) => Err(Error::UnusableTest(error.to_string())),
+            },
+        });
+        self.give_back(slot);
+        checked
     }
 
     /// Judges every task; equal programs for the same problem are run once. `on_verdict` takes the
@@ -144,15 +260,15 @@ impl Executor {
             for _ in 0..self.settings.workers.clamp(1, distinct.len().max(1)) {
                 let (sender, next, stopped, distinct) = (sender.clone(), &next, &stopped, &distinct);
                 scope.spawn(move || {
-                    let mut zygote = self.take();
+                    let mut slot = self.take();
                     while !stopped.load(Ordering::Relaxed) {
                         let Some(group) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                        let verdict = judge(&self.settings, &mut zygote, &tasks[group[0]]);
+                        let verdict = self.judge_task(&mut slot, &tasks[group[0]]);
                         if sender.send((group, verdict)).is_err() {
                             break;
                         }
                     }
-                    self.give_back(zygote);
+                    self.give_back(slot);
                 });
             }
             drop(sender);
@@ -167,11 +283,69 @@ impl Executor {
         });
     }
 
-    fn take(&self) -> Option<Zygote> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    /// One task's verdict. A candidate that ran out of wall time before it had its CPU time may
+    /// have been kept from running: it is run again, alone, before that counts.
+    fn judge_task(&self, slot: &mut Slot, task: &Task) -> Verdict {
+        let Some(plan) = self.plan(slot, task.problem) else {
+            return judge(&self.settings, self.tier, slot, task, &Plan { tests: Vec::new() }).verdict;
+        };
+        let judged = {
+            let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
+            judge(&self.settings, self.tier, slot, task, &plan)
+        };
+        if judged.unfit {
+            let plan = Arc::new(Plan::in_process(task.problem));
+            self.remember(task.problem, plan.clone());
+            return judge(&self.settings, self.tier, slot, task, &plan).verdict;
+        }
+        if judged.starved {
+            let _alone = self.alone.write().unwrap_or_else(PoisonError::into_inner);
+            return judge(&self.settings, self.tier, slot, task, &plan).verdict;
+        }
+        judged.verdict
     }
 
-    fn give_back(&self, zygote: Option<Zygote>) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(zygote);
+    /// How a problem's tests are judged; none where its tests are not Python or the judge's
+    /// interpreter does not start.
+    fn plan(&self, slot: &mut Slot, problem: &Problem) -> Option<Arc<Plan>> {
+        if let Some(plan) = Plan::of_comparisons(problem) {
+            return Some(Arc::new(plan));
+        }
+        let key = (problem.id.clone(), problem.tests.clone());
+        if let Some(plan) = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Some(plan.clone());
+        }
+        let judge = slot.test_judge(&self.settings, self.tier).ok()?;
+        let mut plan = Plan::lowered(problem, judge).ok()?.ok()?;
+        // The reference says whether the tests can be kept apart from the candidate.
+        if plan.mode() == JudgeMode::Proxied
+            && let Some(reference) = problem.references.first()
+        {
+            let weak = Plan::in_process(problem);
+            let passes = |slot: &mut Slot, plan: &Plan| {
+                let task = Task { problem, index: 0, code: reference };
+                let judged = judge::judge(&self.settings, self.tier, slot, &task, plan);
+                judged.verdict.outcome == Outcome::Passed
+            };
+            if !passes(slot, &plan) && passes(slot, &weak) {
+                plan = weak;
+            }
+        }
+        let plan = Arc::new(plan);
+        self.remember(problem, plan.clone());
+        Some(plan)
+    }
+
+    fn remember(&self, problem: &Problem, plan: Arc<Plan>) {
+        let key = (problem.id.clone(), problem.tests.clone());
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).insert(key, plan);
+    }
+
+    fn take(&self) -> Slot {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, slot: Slot) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
     }
 }

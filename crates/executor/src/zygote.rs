@@ -1,28 +1,26 @@
-//! One warm interpreter, and one run of a candidate in a child of it.
+//! The warm interpreter, and one run of a candidate in a child of it.
 
+use crate::interpreter::Interpreter;
+use crate::sandbox::Tier;
 use crate::wire::{Message, take_message};
 use crate::{Error, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const PROGRAM: &str = include_str!("zygote.py");
-/// The zygote itself only forks and waits: an answer this late means that it is gone or stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PROGRAM: &str = concat!(
+    include_str!("python/plain.py"),
+    include_str!("python/confine.py"),
+    include_str!("python/zygote.py")
+);
+/// Candidates after which an interpreter is replaced: whatever builds up in it goes with it.
+const RECYCLE_AFTER: u32 = 5_000;
 
-/// What one run gave.
-pub struct Run {
-    /// The messages that arrived in time.
-    pub messages: Vec<Message>,
-    /// Why reading ended.
-    pub ending: Ending,
+/// What a child's end was like.
+pub struct Ended {
     /// The signal that ended the process, if one did before it was stopped.
     pub signal: Option<i32>,
     /// CPU time.
@@ -31,11 +29,11 @@ pub struct Run {
     pub peak_memory_kib: u64,
 }
 
-/// Why reading from a candidate's process ended.
+/// Why a candidate's process says no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It said all that it was asked for, or closed its pipe.
-    Finished,
+pub enum Silence {
+    /// It closed its socket.
+    Closed,
     /// The wall time was over.
     OutOfTime,
     /// It sent more than the limit, or what is not a message.
@@ -44,156 +42,120 @@ pub enum Ending {
 
 /// One warm interpreter.
 pub struct Zygote {
-    process: Child,
-    control: UnixStream,
+    interpreter: Interpreter,
+    runs: u32,
 }
 
 impl Zygote {
-    /// Starts an interpreter with a clean environment.
-    pub fn start(settings: &Settings) -> Result<Self, Error> {
-        let python = settings.python.clone();
-        let fail = |cause: io::Error| Error::NoPython { python: settings.python.clone(), cause };
-        let (control, theirs) = UnixStream::pair().map_err(fail)?;
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut process = Command::new(&python)
-            .args(["-I", "-S", "-c", PROGRAM])
-            .env_clear()
-            .envs([("PATH", path)])
-            .envs([("PYTHONHASHSEED", "0"), ("TZ", "UTC"), ("LC_ALL", "C.UTF-8")])
-            .current_dir("/")
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // Ctrl-C on the terminal is for us: candidates under way may finish.
-            .process_group(0)
-            .spawn()
-            .map_err(fail)?;
-        control.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-        control.set_write_timeout(Some(PATIENCE)).map_err(fail)?;
-        let mut greeting = [0; 7];
-        let heard = (&control).read_exact(&mut greeting);
-        let message = match heard {
-            Ok(()) if greeting.starts_with(b"ready") && greeting[5..] >= [3, 9][..] => {
-                return Ok(Zygote { process, control });
-            }
-            Ok(()) => format!("version {}.{}", greeting[5], greeting[6]),
-            Err(_) => {
-                let mut text = String::new();
-                let _ = process.kill();
-                if let Some(mut stderr) = process.stderr.take() {
-                    let _ = stderr.read_to_string(&mut text);
-                }
-                text.trim().lines().last().unwrap_or("it said nothing").to_owned()
-            }
-        };
-        let _ = process.kill();
-        let _ = process.wait();
-        Err(Error::BadPython { python, message })
+    /// Starts an interpreter at a tier.
+    pub fn start(settings: &Settings, tier: Tier) -> Result<Self, Error> {
+        Ok(Zygote { interpreter: Interpreter::start(PROGRAM, settings, tier)?, runs: 0 })
     }
 
-    /// Runs a job (see `zygote.py`) that shall send `expected` messages.
+    /// Whether it has run so many candidates that another should take its place.
+    pub fn is_worn(&self) -> bool {
+        self.runs >= RECYCLE_AFTER
+    }
+
+
+    /// Starts a job (see `zygote.py`) in a child.
     ///
     /// # Errors
     /// Where the zygote itself is gone or stuck: this says nothing of the candidate.
-    pub fn run(&mut self, job: &[u8], expected: usize, settings: &Settings) -> io::Result<Run> {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        self.send_job(job, &writer)?;
-        drop(writer);
+    pub fn fork(&mut self, job: &[u8], settings: &Settings) -> io::Result<Conversation> {
+        self.runs += 1;
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut header = [b'j', 0, 0, 0, 0];
+        header[1..].copy_from_slice(&(job.len() as u32).to_le_bytes());
+        self.interpreter.send_with(&header, theirs.as_fd())?;
+        self.interpreter.control.write_all(job)?;
+        drop(theirs);
         let mut pid = [0; 4];
-        self.control.read_exact(&mut pid)?;
+        self.interpreter.control.read_exact(&mut pid)?;
         if i32::from_le_bytes(pid) <= 0 {
             return Err(io::Error::other("the interpreter could not fork"));
         }
-        let deadline = Instant::now() + Duration::from_secs_f64(settings.wall_seconds);
-        let mut reading = Reading { expected, limit: settings.output_limit + 1024, deadline };
-        let (messages, ending) = reading.read(reader)?;
-        self.control.write_all(b"k")?;
+        ours.set_write_timeout(Some(Duration::from_secs_f64(settings.wall_seconds)))?;
+        Ok(Conversation {
+            stream: ours,
+            buffer: Vec::new(),
+            limit: settings.output_limit + 1024,
+            deadline: Instant::now() + Duration::from_secs_f64(settings.wall_seconds),
+        })
+    }
+
+    /// Kills the child and tells how it ended.
+    ///
+    /// # Errors
+    /// As [`fork`](Self::fork).
+    pub fn end(&mut self) -> io::Result<Ended> {
+        let control = &mut self.interpreter.control;
+        control.write_all(b"k")?;
         let mut report = [0; 20];
-        self.control.read_exact(&mut report)?;
+        control.read_exact(&mut report)?;
         let [a, b, c, d, rest @ ..] = report;
         let status = i32::from_le_bytes([a, b, c, d]);
         let (cpu, memory) = rest.split_at(8);
         let cpu = f64::from_le_bytes(cpu.try_into().unwrap_or_default());
         let memory = u64::from_le_bytes(memory.try_into().unwrap_or_default());
-        Ok(Run {
-            messages,
-            ending,
+        Ok(Ended {
             signal: (status & 0x7f != 0).then_some(status & 0x7f),
             cpu: Duration::from_secs_f64(cpu.max(0.0)),
             peak_memory_kib: memory,
         })
     }
-
-    /// Sends the length with the descriptor, then the job.
-    fn send_job(&mut self, job: &[u8], writer: &OwnedFd) -> io::Result<()> {
-        let mut header = [b'j', 0, 0, 0, 0];
-        header[1..].copy_from_slice(&(job.len() as u32).to_le_bytes());
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let descriptors = [writer.as_fd()];
-        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-        let data = [io::IoSlice::new(&header)];
-        let sent = sendmsg(&self.control, &data, &mut ancillary, SendFlags::NOSIGNAL)?;
-        if sent < header.len() {
-            self.control.write_all(&header[sent..])?;
-        }
-        self.control.write_all(job)
-    }
 }
 
-impl Drop for Zygote {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-struct Reading {
-    expected: usize,
+/// What goes to and fro between a candidate's process and us.
+pub struct Conversation {
+    stream: UnixStream,
+    buffer: Vec<u8>,
     limit: usize,
     deadline: Instant,
 }
 
-impl Reading {
-    fn read(&mut self, pipe: OwnedFd) -> io::Result<(Vec<Message>, Ending)> {
-        let mut file = std::fs::File::from(pipe);
-        let (mut messages, mut buffer) = (Vec::new(), Vec::new());
+impl Conversation {
+    /// When the candidate's wall time is over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The next message, or why there is none.
+    pub fn next(&mut self) -> Result<Message, Silence> {
         let mut chunk = [0; 16 * 1024];
         loop {
+            match take_message(&mut self.buffer, self.limit) {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) => {}
+                Err(()) => return Err(Silence::Garbage),
+            }
             let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || !readable(&file, left)? {
-                return Ok((messages, Ending::OutOfTime));
+            if left.is_zero() || !readable(&self.stream, left) {
+                return Err(Silence::OutOfTime);
             }
-            let count = file.read(&mut chunk)?;
-            if count == 0 {
-                return Ok((messages, Ending::Finished));
-            }
-            buffer.extend_from_slice(&chunk[..count]);
-            loop {
-                match take_message(&mut buffer, self.limit) {
-                    Ok(Some(message)) => {
-                        let last = matches!(message.tag, b'S' | b'X')
-                            || (messages.is_empty() && message.tag == b'M');
-                        messages.push(message);
-                        if last || messages.len() == self.expected {
-                            return Ok((messages, Ending::Finished));
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(()) => return Ok((messages, Ending::Garbage)),
-                }
+            match self.stream.read(&mut chunk) {
+                Ok(0) | Err(_) => return Err(Silence::Closed),
+                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
             }
         }
+    }
+
+    /// Asks for one more call: name, arguments and keywords as plain data.
+    pub fn call(&mut self, payload: &[u8]) -> Result<Message, Silence> {
+        let length = (payload.len() as u32).to_le_bytes();
+        let sent = self.stream.write_all(&length).and_then(|()| self.stream.write_all(payload));
+        sent.map_err(|_| Silence::Closed)?;
+        self.next()
     }
 }
 
 /// Waits until there is something to read; false if the time is over.
-fn readable(file: &std::fs::File, patience: Duration) -> io::Result<bool> {
+pub fn readable(stream: &UnixStream, patience: Duration) -> bool {
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
-    let mut descriptors = [PollFd::new(file, PollFlags::IN)];
+    let mut descriptors = [PollFd::new(stream, PollFlags::IN)];
     match poll(&mut descriptors, Some(&timeout)) {
-        Ok(count) => Ok(count > 0),
-        Err(Errno::INTR) => readable(file, patience),
-        Err(error) => Err(error.into()),
+        Ok(count) => count > 0,
+        Err(Errno::INTR) => readable(stream, patience),
+        Err(_) => false,
     }
 }

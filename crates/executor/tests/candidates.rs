@@ -60,12 +60,14 @@ fn every_kind_of_end_has_its_outcome() {
         ("def add(a, b): return 'x' * (4 << 30)", Outcome::OutOfMemory),
         ("x = [0] * (1 << 30)", Outcome::OutOfMemory),
         ("import os\ndef add(a, b): os._exit(0)", Outcome::Crash),
-        ("import os\ndef add(a, b): os.kill(os.getpid(), 11)", Outcome::Crash),
+        ("import os\ndef add(a, b): os.kill(os.getpid(), 11)", Outcome::Forbidden),
+        ("open('/tmp/x', 'w')", Outcome::Forbidden),
+        ("import socket\nsocket.socket()", Outcome::Forbidden),
         ("import ctypes\ndef add(a, b): ctypes.string_at(0)", Outcome::Crash),
         ("def add(a, b): return lambda: 3", Outcome::NotPlainData),
         (
             "class Always(int):\n  def __eq__(self, other): return True\ndef add(a, b): return Always(7)",
-            Outcome::NotPlainData,
+            Outcome::WrongAnswer,
         ),
         ("def add(a, b):\n  x = []\n  for _ in range(100000): x = [x]\n  return x", Outcome::NotPlainData),
         ("def add(a, b): return 'x' * 3000000", Outcome::OutputLimit),
@@ -135,13 +137,60 @@ fn nothing_is_left_running() {
 }
 
 #[test]
-fn other_tests_run_in_the_process_and_say_so() {
-    let tests = vec![Test::new("assert abs(add(1, 2) - 3) < 1e-9"), Test::new("assert add(1, 2) == 3")];
-    let problem = Problem { tests, ..problem() };
-    let verdicts = judge(&problem, &[RIGHT, "def add(a, b): return a"]);
+fn tests_that_are_more_than_a_comparison_run_apart_from_the_candidate() {
+    let tests = [
+        "assert abs(add(1, 2) - 3) < 1e-9",
+        "assert add(1, 2) == 3",
+        "for i in range(5):\n    assert add(i, i) == 2 * i",
+        "try:\n    add('a', 1)\nexcept TypeError:\n    pass\nelse:\n    assert False",
+    ];
+    let problem = Problem { tests: tests.map(Test::new).to_vec(), ..problem() };
+    // The last cheat would pass a test that ran beside it.
+    let cheat = "import builtins\nbuiltins.abs = lambda x: 0\nclass E(int):\n  __sub__ = lambda s, o: 0\ndef add(a, b): return E(7)";
+    let verdicts = judge(&problem, &[RIGHT, "def add(a, b): return a", cheat]);
+    assert!(verdicts[0].passed(), "{:?}", verdicts[0]);
+    assert!(verdicts.iter().all(|verdict| verdict.mode == JudgeMode::Proxied));
+    assert_eq!(verdicts[0].tests.len(), 4);
+    assert_eq!(verdicts[1].tests[0].outcome, Outcome::WrongAnswer);
+    assert!(!verdicts[2].passed());
+}
+
+#[test]
+fn tests_that_need_the_candidates_classes_run_beside_it_and_say_so() {
+    let code = "class Pair:\n  def __init__(self, a): self.a = a\ndef first(p): return p.a";
+    let with_reference = Problem {
+        entry_point: "first".into(),
+        tests: vec![Test::new("assert first(Pair(3)) == 3")],
+        references: vec![code.to_owned()],
+        ..problem()
+    };
+    let without = Problem { references: Vec::new(), ..with_reference.clone() };
+    let wrong = code.replace("return p.a", "return 4");
+    let verdicts = judge(&with_reference, &[code, &wrong]);
     assert!(verdicts[0].passed() && !verdicts[1].passed());
     assert_eq!(verdicts[0].mode, JudgeMode::InProcess);
-    assert_eq!(verdicts[1].tests[0].outcome, Outcome::WrongAnswer);
+    // What a candidate returns is data: without a reference, that shows only by running it.
+    assert!(!judge(&without, &[&wrong])[0].passed());
+}
+
+#[test]
+fn a_check_function_becomes_one_test_for_each_comparison() {
+    let check = "METADATA = {}\n\ndef check(candidate):\n    assert candidate(1, 2) == 3, 'small'\n    assert candidate(2, 2) == (\n        4)\n    assert True\n    for i in range(3):\n        assert candidate(i, 1) == i + 1\n\ncheck(add)";
+    let problem = Problem { tests: vec![Test::new(check)], ..problem() };
+    let verdicts = judge(&problem, &[RIGHT, "def add(a, b): return 3", "def add(a, b): return 0"]);
+    assert!(verdicts[0].passed(), "{:?}", verdicts[0]);
+    let outcomes = |n: usize| -> Vec<Outcome> { verdicts[n].tests.iter().map(|test| test.outcome).collect() };
+    assert_eq!(outcomes(1), [Outcome::Passed, Outcome::WrongAnswer, Outcome::WrongAnswer]);
+    assert_eq!(outcomes(2), [Outcome::WrongAnswer; 3]);
+}
+
+#[test]
+fn a_test_that_is_not_python_is_named() {
+    let executor = Executor::start(settings()).expect("Python");
+    let broken = Problem { tests: vec![Test::new("assert add(1, 2) == 3"), Test::new("assert add(1,")], ..problem() };
+    let error = executor.check_tests([&problem(), &broken]).expect_err("an error").to_string();
+    assert!(error.contains("test 2 of add") && error.contains("line 1"), "{error}");
+    assert!(executor.check_tests([&problem()]).is_ok());
 }
 
 #[test]

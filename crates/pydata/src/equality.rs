@@ -6,7 +6,7 @@
 
 use crate::Value;
 use num_bigint::BigInt;
-use num_traits::{FromPrimitive, ToPrimitive, Zero};
+use num_traits::{FromPrimitive, ToPrimitive};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -26,7 +26,6 @@ impl Value {
             | (Value::Deque(a), Value::Deque(b)) => sequence_eq(a, b),
             (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => set_eq(a, b),
             (Value::Dict(a), Value::Dict(b)) => dict_eq(a, b),
-            (Value::Decimal(a), Value::Decimal(b)) => decimal_eq(a, b),
             _ => false,
         }
     }
@@ -56,8 +55,6 @@ impl Value {
                 let keys = pairs.iter().map(|(key, _)| key.python_hash());
                 ("dict", keys.fold(0u64, u64::wrapping_add)).hash(hasher);
             }
-            // Decimals that are equal may be written differently (1.0, 1.00).
-            Value::Decimal(_) => "decimal".hash(hasher),
             _ => "none".hash(hasher),
         }
     }
@@ -109,15 +106,14 @@ fn index_by_hash<'a>(values: impl Iterator<Item = &'a Value>) -> HashMap<u64, Ve
     index
 }
 
-fn decimal_eq(a: &str, b: &str) -> bool {
-    match (decimal_parts(a), decimal_parts(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => a.eq_ignore_ascii_case(b) && !a.to_ascii_lowercase().contains("nan"),
-    }
-}
+/// Powers of ten beyond this are not written out: such a decimal equals only decimals.
+const LARGEST_EXPONENT: i64 = 10_000;
 
-/// A decimal's text as digits without trailing zeros and a power of ten.
-fn decimal_parts(text: &str) -> Option<(BigInt, i64)> {
+/// A decimal's text as the number it is.
+fn decimal(text: &str) -> Option<Number<'static>> {
+    if let Some(special) = special_decimal(text) {
+        return Some(Number::Float(special));
+    }
     let (mantissa, exponent) = match text.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
         None => (text, 0),
@@ -126,11 +122,31 @@ fn decimal_parts(text: &str) -> Option<(BigInt, i64)> {
     let digits = format!("{whole}{fraction}");
     let significant = digits.trim_end_matches('0');
     let zeros = (digits.len() - significant.len()) as i64;
-    if significant.is_empty() || significant == "-" || significant == "+" {
-        return Some((BigInt::zero(), 0));
+    if ["", "-", "+"].contains(&significant) {
+        return Some(Number::Small(0));
     }
     let value = significant.parse::<BigInt>().ok()?;
-    Some((value, exponent.checked_sub(fraction.len() as i64)?.checked_add(zeros)?))
+    let exponent = exponent.checked_sub(fraction.len() as i64)?.checked_add(zeros)?;
+    if exponent.abs() > LARGEST_EXPONENT {
+        return Some(Number::Scientific(value, exponent));
+    }
+    let power = BigInt::from(10).pow(exponent.unsigned_abs() as u32);
+    Some(match exponent {
+        0.. => Number::Rational(value * power, BigInt::from(1)),
+        // The value does not end in 0, so this is no integer.
+        _ => Number::Rational(value, power),
+    })
+}
+
+/// Infinities and what is not a number.
+fn special_decimal(text: &str) -> Option<f64> {
+    let lower = text.to_ascii_lowercase();
+    match lower.trim_start_matches(['-', '+']) {
+        "inf" | "infinity" if lower.starts_with('-') => Some(f64::NEG_INFINITY),
+        "inf" | "infinity" => Some(f64::INFINITY),
+        other if other.starts_with("nan") || other.starts_with("snan") => Some(f64::NAN),
+        _ => None,
+    }
 }
 
 /// A number of any of Python's types, ready for an exact comparison across types.
@@ -140,6 +156,10 @@ enum Number<'a> {
     Float(f64),
     Complex(f64, f64),
     Fraction(&'a BigInt, &'a BigInt),
+    /// A decimal; not always in lowest terms.
+    Rational(BigInt, BigInt),
+    /// A decimal too large or too small to write out: significant digits and a power of ten.
+    Scientific(BigInt, i64),
 }
 
 impl<'a> Number<'a> {
@@ -154,6 +174,7 @@ impl<'a> Number<'a> {
             Value::Complex(real, imaginary) if *imaginary == 0.0 => Number::Float(*real),
             Value::Complex(real, imaginary) => Number::Complex(*real, *imaginary),
             Value::Fraction(numerator, denominator) => Number::Fraction(numerator, denominator),
+            Value::Decimal(text) => decimal(text)?,
             _ => return None,
         })
     }
@@ -164,10 +185,19 @@ impl<'a> Number<'a> {
             Number::Small(value) => Some(BigInt::from(*value)),
             Number::Int(value) => Some((*value).clone()),
             Number::Float(value) if value.fract() == 0.0 => BigInt::from_f64(*value),
-            Number::Fraction(numerator, denominator) => {
-                (**denominator == BigInt::from(1)).then(|| (*numerator).clone())
+            _ => {
+                let (numerator, denominator) = self.fraction()?;
+                (*denominator == BigInt::from(1)).then(|| numerator.clone())
             }
-            Number::Float(_) | Number::Complex(..) => None,
+        }
+    }
+
+    /// Numerator and denominator, where it is written so.
+    fn fraction(&self) -> Option<(&BigInt, &BigInt)> {
+        match self {
+            Number::Fraction(numerator, denominator) => Some((numerator, denominator)),
+            Number::Rational(numerator, denominator) => Some((numerator, denominator)),
+            _ => None,
         }
     }
 
@@ -176,10 +206,13 @@ impl<'a> Number<'a> {
             (Number::Small(a), Number::Small(b)) => a == b,
             (Number::Float(a), Number::Float(b)) => a == b,
             (Number::Complex(a, b), Number::Complex(c, d)) => a == c && b == d,
-            (Number::Fraction(a, b), Number::Fraction(c, d)) => a == c && b == d,
-            (Number::Fraction(n, d), Number::Float(f)) | (Number::Float(f), Number::Fraction(n, d)) => {
-                float_is_fraction(*f, n, d)
+            (Number::Scientific(a, b), Number::Scientific(c, d)) => a == c && b == d,
+            (Number::Float(float), other) | (other, Number::Float(float))
+                if let Some((numerator, denominator)) = other.fraction() =>
+            {
+                float_is_fraction(*float, numerator, denominator)
             }
+            _ if let (Some(a), Some(b)) = (self.fraction(), other.fraction()) => a.0 * b.1 == b.0 * a.1,
             _ => match (self.integer(), other.integer()) {
                 (Some(a), Some(b)) => a == b,
                 _ => false,
@@ -192,7 +225,7 @@ impl<'a> Number<'a> {
             (Some(integer), _) => ("integer", integer).hash(hasher),
             (None, Number::Float(value)) => ("float", value.to_bits()).hash(hasher),
             // A fraction equals the float of the same value, where one exists.
-            (None, Number::Fraction(n, d)) => {
+            (None, number) if let Some((n, d)) = number.fraction() => {
                 let float = n.to_f64().zip(d.to_f64()).map_or(0.0, |(n, d)| n / d);
                 ("float", float.to_bits()).hash(hasher)
             }

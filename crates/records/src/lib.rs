@@ -51,7 +51,7 @@ impl Split {
 }
 
 /// One test: a piece of Python that raises when the candidate is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Test {
     /// The test as its set writes it, usually one `assert`.
     pub source: String,
@@ -180,6 +180,8 @@ pub enum Outcome {
     OutOfMemory,
     /// It died of a signal, or left without an answer.
     Crash,
+    /// The system refused what it tried, and it did not get over that.
+    Forbidden,
     /// It returned something that is not plain data, so it cannot be compared.
     NotPlainData,
     /// It returned more data than the limit.
@@ -190,7 +192,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of tables.
-    pub const ALL: [Outcome; 11] = [
+    pub const ALL: [Outcome; 12] = [
         Outcome::Passed,
         Outcome::WrongAnswer,
         Outcome::Exception,
@@ -199,6 +201,7 @@ impl Outcome {
         Outcome::Timeout,
         Outcome::OutOfMemory,
         Outcome::Crash,
+        Outcome::Forbidden,
         Outcome::NotPlainData,
         Outcome::OutputLimit,
         Outcome::Infrastructure,
@@ -215,6 +218,7 @@ impl Outcome {
             Outcome::Timeout => "timeout",
             Outcome::OutOfMemory => "out_of_memory",
             Outcome::Crash => "crash",
+            Outcome::Forbidden => "forbidden",
             Outcome::NotPlainData => "not_plain_data",
             Outcome::OutputLimit => "output_limit",
             Outcome::Infrastructure => "infrastructure",
@@ -233,11 +237,14 @@ pub struct TestResult {
 }
 
 /// How a problem's tests were judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JudgeMode {
     /// Calls as data, values compared outside the candidate's process.
     Compared,
+    /// At least one test ran in an interpreter of the judge's, which called the candidate by
+    /// messages.
+    Proxied,
     /// At least one test ran inside the candidate's process, where a candidate could interfere.
     InProcess,
 }
@@ -261,7 +268,7 @@ pub struct Verdict {
     pub wall_milliseconds: f64,
     /// Peak resident memory of the candidate's process.
     pub peak_memory_kib: u64,
-    /// What kept the candidate from doing harm: `limits` so far.
+    /// The tier of isolation in force: its letter.
     pub isolation: String,
 }
 

@@ -192,8 +192,8 @@ fn decoded_log_probabilities_are_the_models() {
     let predictions = model.predictions(&hidden, &targets);
     let decoded = samples.iter().flat_map(|sample| &sample.log_probabilities);
     for (prediction, decoded) in predictions.iter().zip(decoded) {
-        // The cache holds 16-bit numbers.
-        assert!((prediction.log_probability - decoded).abs() < 5e-4, "{prediction:?} {decoded}");
+        // The cache holds 16-bit numbers, and this model's weights are large.
+        assert!((prediction.log_probability - decoded).abs() < 2e-3, "{prediction:?} {decoded}");
     }
 }
 
