@@ -186,8 +186,12 @@ impl Executor {
             plans: Mutex::default(),
             alone: RwLock::default(),
         };
+        if tier == Tier::D {
+            // Most of the probe's attacks would get through, and some would harm.
+            return Ok(executor);
+        }
         match executor.attacks_that_get_through() {
-            Some(attacks) if attacks.is_empty() || tier == Tier::D => Ok(executor),
+            Some(attacks) if attacks.is_empty() => Ok(executor),
             Some(attacks) => Err(Error::Isolation { tier, message: format!("not held off: {}", attacks.join(", ")) }),
             None => Err(Error::Isolation { tier, message: "the probe itself did not run".to_owned() }),
         }

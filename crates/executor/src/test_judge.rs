@@ -3,7 +3,7 @@
 
 use crate::interpreter::Interpreter;
 use crate::sandbox::Tier;
-use crate::wire::{Message, take_message};
+use crate::wire::{Message, decode, take_message};
 use crate::zygote::{Conversation, Silence, readable};
 use crate::{Error, Settings};
 use records::{Problem, Test};
@@ -19,6 +19,8 @@ const PROGRAM: &str = concat!(
 );
 /// Longest message: what a test hands to the candidate.
 const LIMIT: usize = 1 << 25;
+/// Time for a test to end that gets no answers any more.
+const ABANDONING: Duration = Duration::from_secs(1);
 /// Time to take a problem's tests apart.
 const LOWERING: Duration = Duration::from_secs(10);
 
@@ -117,15 +119,33 @@ impl TestJudge {
                 b'P' => return Ok(Checked::Passed),
                 b'E' => return Ok(Checked::Raised(text())),
                 b'U' => return Ok(Checked::Unfit),
-                b'C' => match candidate.call(&message.payload) {
-                    Ok(answer) if answer.tag == b'V' && crate::wire::decode(&answer.payload).is_none() => {
-                        return Ok(Checked::Silent(Silence::Garbage));
-                    }
-                    Ok(answer) if matches!(answer.tag, b'V' | b'E') => self.answer(&answer)?,
-                    Ok(answer) => return Ok(Checked::Refused(answer)),
-                    Err(silence) => return Ok(Checked::Silent(silence)),
-                },
+                b'C' => {
+                    let ended = match candidate.call(&message.payload) {
+                        Ok(answer) if answer.tag == b'V' && decode(&answer.payload).is_none() => {
+                            Checked::Silent(Silence::Garbage)
+                        }
+                        Ok(answer) if matches!(answer.tag, b'V' | b'E') => {
+                            self.answer(&answer)?;
+                            continue;
+                        }
+                        Ok(answer) => Checked::Refused(answer),
+                        Err(silence) => Checked::Silent(silence),
+                    };
+                    self.abandon()?;
+                    return Ok(ended);
+                }
                 _ => return Err(io::Error::other("the judge's interpreter sent what is not an answer")),
+            }
+        }
+    }
+
+    /// Makes the test that waits for an answer end, whatever it does about it.
+    fn abandon(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + ABANDONING;
+        loop {
+            self.answer(&Message { tag: b'X', payload: Vec::new() })?;
+            if self.next(deadline)?.tag != b'C' {
+                return Ok(());
             }
         }
     }

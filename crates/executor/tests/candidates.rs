@@ -155,6 +155,29 @@ fn tests_that_are_more_than_a_comparison_run_apart_from_the_candidate() {
     assert!(!verdicts[2].passed());
 }
 
+/// A candidate that leaves, or answers with what is not data, in the middle of a test does not
+/// disturb the next one's.
+#[test]
+fn a_test_without_answers_ends() {
+    let stubborn = "while True:\n    try:\n        assert add(1, 2) + 0 == 3\n        break\n    except ValueError:\n        pass";
+    let problem = Problem { tests: vec![Test::new(stubborn)], ..problem() };
+    let codes = [
+        "import os\ndef add(a, b): os._exit(0)",
+        RIGHT,
+        "def add(a, b): return lambda: 3",
+        "def add(a, b): return a + b + 0",
+        "def add(a, b): raise ValueError",
+        "def add(a, b): return 3",
+    ];
+    let started = Instant::now();
+    let verdicts = judge(&problem, &codes);
+    let outcomes: Vec<Outcome> = verdicts.iter().map(|verdict| verdict.outcome).collect();
+    use Outcome::{Crash, NotPlainData, Passed, Timeout};
+    assert_eq!(outcomes, [Crash, Passed, NotPlainData, Passed, Timeout, Passed]);
+    // The one that ran out of time ran twice; no other waited for anything.
+    assert!(started.elapsed() < Duration::from_secs(9));
+}
+
 #[test]
 fn tests_that_need_the_candidates_classes_run_beside_it_and_say_so() {
     let code = "class Pair:\n  def __init__(self, a): self.a = a\ndef first(p): return p.a";

@@ -2,6 +2,7 @@
 //! error that names the nearest known one.
 
 use anyhow::{Context, Result, anyhow};
+use executor::Tier;
 use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
 use learning::supervised::SupervisedSettings;
@@ -106,6 +107,8 @@ pub struct ExecutorRecipe {
     pub timeout: f64,
     /// Address space of a candidate in MiB.
     pub memory: u64,
+    /// The weakest isolation to put up with: `B`, `C` or `D`.
+    pub require_tier: Tier,
 }
 
 /// The critic and what it learns from.
@@ -203,7 +206,7 @@ impl Default for PoolRecipe {
 
 impl Default for ExecutorRecipe {
     fn default() -> Self {
-        ExecutorRecipe { python: "python3".into(), workers: 0, timeout: 2.0, memory: 1024 }
+        ExecutorRecipe { python: "python3".into(), workers: 0, timeout: 2.0, memory: 1024, require_tier: Tier::C }
     }
 }
 
@@ -247,6 +250,7 @@ impl ExecutorRecipe {
             cpu_seconds: self.timeout,
             wall_seconds: 3.0 * self.timeout,
             memory_bytes: self.memory << 20,
+            weakest_tier: self.require_tier,
             ..default
         }
     }

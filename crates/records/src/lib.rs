@@ -249,6 +249,17 @@ pub enum JudgeMode {
     InProcess,
 }
 
+impl JudgeMode {
+    /// The name used in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            JudgeMode::Compared => "compared",
+            JudgeMode::Proxied => "proxied",
+            JudgeMode::InProcess => "in_process",
+        }
+    }
+}
+
 /// The executor's word on one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {

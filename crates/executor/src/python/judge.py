@@ -8,6 +8,7 @@ a payload:
     lower   R    JSON: for each test its pieces, or the error that makes it unusable
     check   C    the test calls: name, arguments, keywords as plain data; the worker answers with a
                  frame of V and the value, or E and the exception's text
+            X    the worker's word that there will be no answer
             P, E the test passed, or raised
             U    the test cannot be run from here: it hands over what is not plain data
 """
@@ -80,6 +81,10 @@ class Unfit(BaseException):
     """The test hands over what is not plain data."""
 
 
+class Abandoned(BaseException):
+    """There will be no answer: the candidate is gone, or gave what is no answer."""
+
+
 class CandidateError(Exception):
     """The candidate raised an exception of its own."""
 
@@ -95,6 +100,8 @@ def proxy(name):
         payload = receive(struct.unpack("<I", header[1:])[0])
         if header[:1] == b"V":
             return decode(payload)
+        if header[:1] == b"X":
+            raise Abandoned
         text = payload.decode("utf-8", "replace")
         kind = getattr(builtins, text.split(":")[0], None)
         if isinstance(kind, type) and issubclass(kind, Exception):

@@ -1,7 +1,7 @@
 //! `ncomp doctor`: what this machine offers.
 
 use anyhow::Result;
-use executor::Executor;
+use executor::{Error, Executor, Tier};
 use report::table::align;
 use serde_json::json;
 
@@ -20,23 +20,27 @@ impl Doctor {
     pub(super) fn run(self) -> Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let settings = executor::Settings { python: self.python.clone().into(), ..Default::default() };
-        let python = match Executor::start(settings) {
-            Ok(_) => format!("'{}' runs candidates", self.python),
-            Err(error) => error.to_string(),
+        let tiers = Tier::ALL.map(|tier| (tier, Executor::at_tier(settings.clone(), tier)));
+        let python = match tiers.iter().find_map(|(_, tried)| tried.as_ref().err()) {
+            Some(error @ (Error::NoPython { .. } | Error::BadPython { .. })) => error.to_string(),
+            _ => format!("'{}' runs candidates", self.python),
         };
         let model = match transformer::Config::load("models/basics".as_ref()) {
             Ok(config) => format!("models/basics, {} parameters", config.parameters()),
             Err(error) => format!("built-in model not found from here: {error}"),
         };
-        let found = [
+        let isolation = tiers.iter().map(|(tier, tried)| (tier, isolation(*tier, tried)));
+        let isolation: Vec<(String, String)> =
+            isolation.map(|(tier, text)| (format!("isolation, tier {}", tier.name()), text)).collect();
+        let mut found = vec![
             ("processors", cores.to_string()),
             ("vector instructions", instructions().to_owned()),
             ("memory", memory()),
             ("python", python),
-            ("isolation", "limits (time, memory, files, a process each)".to_owned()),
             ("device", "cpu".to_owned()),
             ("model", model),
         ];
+        found.extend(isolation.iter().map(|(name, text)| (name.as_str(), text.clone())));
         if self.json {
             let fields = found.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
             println!("{}", serde_json::Value::Object(fields.collect()));
@@ -46,6 +50,22 @@ impl Doctor {
             found.iter().map(|(name, value)| [format!("{name:<22}{value}")]).collect();
         print!("{}", align(&lines));
         Ok(())
+    }
+}
+
+/// What became of trying a tier, and what to do about it.
+fn isolation(tier: Tier, tried: &Result<Executor, Error>) -> String {
+    let advice = match tier {
+        Tier::B => "needs Linux 5.13 with Landlock: add `landlock` to the kernel's lsm= list",
+        Tier::C => "needs Linux with seccomp filters; containers may forbid them (seccomp=unconfined)",
+        Tier::D => "needs a Unix system",
+    };
+    match tried {
+        Ok(_) if tier == Tier::D => {
+            format!("{}; only with --require-tier D: nothing keeps candidates from files", tier.description())
+        }
+        Ok(_) => format!("{}; withstands the probe's attacks", tier.description()),
+        Err(error) => format!("{error}; {advice}"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod demo;
 mod doctor;
+mod execute;
 mod records;
 mod run;
 mod train;
@@ -19,7 +20,7 @@ pub enum Command {
     /// Sample candidates for problems
     Generate(records::Generate),
     /// Judge candidates in the Python sandbox
-    Execute(records::Execute),
+    Execute(execute::Execute),
     /// Train a generator or a critic
     #[command(subcommand)]
     Train(train::Train),

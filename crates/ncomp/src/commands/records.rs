@@ -1,20 +1,16 @@
-//! The verbs that work on files of records: `generate`, `execute`, `rank`.
+//! The verbs that work on files of records: `generate` and `rank`; `execute` has a file of its own.
 
 use crate::loop_run::model_directory;
-use crate::recipe::ExecutorRecipe;
 use crate::{samples, stages};
 use anyhow::{Context, Result, bail, ensure};
 use critic::Critic;
-use executor::Executor;
 use generator::{Generator, Request, Sampling};
 use problems::basics::World;
 use problems::prompt::{PromptFormat, PromptTests, comment_prompt};
-use records::{Candidate, Outcome, Problem, Score, Split, Verdict, jsonl};
-use report::statistics::{mean, pass_at_k};
-use report::table::{Row, align, text};
+use records::{Candidate, Problem, Score, Split, Verdict, jsonl};
+use report::table::{Row, text};
 use selection::{Selector, pools};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Samples candidates for problems into a file of records; goes on where it stopped.
@@ -61,43 +57,6 @@ pub struct Generate {
     out: PathBuf,
 }
 
-/// Limits on candidates, on the command line.
-#[derive(clap::Args)]
-struct Limits {
-    /// Candidates at the same time [default: one for each processor]
-    #[arg(long)]
-    workers: Option<usize>,
-    /// CPU seconds of a candidate with all its tests
-    #[arg(long, default_value_t = 2.0)]
-    timeout: f64,
-    /// Address space of a candidate in MiB
-    #[arg(long, default_value_t = 1024)]
-    memory: u64,
-    /// The interpreter
-    #[arg(long, default_value = "python3")]
-    python: String,
-}
-
-/// Judges candidates, one forked process each; goes on where it stopped. Without --samples it
-/// judges the problems' own reference solutions.
-#[derive(clap::Args)]
-pub struct Execute {
-    /// Candidates: our records, or samples with task_id and solution or completion; plain or gzip
-    #[arg(long)]
-    samples: Option<PathBuf>,
-    /// Problem set: mbpp, mbpp-sanitized, humaneval, or a file
-    #[arg(long)]
-    problems: String,
-    /// File of verdicts to write [default: beside the samples]
-    #[arg(long)]
-    out: Option<PathBuf>,
-    #[command(flatten)]
-    limits: Limits,
-    /// Print the table as JSON
-    #[arg(long)]
-    json: bool,
-}
-
 /// Chooses one candidate a problem with each selector, and says how many of the choices pass.
 #[derive(clap::Args)]
 pub struct Rank {
@@ -125,7 +84,7 @@ pub struct Rank {
 }
 
 /// The problems of a set; the built-in one gives 1,000 of each split.
-fn problem_set(source: &str) -> Result<Vec<Problem>> {
+pub(super) fn problem_set(source: &str) -> Result<Vec<Problem>> {
     if source != "basics" {
         return Ok(problems::sets::load(source)?);
     }
@@ -162,87 +121,6 @@ impl Generate {
         stages::generate("candidates", &generator, &problems, &request, &self.out)?;
         println!("{}", self.out.display());
         Ok(())
-    }
-}
-
-impl Execute {
-    pub(super) fn run(self) -> Result<()> {
-        let problems = problem_set(&self.problems)?;
-        let candidates = match &self.samples {
-            Some(path) => samples::read(path, &problems)?,
-            None => references(&problems),
-        };
-        let beside = self
-            .samples
-            .clone()
-            .unwrap_or_else(|| "references.jsonl".into())
-            .with_extension("verdicts.jsonl");
-        let out = self.out.unwrap_or(beside);
-        let settings = ExecutorRecipe {
-            python: self.limits.python,
-            workers: self.limits.workers.unwrap_or(0),
-            timeout: self.limits.timeout,
-            memory: self.limits.memory,
-        };
-        let executor = Executor::start(settings.settings())?;
-        stages::execute("verdicts", &executor, &problems, &candidates, &out)?;
-        let verdicts: Vec<Verdict> = jsonl::read(&out)?;
-        print_verdicts(&verdicts, self.samples.is_none(), self.json);
-        println!("{}", out.display());
-        Ok(())
-    }
-}
-
-/// Each problem's own first solution, as a candidate.
-fn references(problems: &[Problem]) -> Vec<Candidate> {
-    let with_reference = problems.iter().filter_map(|problem| Some((problem, problem.references.first()?)));
-    let candidate = |(problem, code): (&Problem, &String)| Candidate {
-        problem: problem.id.clone(),
-        code: code.clone(),
-        generator: "reference".into(),
-        ..Candidate::default()
-    };
-    with_reference.map(candidate).collect()
-}
-
-fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
-    let mut by_problem: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for verdict in verdicts {
-        let counts = by_problem.entry(&verdict.problem).or_default();
-        counts.0 += 1;
-        counts.1 += usize::from(verdict.passed());
-    }
-    let smallest = by_problem.values().map(|counts| counts.0).min().unwrap_or(0);
-    let at = |k: usize| mean(&by_problem.values().map(|&(n, c)| pass_at_k(n, c, k)).collect::<Vec<_>>());
-    let ks: Vec<usize> = [1, 10, 100].into_iter().filter(|&k| k <= smallest).collect();
-    let outcomes = crate::loop_run::outcomes(verdicts);
-    let failures: Vec<&Verdict> =
-        verdicts.iter().filter(|verdict| list_failures && !verdict.passed()).collect();
-    if as_json {
-        let passes: BTreeMap<String, f64> = ks.iter().map(|&k| (format!("pass@{k}"), at(k))).collect();
-        let failures: Vec<_> =
-            failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
-        println!(
-            "{}",
-            json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures})
-        );
-        return;
-    }
-    let mut lines = vec![["outcome".to_owned(), "candidates".into(), "share".into()]];
-    for (name, count) in outcomes {
-        lines.push([
-            name.replace('_', " "),
-            count.to_string(),
-            format!("{:.1} %", 100.0 * count as f64 / verdicts.len().max(1) as f64),
-        ]);
-    }
-    print!("{}", align(&lines));
-    for k in ks {
-        println!("pass@{k}: {:.1} % of {} problems", 100.0 * at(k), by_problem.len());
-    }
-    for verdict in failures {
-        let why = verdict.tests.iter().find(|test| test.outcome != Outcome::Passed);
-        println!("{}: {} {}", verdict.problem, verdict.outcome.name(), why.map_or("", |test| &test.detail));
     }
 }
 

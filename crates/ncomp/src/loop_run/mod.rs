@@ -136,6 +136,7 @@ impl<'a> Loop<'a> {
         let run = RunDirectory::open(root, recipe)?;
         let executor = Executor::start(recipe.executor.settings())?;
         let problems = ProblemSets::of(recipe)?;
+        executor.check_tests(problems.train.iter().chain(&problems.test))?;
         let directory = model_directory(&recipe.model.path)?;
         let base = Generator::load(&directory, recipe.model.prompt)?;
         for (split, problems) in [("train", &problems.train), ("test", &problems.test)] {

@@ -251,7 +251,7 @@ impl Loop<'_> {
             "Intervals: 95 %, bootstrap over problems; differences are resampled in pairs of the same problem.".to_owned(),
             "Selectors see the problem's text and one test at most (level 0); the oracle sees all tests (level 4).".to_owned(),
             "Gap recovered: the share of the way from a random pick to the oracle of the same pool.".to_owned(),
-            format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation: limits.", settings.cpu_seconds, settings.memory_bytes >> 20),
+            format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation of tier {} ({}).", settings.cpu_seconds, settings.memory_bytes >> 20, self.executor.tier().name(), self.executor.tier().description()),
             format!("Seed {}; the same seed gives the same table on the same machine.", self.recipe.seed),
         ]
     }
