@@ -90,8 +90,9 @@ impl Interpreter {
 
     fn confine(&mut self, tier: Tier, libraries: &[PathBuf]) -> io::Result<()> {
         let confinement = Confinement::of(tier, libraries)?;
-        let hex =
-            |bytes: &Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() };
+        let hex = |bytes: &Vec<u8>| -> String {
+            bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
         let order = json!({
             "tier": tier.name(),
             "filters": confinement.filters.iter().map(hex).collect::<Vec<_>>(),
@@ -118,7 +119,6 @@ impl Interpreter {
         let sent = sendmsg(&self.control, &data, &mut ancillary, SendFlags::NOSIGNAL)?;
         self.control.write_all(&bytes[sent..])
     }
-
 
     fn last_words(&mut self) -> String {
         let mut text = String::new();

@@ -1,10 +1,9 @@
 //! From what a candidate's process sent to a verdict.
 
+use crate::backend::{Backend, Conversation, Ended, Silence, Workplace};
 use crate::plan::{Plan, PreparedTest};
-use crate::sandbox::Tier;
 use crate::test_judge::{Checked, TestJudge};
 use crate::wire::{Message, decode};
-use crate::zygote::{Conversation, Ended, Silence, Zygote};
 use crate::{Settings, Task};
 use records::{Outcome, Problem, TestResult, Verdict};
 use serde_json::{Value as Json, json};
@@ -20,17 +19,17 @@ const DETAIL: usize = 200;
 #[derive(Default)]
 pub struct Slot {
     /// Forks candidates.
-    pub zygote: Option<Zygote>,
+    pub backend: Option<Box<dyn Backend>>,
     /// Holds the tests that are more than a comparison.
     pub test_judge: Option<TestJudge>,
 }
 
 impl Slot {
     /// The judge's interpreter; a new one if there is none.
-    pub fn test_judge(&mut self, settings: &Settings, tier: Tier) -> io::Result<&mut TestJudge> {
+    pub fn test_judge(&mut self, at: &Workplace) -> io::Result<&mut TestJudge> {
         let judge = match self.test_judge.take() {
             Some(judge) => judge,
-            None => TestJudge::start(settings, tier).map_err(io::Error::other)?,
+            None => TestJudge::start(&at.settings, at.tier).map_err(io::Error::other)?,
         };
         Ok(self.test_judge.insert(judge))
     }
@@ -48,17 +47,16 @@ pub struct Judged {
 
 /// Judges one candidate by a plan. An interpreter that fails is replaced once; if that fails too,
 /// the verdict is [`Outcome::Infrastructure`].
-pub fn judge(settings: &Settings, tier: Tier, slot: &mut Slot, task: &Task, plan: &Plan) -> Judged {
-    let job = job(settings, task, plan);
+pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan) -> Judged {
+    let job = job(&at.settings, task, plan);
     let started = Instant::now();
-    let mut judged =
-        Judged { verdict: empty_verdict(task, plan, tier), unfit: false, starved: false };
+    let mut judged = Judged { verdict: empty_verdict(task, plan, at), unfit: false, starved: false };
     for _ in 0..2 {
-        if let Ok(run) = run(settings, tier, slot, task.problem, plan, job.as_bytes()) {
+        if let Ok(run) = run(at, slot, task.problem, plan, job.as_bytes()) {
             judged.unfit = run.unfit;
             judged.starved = run.silence == Some(Silence::OutOfTime)
-                && run.ended.cpu.as_secs_f64() < settings.cpu_seconds * 0.9;
-            conclude(&mut judged.verdict, plan, run, settings);
+                && run.ended.cpu.as_secs_f64() < at.settings.cpu_seconds * 0.9;
+            conclude(&mut judged.verdict, plan, run, &at.settings);
             break;
         }
         *slot = Slot::default();
@@ -91,7 +89,7 @@ fn program(problem: &Problem, code: &str) -> String {
     format!("{}\n{prefix}{code}\n{}\n", problem.setup, problem.test_setup)
 }
 
-fn empty_verdict(task: &Task, plan: &Plan, tier: Tier) -> Verdict {
+fn empty_verdict(task: &Task, plan: &Plan, at: &Workplace) -> Verdict {
     Verdict {
         problem: task.problem.id.clone(),
         index: task.index,
@@ -101,7 +99,7 @@ fn empty_verdict(task: &Task, plan: &Plan, tier: Tier) -> Verdict {
         cpu_milliseconds: 0.0,
         wall_milliseconds: 0.0,
         peak_memory_kib: 0,
-        isolation: tier.name().to_owned(),
+        isolation: at.tier.name().to_owned(),
     }
 }
 
@@ -117,36 +115,28 @@ struct Run {
     ended: Ended,
 }
 
-fn run(
-    settings: &Settings,
-    tier: Tier,
-    slot: &mut Slot,
-    problem: &Problem,
-    plan: &Plan,
-    job: &[u8],
-) -> io::Result<Run> {
-    let proxied = plan.tests.iter().any(|test| matches!(test, PreparedTest::Proxied { .. }));
-    if proxied {
-        slot.test_judge(settings, tier)?;
+fn run(at: &Workplace, slot: &mut Slot, problem: &Problem, plan: &Plan, job: &[u8]) -> io::Result<Run> {
+    if plan.tests.iter().any(|test| matches!(test, PreparedTest::Proxied { .. })) {
+        slot.test_judge(at)?;
     }
-    if slot.zygote.as_ref().is_none_or(Zygote::is_worn) {
-        slot.zygote = Some(Zygote::start(settings, tier).map_err(io::Error::other)?);
+    if slot.backend.as_ref().is_none_or(|backend| backend.is_worn()) {
+        slot.backend = Some((at.start)(&at.settings, at.tier).map_err(io::Error::other)?);
     }
-    let Slot { zygote: Some(zygote), test_judge } = slot else {
+    let Slot { backend: Some(backend), test_judge } = slot else {
         return Err(io::Error::other("no interpreter"));
     };
-    let mut candidate = zygote.fork(job, settings)?;
+    let mut candidate = backend.start(job, &at.settings)?;
     let mut results = vec![None; plan.tests.len()];
     let mut unfit = false;
     let first = candidate.next();
     let mut silence = first.as_ref().err().copied();
     if first.as_ref().is_ok_and(|message| message.tag == b'L') {
-        silence = upfront(plan, &mut candidate, &mut results).err();
+        silence = upfront(plan, candidate.as_mut(), &mut results).err();
         if let (None, Some(judge)) = (silence, test_judge.as_mut()) {
-            match by_proxy(problem, plan, judge, &mut candidate, &mut results) {
+            match by_proxy(problem, plan, judge, candidate.as_mut(), &mut results) {
                 Ok(proxied) => (silence, unfit) = (proxied.silence, proxied.unfit),
                 Err(error) => {
-                    zygote.end()?;
+                    backend.end()?;
                     return Err(error);
                 }
             }
@@ -156,13 +146,13 @@ fn run(
             }
         }
     }
-    Ok(Run { loaded: first.ok(), results, silence, unfit, ended: zygote.end()? })
+    Ok(Run { loaded: first.ok(), results, silence, unfit, ended: backend.end()? })
 }
 
 /// Takes the answers to what the job asked for.
 fn upfront(
     plan: &Plan,
-    candidate: &mut Conversation,
+    candidate: &mut dyn Conversation,
     results: &mut [Option<TestResult>],
 ) -> Result<(), Silence> {
     for (test, result) in plan.tests.iter().zip(results) {
@@ -183,7 +173,7 @@ fn by_proxy(
     problem: &Problem,
     plan: &Plan,
     judge: &mut TestJudge,
-    candidate: &mut Conversation,
+    candidate: &mut dyn Conversation,
     results: &mut [Option<TestResult>],
 ) -> io::Result<Proxied> {
     for (test, result) in plan.tests.iter().zip(results) {

@@ -32,6 +32,7 @@
 //! # Ok::<(), executor::Error>(())
 //! ```
 
+mod backend;
 mod interpreter;
 mod judge;
 mod plan;
@@ -43,6 +44,7 @@ mod zygote;
 pub use plan::{Plan, PreparedTest};
 pub use sandbox::Tier;
 
+use backend::Workplace;
 use judge::{Slot, judge};
 use pydata::Value;
 use records::{JudgeMode, Outcome, Problem, Test, Verdict};
@@ -51,6 +53,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use zygote::Zygote;
 
 /// What can go wrong before any candidate runs.
 #[derive(Debug, thiserror::Error)]
@@ -140,13 +143,15 @@ pub struct Task<'a> {
     pub code: &'a str,
 }
 
+/// A problem's id and tests: what a plan depends on.
+type ProblemKey = (String, Vec<Test>);
+
 /// A pool of warm interpreters.
 pub struct Executor {
-    settings: Settings,
-    tier: Tier,
+    at: Workplace,
     idle: Mutex<Vec<Slot>>,
     /// Plans of problems with tests that are more than comparisons, by id and tests.
-    plans: Mutex<HashMap<(String, Vec<Test>), Arc<Plan>>>,
+    plans: Mutex<HashMap<ProblemKey, Arc<Plan>>>,
     /// Held for reading by every run, for writing by one that must be alone.
     alone: RwLock<()>,
 }
@@ -178,21 +183,19 @@ impl Executor {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn at_tier(settings: Settings, tier: Tier) -> Result<Self, Error> {
-        let slot = Slot { zygote: Some(zygote::Zygote::start(&settings, tier)?), test_judge: None };
-        let executor = Executor {
-            settings,
-            tier,
-            idle: Mutex::new(vec![slot]),
-            plans: Mutex::default(),
-            alone: RwLock::default(),
-        };
+        let at = Workplace { settings, tier, start: Zygote::launch };
+        let slot = Slot { backend: Some((at.start)(&at.settings, tier)?), test_judge: None };
+        let executor =
+            Executor { at, idle: Mutex::new(vec![slot]), plans: Mutex::default(), alone: RwLock::default() };
         if tier == Tier::D {
             // Most of the probe's attacks would get through, and some would harm.
             return Ok(executor);
         }
         match executor.attacks_that_get_through() {
             Some(attacks) if attacks.is_empty() => Ok(executor),
-            Some(attacks) => Err(Error::Isolation { tier, message: format!("not held off: {}", attacks.join(", ")) }),
+            Some(attacks) => {
+                Err(Error::Isolation { tier, message: format!("not held off: {}", attacks.join(", ")) })
+            }
             None => Err(Error::Isolation { tier, message: "the probe itself did not run".to_owned() }),
         }
     }
@@ -206,7 +209,7 @@ impl Executor {
         let plan = Plan {
             tests: vec![PreparedTest::Compared { call: "probe()".to_owned(), expected: Value::None }],
         };
-        let judged = judge(&self.settings, self.tier, &mut slot, &task, &plan);
+        let judged = judge(&self.at, &mut slot, &task, &plan);
         self.give_back(slot);
         match pydata::parse_literal(&judged.verdict.tests.first()?.detail).ok()? {
             Value::List(names) => Some(names.iter().map(|name| name.to_string().replace('\'', "")).collect()),
@@ -216,12 +219,12 @@ impl Executor {
 
     /// The limits in force.
     pub fn settings(&self) -> &Settings {
-        &self.settings
+        &self.at.settings
     }
 
     /// The isolation in force.
     pub fn tier(&self) -> Tier {
-        self.tier
+        self.at.tier
     }
 
     /// Looks at the tests of problems before any candidate runs.
@@ -232,7 +235,7 @@ impl Executor {
         let mut slot = self.take();
         let checked = problems.into_iter().try_for_each(|problem| match Plan::of_comparisons(problem) {
             Some(_) => Ok(()),
-            None => match slot.test_judge(&self.settings, self.tier) {
+            None => match slot.test_judge(&self.at) {
                 Ok(judge) => match Plan::lowered(problem, judge) {
                     Ok(Ok(_)) => Ok(()),
                     Ok(Err(message)) => Err(Error::UnusableTest(message)),
@@ -261,7 +264,7 @@ impl Executor {
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (sender, verdicts) = mpsc::channel();
         std::thread::scope(|scope| {
-            for _ in 0..self.settings.workers.clamp(1, distinct.len().max(1)) {
+            for _ in 0..self.at.settings.workers.clamp(1, distinct.len().max(1)) {
                 let (sender, next, stopped, distinct) = (sender.clone(), &next, &stopped, &distinct);
                 scope.spawn(move || {
                     let mut slot = self.take();
@@ -291,20 +294,20 @@ impl Executor {
     /// have been kept from running: it is run again, alone, before that counts.
     fn judge_task(&self, slot: &mut Slot, task: &Task) -> Verdict {
         let Some(plan) = self.plan(slot, task.problem) else {
-            return judge(&self.settings, self.tier, slot, task, &Plan { tests: Vec::new() }).verdict;
+            return judge(&self.at, slot, task, &Plan { tests: Vec::new() }).verdict;
         };
         let judged = {
             let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
-            judge(&self.settings, self.tier, slot, task, &plan)
+            judge(&self.at, slot, task, &plan)
         };
         if judged.unfit {
             let plan = Arc::new(Plan::in_process(task.problem));
             self.remember(task.problem, plan.clone());
-            return judge(&self.settings, self.tier, slot, task, &plan).verdict;
+            return judge(&self.at, slot, task, &plan).verdict;
         }
         if judged.starved {
             let _alone = self.alone.write().unwrap_or_else(PoisonError::into_inner);
-            return judge(&self.settings, self.tier, slot, task, &plan).verdict;
+            return judge(&self.at, slot, task, &plan).verdict;
         }
         judged.verdict
     }
@@ -319,7 +322,7 @@ impl Executor {
         if let Some(plan) = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
             return Some(plan.clone());
         }
-        let judge = slot.test_judge(&self.settings, self.tier).ok()?;
+        let judge = slot.test_judge(&self.at).ok()?;
         let mut plan = Plan::lowered(problem, judge).ok()?.ok()?;
         // The reference says whether the tests can be kept apart from the candidate.
         if plan.mode() == JudgeMode::Proxied
@@ -328,7 +331,7 @@ impl Executor {
             let weak = Plan::in_process(problem);
             let passes = |slot: &mut Slot, plan: &Plan| {
                 let task = Task { problem, index: 0, code: reference };
-                let judged = judge::judge(&self.settings, self.tier, slot, &task, plan);
+                let judged = judge::judge(&self.at, slot, &task, plan);
                 judged.verdict.outcome == Outcome::Passed
             };
             if !passes(slot, &plan) && passes(slot, &weak) {

@@ -1,10 +1,11 @@
 //! The interpreter that holds those tests that are more than a comparison. It runs the problem's
 //! own code, which is trusted as far as the problem is, and never a candidate's.
 
+use crate::backend::{Conversation, Silence};
 use crate::interpreter::Interpreter;
 use crate::sandbox::Tier;
 use crate::wire::{Message, decode, take_message};
-use crate::zygote::{Conversation, Silence, readable};
+use crate::zygote::readable;
 use crate::{Error, Settings};
 use records::{Problem, Test};
 use serde::Deserialize;
@@ -102,7 +103,7 @@ impl TestJudge {
         &mut self,
         problem: &Problem,
         source: &str,
-        candidate: &mut Conversation,
+        candidate: &mut dyn Conversation,
     ) -> io::Result<Checked> {
         let setup = format!("{}\n{}", problem.setup, problem.test_setup);
         self.send(

@@ -109,6 +109,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn hostile_bytes_are_refused() {
@@ -129,5 +130,31 @@ mod tests {
         let message = Message { tag: b'V', payload: b"n".to_vec() };
         assert_eq!(take_message(&mut buffer, 10), Ok(Some(message)));
         assert_eq!(buffer, b"L");
+    }
+
+    /// Bytes that look like values: tags, small lengths, and noise.
+    fn nearly_a_value() -> impl Strategy<Value = Vec<u8>> {
+        let tag = prop::sample::select(b"ntfidcsbluezqmDFLVP".to_vec()).prop_map(|tag| vec![tag]);
+        let length = (0u32..6).prop_map(|length| length.to_le_bytes().to_vec());
+        let noise = prop::collection::vec(any::<u8>(), 0..5);
+        prop::collection::vec(prop_oneof![tag, length, noise], 0..60).prop_map(|parts| parts.concat())
+    }
+
+    // More cases: PROPTEST_CASES=10000000 cargo test --release -p executor wire
+    proptest! {
+        /// Whatever a candidate sends, reading it ends, without a panic, and what is read is
+        /// equal to itself unless it holds what is not a number.
+        #[test]
+        fn any_bytes_can_be_read(bytes in prop_oneof![nearly_a_value(), prop::collection::vec(any::<u8>(), 0..200)]) {
+            if let Some(value) = decode(&bytes) {
+                let text = value.to_string();
+                prop_assert!(value.python_eq(&value) || text.contains("nan"), "{}", text);
+                prop_assert_eq!(value.python_hash(), value.python_hash());
+            }
+            let mut buffer = bytes.clone();
+            while let Ok(Some(message)) = take_message(&mut buffer, 100) {
+                prop_assert!(message.payload.len() <= 100);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! The warm interpreter, and one run of a candidate in a child of it.
 
+use crate::backend::{Backend, Conversation, Ended, Silence};
 use crate::interpreter::Interpreter;
 use crate::sandbox::Tier;
 use crate::wire::{Message, take_message};
@@ -19,27 +20,6 @@ const PROGRAM: &str = concat!(
 /// Candidates after which an interpreter is replaced: whatever builds up in it goes with it.
 const RECYCLE_AFTER: u32 = 5_000;
 
-/// What a child's end was like.
-pub struct Ended {
-    /// The signal that ended the process, if one did before it was stopped.
-    pub signal: Option<i32>,
-    /// CPU time.
-    pub cpu: Duration,
-    /// Peak resident memory.
-    pub peak_memory_kib: u64,
-}
-
-/// Why a candidate's process says no more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// It closed its socket.
-    Closed,
-    /// The wall time was over.
-    OutOfTime,
-    /// It sent more than the limit, or what is not a message.
-    Garbage,
-}
-
 /// One warm interpreter.
 pub struct Zygote {
     interpreter: Interpreter,
@@ -48,21 +28,20 @@ pub struct Zygote {
 
 impl Zygote {
     /// Starts an interpreter at a tier.
-    pub fn start(settings: &Settings, tier: Tier) -> Result<Self, Error> {
-        Ok(Zygote { interpreter: Interpreter::start(PROGRAM, settings, tier)?, runs: 0 })
+    ///
+    /// # Errors
+    /// Where there is no usable Python, or the tier cannot be had.
+    pub fn launch(settings: &Settings, tier: Tier) -> Result<Box<dyn Backend>, Error> {
+        Ok(Box::new(Zygote { interpreter: Interpreter::start(PROGRAM, settings, tier)?, runs: 0 }))
     }
+}
 
-    /// Whether it has run so many candidates that another should take its place.
-    pub fn is_worn(&self) -> bool {
+impl Backend for Zygote {
+    fn is_worn(&self) -> bool {
         self.runs >= RECYCLE_AFTER
     }
 
-
-    /// Starts a job (see `zygote.py`) in a child.
-    ///
-    /// # Errors
-    /// Where the zygote itself is gone or stuck: this says nothing of the candidate.
-    pub fn fork(&mut self, job: &[u8], settings: &Settings) -> io::Result<Conversation> {
+    fn start(&mut self, job: &[u8], settings: &Settings) -> io::Result<Box<dyn Conversation>> {
         self.runs += 1;
         let (ours, theirs) = UnixStream::pair()?;
         let mut header = [b'j', 0, 0, 0, 0];
@@ -76,19 +55,15 @@ impl Zygote {
             return Err(io::Error::other("the interpreter could not fork"));
         }
         ours.set_write_timeout(Some(Duration::from_secs_f64(settings.wall_seconds)))?;
-        Ok(Conversation {
+        Ok(Box::new(Socket {
             stream: ours,
             buffer: Vec::new(),
             limit: settings.output_limit + 1024,
             deadline: Instant::now() + Duration::from_secs_f64(settings.wall_seconds),
-        })
+        }))
     }
 
-    /// Kills the child and tells how it ended.
-    ///
-    /// # Errors
-    /// As [`fork`](Self::fork).
-    pub fn end(&mut self) -> io::Result<Ended> {
+    fn end(&mut self) -> io::Result<Ended> {
         let control = &mut self.interpreter.control;
         control.write_all(b"k")?;
         let mut report = [0; 20];
@@ -106,22 +81,20 @@ impl Zygote {
     }
 }
 
-/// What goes to and fro between a candidate's process and us.
-pub struct Conversation {
+/// The socket to a candidate's process.
+struct Socket {
     stream: UnixStream,
     buffer: Vec<u8>,
     limit: usize,
     deadline: Instant,
 }
 
-impl Conversation {
-    /// When the candidate's wall time is over.
-    pub fn deadline(&self) -> Instant {
+impl Conversation for Socket {
+    fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// The next message, or why there is none.
-    pub fn next(&mut self) -> Result<Message, Silence> {
+    fn next(&mut self) -> Result<Message, Silence> {
         let mut chunk = [0; 16 * 1024];
         loop {
             match take_message(&mut self.buffer, self.limit) {
@@ -140,8 +113,7 @@ impl Conversation {
         }
     }
 
-    /// Asks for one more call: name, arguments and keywords as plain data.
-    pub fn call(&mut self, payload: &[u8]) -> Result<Message, Silence> {
+    fn call(&mut self, payload: &[u8]) -> Result<Message, Silence> {
         let length = (payload.len() as u32).to_le_bytes();
         let sent = self.stream.write_all(&length).and_then(|()| self.stream.write_all(payload));
         sent.map_err(|_| Silence::Closed)?;

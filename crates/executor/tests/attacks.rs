@@ -97,18 +97,16 @@ fn left_over() -> Vec<String> {
         let status = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         let parent = status.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
         let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        let suspicious = command.contains("sleep\u{0}1000") || (parent == ours && command.contains("-I\0-S\0-c"));
+        let suspicious =
+            command.contains("sleep\u{0}1000") || (parent == ours && command.contains("-I\0-S\0-c"));
         suspicious.then(|| command.chars().take(80).collect())
     };
     processes.filter_map(command).collect()
 }
 
+/// One after the other: what is left over is looked for among all processes.
 #[test]
-fn attacks_at_tier_b() {
+fn no_attack_gets_through_at_tiers_b_and_c() {
     judge_suite(Tier::B);
-}
-
-#[test]
-fn attacks_at_tier_c() {
     judge_suite(Tier::C);
 }

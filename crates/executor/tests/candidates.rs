@@ -5,6 +5,7 @@ use records::{JudgeMode, Outcome, Problem, Test, Verdict};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 fn problem() -> Problem {
@@ -116,6 +117,39 @@ fn killing_the_interpreter_loses_no_other_candidate() {
     assert_eq!(outcomes[4], Outcome::WrongAnswer);
 }
 
+/// A child that others keep from running has not failed: it is run again, alone.
+#[test]
+fn a_stopped_child_is_not_a_timeout() {
+    let stop_once = std::thread::spawn(|| {
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(5) {
+            if let Some(child) = sleeping_candidate() {
+                return Command::new("kill").args(["-STOP", &child]).status().is_ok();
+            }
+        }
+        false
+    });
+    let code = "import time\ndef add(a, b):\n  time.sleep(0.3)\n  return a + b";
+    let verdicts = judge(&problem(), &[code]);
+    assert!(stop_once.join().expect("a thread"), "there was no child to stop");
+    assert!(verdicts[0].passed(), "{:?}", verdicts[0]);
+}
+
+/// A process whose parent's parent is this test and that has come to sleep in a candidate.
+fn sleeping_candidate() -> Option<String> {
+    let parent = |pid: &str| -> Option<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned())
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let ours = std::process::id().to_string();
+    let sleeps = |pid: &String| {
+        std::fs::read_to_string(format!("/proc/{pid}/wchan")).is_ok_and(|at| at.contains("nanosleep"))
+    };
+    ids.filter(|pid| parent(pid).and_then(|up| parent(&up)).as_ref() == Some(&ours)).find(sleeps)
+}
+
 #[test]
 fn nothing_is_left_running() {
     let mark = format!("ncomp-left-{}", std::process::id());
@@ -210,7 +244,8 @@ fn a_check_function_becomes_one_test_for_each_comparison() {
 #[test]
 fn a_test_that_is_not_python_is_named() {
     let executor = Executor::start(settings()).expect("Python");
-    let broken = Problem { tests: vec![Test::new("assert add(1, 2) == 3"), Test::new("assert add(1,")], ..problem() };
+    let broken =
+        Problem { tests: vec![Test::new("assert add(1, 2) == 3"), Test::new("assert add(1,")], ..problem() };
     let error = executor.check_tests([&problem(), &broken]).expect_err("an error").to_string();
     assert!(error.contains("test 2 of add") && error.contains("line 1"), "{error}");
     assert!(executor.check_tests([&problem()]).is_ok());

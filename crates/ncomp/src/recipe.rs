@@ -206,7 +206,13 @@ impl Default for PoolRecipe {
 
 impl Default for ExecutorRecipe {
     fn default() -> Self {
-        ExecutorRecipe { python: "python3".into(), workers: 0, timeout: 2.0, memory: 1024, require_tier: Tier::C }
+        ExecutorRecipe {
+            python: "python3".into(),
+            workers: 0,
+            timeout: 2.0,
+            memory: 1024,
+            require_tier: Tier::C,
+        }
     }
 }
 

@@ -176,6 +176,68 @@ fn a_full_disk_is_named_and_loses_nothing() {
     assert_eq!(rows(&whole), rows(&report(&run(&recipe, &out))));
 }
 
+/// Killed without a chance to clean up in the middle of a batch: no process stays, and the same
+/// command goes on and judges every candidate once.
+#[test]
+fn a_killed_execution_leaves_nothing_running_and_goes_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (problems, samples) =
+        (directory.path().join("problems.jsonl"), directory.path().join("samples.jsonl"));
+    let out = directory.path().join("verdicts.jsonl");
+    let problem =
+        r#"{"id":"one","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
+    std::fs::write(&problems, problem).expect("written");
+    // Equal programs are judged once, so each has a number in it.
+    let code = |n: usize| format!("import time\ndef f():\n  time.sleep(0.02)\n  return {}  # {n}", n % 2);
+    let sample = |n: usize| serde_json::json!({ "task_id": "one", "solution": code(n) }).to_string() + "\n";
+    std::fs::write(&samples, (0..200).map(sample).collect::<String>()).expect("written");
+    let arguments = |verb: &mut Command| {
+        verb.arg("execute").arg("--samples").arg(&samples).arg("--problems").arg(&problems);
+        verb.arg("--out").arg(&out).arg("--json");
+    };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ncomp"));
+    arguments(&mut command);
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("ncomp");
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    let interpreters = descendants(child.id());
+    assert!(!interpreters.is_empty(), "the execution was over before it was killed");
+    child.kill().expect("killed");
+    child.wait().expect("an end");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let left: Vec<&u32> = interpreters.iter().filter(|pid| is_python(**pid)).collect();
+    assert!(left.is_empty(), "still running: {left:?}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ncomp"));
+    arguments(&mut command);
+    let output = command.output().expect("ncomp");
+    assert_eq!(report(&output)["candidates"].as_u64(), Some(200));
+    assert_eq!(report(&output)["outcomes"]["passed"].as_u64(), Some(100), "{}", report(&output));
+}
+
+/// Processes below one, at any depth.
+fn descendants(of: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let below = |mut pid: u32| {
+        while let Some(up) = parent(pid).filter(|&up| up > 1) {
+            if up == of {
+                return true;
+            }
+            pid = up;
+        }
+        false
+    };
+    ids.filter(|&pid| below(pid)).collect()
+}
+
+fn is_python(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
+        .is_ok_and(|command| command.contains("-I\0-S\0-c"))
+}
+
 fn spawn(recipe: &Path, out: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_ncomp"))
         .args(["run".as_ref(), recipe.as_os_str(), "--out".as_ref(), out.as_os_str()])

@@ -1,6 +1,7 @@
 //! Literals, repr and equality, each against what CPython says.
 
-use pydata::{parse_assert, parse_literal};
+use proptest::prelude::*;
+use pydata::{BigInt, Value, parse_assert, parse_literal};
 use std::process::Command;
 
 /// Literals of every kind, many of them awkward.
@@ -94,6 +95,37 @@ fn equality_is_pythons() {
     }
 }
 
+/// As CPython answers; decimals have no literals.
+#[test]
+fn decimals_equal_numbers_of_the_same_value() {
+    let decimal = |text: &str| Value::Decimal(text.to_owned());
+    let fraction = |n: i64, d: i64| Value::Fraction(BigInt::from(n), BigInt::from(d));
+    let equal = [
+        (decimal("1.50"), decimal("1.5")),
+        (decimal("1.5"), Value::Float(1.5)),
+        (decimal("1E+2"), Value::from(100)),
+        (decimal("-0"), Value::from(false)),
+        (decimal("0.1"), fraction(1, 10)),
+        (decimal("1E+999999"), decimal("10E+999998")),
+        (decimal("-Infinity"), Value::Float(f64::NEG_INFINITY)),
+    ];
+    for (a, b) in equal {
+        assert!(a.python_eq(&b) && b.python_eq(&a), "{a} == {b}");
+        let (one, other) = (Value::Set(vec![a]), Value::Set(vec![b]));
+        assert!(one.python_eq(&other), "{one} == {other}");
+    }
+    let different = [
+        (decimal("0.1"), Value::Float(0.1)),
+        (decimal("NaN"), decimal("NaN")),
+        (decimal("3"), Value::from("3")),
+        (decimal("1E+999999"), Value::Float(f64::INFINITY)),
+        (decimal("2"), fraction(1, 2)),
+    ];
+    for (a, b) in different {
+        assert!(!a.python_eq(&b) && !b.python_eq(&a), "{a} == {b}");
+    }
+}
+
 #[test]
 fn what_is_not_a_literal_is_refused() {
     for text in ["", "x", "f(1)", "[1", "1 2", "'a", "{1: }", "01", "[x for x in y]", "1 if a else 2", "\\"] {
@@ -134,4 +166,63 @@ fn json_string(text: &str) -> String {
         })
         .collect();
     format!("\"{escaped}\"")
+}
+
+/// Pieces of Python that asserts are made of.
+fn nearly_an_assert() -> impl Strategy<Value = String> {
+    let pieces = [
+        "assert ",
+        "f(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "(",
+        ", ",
+        ": ",
+        " == ",
+        "1",
+        "-",
+        "2.5e3",
+        "0x1f",
+        "1j",
+        "'a'",
+        "b'\\x00'",
+        "\"\"\"t",
+        "None",
+        "True",
+        "set()",
+        "\\",
+        "\n",
+        "#",
+        "é",
+        "\u{1f600}",
+        "*",
+        "=",
+        "..",
+    ];
+    prop::collection::vec(prop::sample::select(pieces.to_vec()), 0..40).prop_map(|parts| parts.concat())
+}
+
+// More cases: PROPTEST_CASES=10000000 cargo test --release -p pydata
+proptest! {
+    /// Whatever a test's source is, taking it apart ends without a panic, and what is taken for a
+    /// literal means the same when it is written back.
+    #[test]
+    fn any_source_can_be_taken_apart(source in prop_oneof![nearly_an_assert(), any::<String>()]) {
+        if let Ok(assert) = parse_assert(&source) {
+            let text = assert.expected.to_string();
+            let again = parse_literal(&text);
+            prop_assert!(again.is_ok_and(|again| again.python_eq(&assert.expected) || text.contains("nan")));
+        }
+        let _ = parse_literal(&source);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for open in ["[", "(", "{1:", "-", "("] {
+        assert!(parse_literal(&open.repeat(1_000_000)).is_err(), "{open}");
+    }
 }

@@ -3,8 +3,8 @@
 use super::records::problem_set;
 use crate::progress::interrupted;
 use crate::recipe::ExecutorRecipe;
-use crate::stages::{self, Done};
 use crate::samples;
+use crate::stages::{self, Done};
 use anyhow::Result;
 use executor::{Executor, Task, Tier};
 use records::{Candidate, Outcome, Problem, Verdict, jsonl};
@@ -199,6 +199,11 @@ fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
         verdicts.iter().filter(|verdict| list_failures && !verdict.passed()).collect();
     if as_json {
         let passes: BTreeMap<String, f64> = ks.iter().map(|&k| (format!("pass@{k}"), at(k))).collect();
+        let outcomes: BTreeMap<String, usize> = outcomes.into_iter().collect();
+        let how: Vec<Value> = how
+            .into_iter()
+            .map(|(mode, tier, count)| json!({"mode": mode, "tier": tier, "count": count}))
+            .collect();
         let failures: Vec<_> =
             failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
         println!(
