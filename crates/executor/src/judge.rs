@@ -5,6 +5,7 @@ use crate::plan::{Plan, PreparedTest};
 use crate::test_judge::{Checked, TestJudge};
 use crate::wire::{Message, decode};
 use crate::{Settings, Task};
+use pydata::Value;
 use records::{Outcome, Problem, TestResult, Verdict};
 use serde_json::{Value as Json, json};
 use std::io;
@@ -32,6 +33,15 @@ impl Slot {
             None => TestJudge::start(&at.settings, at.tier).map_err(io::Error::other)?,
         };
         Ok(self.test_judge.insert(judge))
+    }
+
+    /// The backend; a fresh one if there is none or it is worn.
+    fn backend(&mut self, at: &Workplace) -> io::Result<&mut Box<dyn Backend>> {
+        let backend = match self.backend.take() {
+            Some(backend) if !backend.is_worn() => backend,
+            _ => (at.start)(&at.settings, at.tier).map_err(io::Error::other)?,
+        };
+        Ok(self.backend.insert(backend))
     }
 }
 
@@ -119,9 +129,7 @@ fn run(at: &Workplace, slot: &mut Slot, problem: &Problem, plan: &Plan, job: &[u
     if plan.tests.iter().any(|test| matches!(test, PreparedTest::Proxied { .. })) {
         slot.test_judge(at)?;
     }
-    if slot.backend.as_ref().is_none_or(|backend| backend.is_worn()) {
-        slot.backend = Some((at.start)(&at.settings, at.tier).map_err(io::Error::other)?);
-    }
+    slot.backend(at)?;
     let Slot { backend: Some(backend), test_judge } = slot else {
         return Err(io::Error::other("no interpreter"));
     };
@@ -147,6 +155,61 @@ fn run(at: &Workplace, slot: &mut Slot, problem: &Problem, plan: &Plan, job: &[u
         }
     }
     Ok(Run { loaded: first.ok(), results, silence, unfit, ended: backend.end()? })
+}
+
+/// What a call gave, where nothing is known of what it should give.
+#[derive(Clone, Debug)]
+pub enum Observed {
+    /// A value.
+    Value(Value),
+    /// An exception, by the name of its class.
+    Raised(String),
+    /// Nothing that could be compared: it ran out of time or memory, crashed, was refused, or gave
+    /// what is not plain data.
+    Nothing,
+}
+
+/// What a candidate's calls give. None if the executor itself failed, twice.
+pub fn observe(at: &Workplace, slot: &mut Slot, task: &Task, calls: &[String]) -> Option<Vec<Observed>> {
+    let job = json!({
+        "program": program(task.problem, task.code),
+        "interactive": false,
+        "tests": calls.iter().map(|call| json!({ "call": call })).collect::<Vec<_>>(),
+        "cpu_seconds": at.settings.cpu_seconds,
+        "memory_bytes": at.settings.memory_bytes,
+        "output_limit": at.settings.output_limit,
+    });
+    let job = job.to_string();
+    for _ in 0..2 {
+        if let Ok(observed) = observe_once(at, slot, job.as_bytes(), calls.len()) {
+            return Some(observed);
+        }
+        *slot = Slot::default();
+    }
+    None
+}
+
+fn observe_once(at: &Workplace, slot: &mut Slot, job: &[u8], calls: usize) -> io::Result<Vec<Observed>> {
+    let backend = slot.backend(at)?;
+    let mut candidate = backend.start(job, &at.settings)?;
+    let mut observed = Vec::with_capacity(calls);
+    if candidate.next().is_ok_and(|message| message.tag == b'L') {
+        while observed.len() < calls
+            && let Ok(message) = candidate.next()
+        {
+            observed.push(match message.tag {
+                b'V' => decode(&message.payload).map_or(Observed::Nothing, Observed::Value),
+                b'E' => {
+                    let text = String::from_utf8_lossy(&message.payload).into_owned();
+                    Observed::Raised(text.split(':').next().unwrap_or_default().to_owned())
+                }
+                _ => Observed::Nothing,
+            });
+        }
+    }
+    observed.resize(calls, Observed::Nothing);
+    backend.end()?;
+    Ok(observed)
 }
 
 /// Takes the answers to what the job asked for.

@@ -41,6 +41,7 @@ mod test_judge;
 mod wire;
 mod zygote;
 
+pub use judge::Observed;
 pub use plan::{Plan, PreparedTest};
 pub use sandbox::Tier;
 
@@ -251,6 +252,35 @@ impl Executor {
     /// Judges every task; equal programs for the same problem are run once. `on_verdict` takes the
     /// verdicts as they come, in any order, and may break off.
     pub fn judge_all(&self, tasks: &[Task], on_verdict: &mut dyn FnMut(Verdict) -> ControlFlow<()>) {
+        self.each_distinct(tasks, &|slot, task| self.judge_task(slot, task), &mut |at, verdict| {
+            on_verdict(Verdict { index: tasks[at].index, ..verdict.clone() })
+        });
+    }
+
+    /// Makes calls of every task's program: `calls` gives those of a problem. `on_observed` takes a
+    /// task's place and what each call gave (none if the executor itself failed); otherwise as
+    /// [`judge_all`](Self::judge_all).
+    pub fn observe_all(
+        &self,
+        tasks: &[Task],
+        calls: &(dyn Fn(&Problem) -> Vec<String> + Sync),
+        on_observed: &mut dyn FnMut(usize, Option<&[Observed]>) -> ControlFlow<()>,
+    ) {
+        let observe = |slot: &mut Slot, task: &Task| {
+            let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
+            judge::observe(&self.at, slot, task, &calls(task.problem))
+        };
+        self.each_distinct(tasks, &observe, &mut |at, observed| on_observed(at, observed.as_deref()));
+    }
+
+    /// Does some work for every distinct program of a problem, on all workers, and hands its result
+    /// to each task that holds it.
+    fn each_distinct<T: Send>(
+        &self,
+        tasks: &[Task],
+        work: &(dyn Fn(&mut Slot, &Task) -> T + Sync),
+        on_result: &mut dyn FnMut(usize, &T) -> ControlFlow<()>,
+    ) {
         let mut first_of: HashMap<(&str, &str), usize> = HashMap::new();
         let mut distinct: Vec<Vec<usize>> = Vec::new();
         for (at, task) in tasks.iter().enumerate() {
@@ -262,7 +292,7 @@ impl Executor {
             distinct[group].push(at);
         }
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (sender, verdicts) = mpsc::channel();
+        let (sender, results) = mpsc::channel();
         std::thread::scope(|scope| {
             for _ in 0..self.at.settings.workers.clamp(1, distinct.len().max(1)) {
                 let (sender, next, stopped, distinct) = (sender.clone(), &next, &stopped, &distinct);
@@ -270,8 +300,8 @@ impl Executor {
                     let mut slot = self.take();
                     while !stopped.load(Ordering::Relaxed) {
                         let Some(group) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
-                        let verdict = self.judge_task(&mut slot, &tasks[group[0]]);
-                        if sender.send((group, verdict)).is_err() {
+                        let result = work(&mut slot, &tasks[group[0]]);
+                        if sender.send((group, result)).is_err() {
                             break;
                         }
                     }
@@ -279,10 +309,9 @@ impl Executor {
                 });
             }
             drop(sender);
-            for (group, verdict) in verdicts {
+            for (group, result) in results {
                 for &at in group {
-                    let verdict = Verdict { index: tasks[at].index, ..verdict.clone() };
-                    if !stopped.load(Ordering::Relaxed) && on_verdict(verdict).is_break() {
+                    if !stopped.load(Ordering::Relaxed) && on_result(at, &result).is_break() {
                         stopped.store(true, Ordering::Relaxed);
                     }
                 }

@@ -1,5 +1,6 @@
 //! `ncomp`: the command line of the Neural Computer.
 
+mod behaviour;
 mod commands;
 mod loop_run;
 mod pretrain;

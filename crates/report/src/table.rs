@@ -73,7 +73,8 @@ impl Row {
         seed: u64,
     ) -> Option<Self> {
         let per_problem: Option<Vec<f64>> = pools.iter().map(|pool| selector.accuracy(pool)).collect();
-        let mut row = Row::new(name, label, per_problem?, selector.level(), seed);
+        let level = pools.iter().map(|pool| selector.level(pool)).max().unwrap_or(0);
+        let mut row = Row::new(name, label, per_problem?, level, seed);
         let bound = |selector: Selector| -> f64 {
             mean(&pools.iter().filter_map(|pool| selector.accuracy(pool)).collect::<Vec<f64>>())
         };

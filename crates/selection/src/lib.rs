@@ -16,6 +16,11 @@
 //! assert_eq!(Selector::Random.accuracy(&pool), Some(0.5));
 //! ```
 
+pub mod behaviour;
+pub mod inputs;
+
+pub use behaviour::{Agreement, Behaviour};
+
 use records::{Candidate, Outcome, Score, Verdict};
 use std::collections::HashMap;
 
@@ -34,6 +39,12 @@ pub struct Pool {
     pub mean_log_probability: Option<Vec<f64>>,
     /// The critic's probability for each, where there is a critic.
     pub critic: Option<Vec<f64>>,
+    /// How the candidates behave among each other, where they were run for that.
+    pub agreement: Option<Agreement>,
+    /// What the inputs they were run on tell of the problem: the level of what depends on them.
+    pub agreement_level: u8,
+    /// Whether each passes the tests that a prompt shows, where that was tried.
+    pub passes_visible: Option<Vec<bool>>,
 }
 
 /// A way to choose.
@@ -45,16 +56,38 @@ pub enum Selector {
     Likelihood,
     /// The highest log-probability of the whole.
     LikelihoodSum,
+    /// The shortest program.
+    Shortest,
     /// The critic's highest probability.
     Critic,
+    /// One that gives a value on the given inputs (executability; Zhang et al., 2022,
+    /// Coder-Reviewer, section 2.3).
+    Runs,
+    /// The largest group that behaves alike on the given inputs (Shi et al., 2022, MBR-Exec); among
+    /// equals the one that agrees most on inputs of our own making, then the critic's.
+    Consensus,
+    /// The highest agreement, input by input (soft MBR-Exec), inputs of our own making included.
+    ConsensusSoft,
+    /// One that passes the visible tests; among these the consensus.
+    VisibleTest,
     /// One that passes, if there is any: the upper bound, which needs all tests.
     Oracle,
 }
 
 impl Selector {
     /// Every selector.
-    pub const ALL: [Selector; 5] =
-        [Selector::Random, Selector::Likelihood, Selector::LikelihoodSum, Selector::Critic, Selector::Oracle];
+    pub const ALL: [Selector; 10] = [
+        Selector::Random,
+        Selector::Shortest,
+        Selector::Likelihood,
+        Selector::LikelihoodSum,
+        Selector::Critic,
+        Selector::Runs,
+        Selector::Consensus,
+        Selector::ConsensusSoft,
+        Selector::VisibleTest,
+        Selector::Oracle,
+    ];
 
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -62,7 +95,12 @@ impl Selector {
             Selector::Random => "random",
             Selector::Likelihood => "likelihood",
             Selector::LikelihoodSum => "likelihood_sum",
+            Selector::Shortest => "shortest",
             Selector::Critic => "critic",
+            Selector::Runs => "runs",
+            Selector::Consensus => "consensus",
+            Selector::ConsensusSoft => "consensus_soft",
+            Selector::VisibleTest => "visible_test",
             Selector::Oracle => "oracle",
         }
     }
@@ -72,9 +110,15 @@ impl Selector {
         Self::ALL.into_iter().find(|selector| selector.name() == name)
     }
 
-    /// What it needs to know of a problem: 0 the text only, 4 all tests (the design's levels).
-    pub fn level(self) -> u8 {
-        if self == Selector::Oracle { 4 } else { 0 }
+    /// What it needs to know of a problem: 0 the text only, 1 a visible test's call, 2 the calls of
+    /// all tests, 3 a visible test with its value, 4 all tests.
+    pub fn level(self, pool: &Pool) -> u8 {
+        match self {
+            Selector::Runs | Selector::Consensus | Selector::ConsensusSoft => pool.agreement_level,
+            Selector::VisibleTest => 3,
+            Selector::Oracle => 4,
+            _ => 0,
+        }
     }
 
     /// The candidates it would take, all equally; none if it lacks what it needs.
@@ -88,6 +132,30 @@ impl Selector {
             Selector::Likelihood => pool.mean_log_probability.as_deref().map(highest),
             Selector::LikelihoodSum => pool.log_likelihood.as_deref().map(highest),
             Selector::Critic => pool.critic.as_deref().map(highest),
+            Selector::Shortest => {
+                Some(highest(&pool.codes.iter().map(|code| -(code.trim().len() as f64)).collect::<Vec<_>>()))
+            }
+            Selector::Runs => pool.agreement.as_ref().map(|agreement| highest(&agreement.runs)),
+            Selector::Consensus => {
+                let agreement = pool.agreement.as_ref()?;
+                Some(narrowed(
+                    all.collect(),
+                    &[Some(&agreement.exact), Some(&agreement.soft), pool.critic.as_ref()],
+                ))
+            }
+            Selector::ConsensusSoft => {
+                let agreement = pool.agreement.as_ref()?;
+                Some(narrowed(
+                    all.collect(),
+                    &[Some(&agreement.soft), Some(&agreement.exact), pool.critic.as_ref()],
+                ))
+            }
+            Selector::VisibleTest => {
+                let passes = pool.passes_visible.as_ref()?;
+                let passes: Vec<f64> = passes.iter().map(|&passes| f64::from(u8::from(passes))).collect();
+                let (exact, soft) = pool.agreement.as_ref().map(|a| (&a.exact, &a.soft)).unzip();
+                Some(narrowed(all.collect(), &[Some(&passes), soft, exact, pool.critic.as_ref()]))
+            }
             Selector::Oracle => {
                 let passing: Vec<usize> = all.clone().filter(|&index| pool.passed[index]).collect();
                 Some(if passing.is_empty() { all.collect() } else { passing })
@@ -107,6 +175,17 @@ impl Selector {
 fn highest(values: &[f64]) -> Vec<usize> {
     let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     (0..values.len()).filter(|&index| values[index] >= best).collect()
+}
+
+/// Those of the candidates that have the highest value of the first signal, of these those with the
+/// highest of the next, and so on; signals that are not there are passed over.
+fn narrowed(candidates: Vec<usize>, signals: &[Option<&Vec<f64>>]) -> Vec<usize> {
+    let narrow = |left: Vec<usize>, signal: &&Vec<f64>| {
+        let best = left.iter().map(|&index| signal[index]).fold(f64::NEG_INFINITY, f64::max);
+        // Sums of shares are compared up to rounding.
+        left.into_iter().filter(|&index| signal[index] >= best - 1e-9).collect()
+    };
+    signals.iter().flatten().fold(candidates, narrow)
 }
 
 /// Gathers candidates, verdicts and scores into one pool a problem, in the order in which the
@@ -145,6 +224,7 @@ pub fn pools(candidates: &[Candidate], verdicts: &[Verdict], scores: &[Score]) -
             log_likelihood: group.iter().map(|candidate| candidate.log_likelihood()).collect(),
             mean_log_probability: group.iter().map(|candidate| candidate.mean_log_probability()).collect(),
             critic: critic.collect(),
+            ..Pool::default()
         }
     };
     order.into_iter().map(pool).collect()
@@ -174,6 +254,24 @@ mod tests {
         assert_eq!(Selector::Random.accuracy(&pool), Some(0.5));
         assert_eq!(Selector::Oracle.accuracy(&pool), Some(1.0));
         assert_eq!(Selector::Likelihood.accuracy(&pool), None);
+    }
+
+    #[test]
+    fn the_next_signal_breaks_ties() {
+        let agreement =
+            Agreement { runs: vec![1.0; 4], exact: vec![0.5, 0.5, 0.5, 0.5], soft: vec![0.4, 0.4, 0.2, 0.4] };
+        let pool = Pool {
+            passed: vec![false; 4],
+            critic: Some(vec![0.1, 0.9, 1.0, 0.9]),
+            agreement: Some(agreement),
+            passes_visible: Some(vec![true, false, true, false]),
+            agreement_level: 1,
+            ..Pool::default()
+        };
+        assert_eq!(Selector::Consensus.choices(&pool), Some(vec![1, 3]));
+        assert_eq!(Selector::VisibleTest.choices(&pool), Some(vec![0]));
+        assert_eq!((Selector::Consensus.level(&pool), Selector::VisibleTest.level(&pool)), (1, 3));
+        assert_eq!(Selector::Runs.choices(&Pool { agreement: None, ..pool }), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 /// Limits on candidates, on the command line.
 #[derive(clap::Args)]
-struct Limits {
+pub(super) struct Limits {
     /// Candidates at the same time [default: one for each processor]
     #[arg(long)]
     workers: Option<usize>,
@@ -33,6 +33,20 @@ struct Limits {
     /// The weakest isolation to put up with: B, C or D (see `ncomp doctor`)
     #[arg(long, default_value = "C")]
     require_tier: Tier,
+}
+
+impl Limits {
+    /// An executor with these limits.
+    pub(super) fn start(&self) -> Result<Executor> {
+        let settings = ExecutorRecipe {
+            python: self.python.clone(),
+            workers: self.workers.unwrap_or(0),
+            timeout: self.timeout,
+            memory: self.memory,
+            require_tier: self.require_tier,
+        };
+        Ok(Executor::start(settings.settings())?)
+    }
 }
 
 /// Judges candidates, each in a sandboxed process of its own; goes on where it stopped. Without
@@ -70,14 +84,7 @@ impl Execute {
             .unwrap_or_else(|| "references.jsonl".into())
             .with_extension("verdicts.jsonl");
         let out = self.out.unwrap_or(beside);
-        let settings = ExecutorRecipe {
-            python: self.limits.python,
-            workers: self.limits.workers.unwrap_or(0),
-            timeout: self.limits.timeout,
-            memory: self.limits.memory,
-            require_tier: self.limits.require_tier,
-        };
-        let executor = Executor::start(settings.settings())?;
+        let executor = self.limits.start()?;
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
         executor.check_tests(problems.iter().filter(|problem| judged.contains(problem.id.as_str())))?;
         if stages::execute("verdicts", &executor, &problems, &candidates, &out)? == Done::Interrupted {

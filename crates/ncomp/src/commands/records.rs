@@ -1,5 +1,7 @@
 //! The verbs that work on files of records: `generate` and `rank`; `execute` has a file of its own.
 
+use super::execute::Limits;
+use crate::behaviour::{Knowledge, observe};
 use crate::loop_run::model_directory;
 use crate::{samples, stages};
 use anyhow::{Context, Result, bail, ensure};
@@ -72,9 +74,23 @@ pub struct Rank {
     /// A critic's directory, for the selector critic
     #[arg(long)]
     critic: Option<PathBuf>,
-    /// Selectors: random, likelihood, likelihood_sum, critic, oracle
-    #[arg(long, value_delimiter = ',', default_value = "random,likelihood,likelihood_sum,critic,oracle")]
+    /// Selectors: random, shortest, likelihood, likelihood_sum, critic, runs, consensus,
+    /// consensus_soft, visible_test, oracle
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "random,shortest,likelihood,likelihood_sum,critic,runs,consensus,consensus_soft,visible_test,oracle"
+    )]
     select: Vec<String>,
+    /// What selectors may know of the tests: 0 nothing, 1 the visible tests' calls, 2 the calls of
+    /// all tests, 3 the visible tests with their values
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
+    level: u8,
+    /// Inputs of our own making for each problem, like the calls that may be known
+    #[arg(long, default_value_t = 20)]
+    inputs: usize,
+    #[command(flatten)]
+    limits: Limits,
     /// File for the first selector's choices, as EvalPlus has them
     #[arg(long)]
     out: Option<PathBuf>,
@@ -136,7 +152,17 @@ impl Rank {
             .map(|path| critic_scores(path, &problems, &candidates))
             .transpose()?
             .unwrap_or_default();
-        let pools = pools(&candidates, &verdicts, &scores);
+        let mut pools = pools(&candidates, &verdicts, &scores);
+        let needs_behaviour = ["runs", "consensus", "consensus_soft", "visible_test"];
+        if self.level > 0 && self.select.iter().any(|name| needs_behaviour.contains(&name.as_str())) {
+            let knowledge = Knowledge { level: self.level, own_inputs: self.inputs, seed: 0 };
+            let executor = self.limits.start()?;
+            let Some((calls, programs)) = observe(&executor, &problems, &candidates, knowledge, &mut pools)
+            else {
+                bail!("stopped before all candidates had run");
+            };
+            eprintln!("behaviour of {programs} distinct programs in {calls} calls");
+        }
         let (mut rows, mut chosen) = (Vec::new(), None);
         for name in &self.select {
             let names = || Selector::ALL.map(Selector::name).join(", ");
@@ -147,7 +173,7 @@ impl Rank {
                 continue;
             }
             let Some(row) = Row::of_selector(selector, name, name, &pools, 0) else {
-                eprintln!("{name} left out: these candidates lack what it needs");
+                eprintln!("{name} left out: at level {} these candidates lack what it needs", self.level);
                 continue;
             };
             chosen.get_or_insert(selector);

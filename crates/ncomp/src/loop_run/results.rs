@@ -7,7 +7,7 @@ use report::html::{Example, ExampleCandidate, Fact, Report};
 use report::statistics::{area_under_curve, calibration, calibration_error, mean, pass_at_k};
 use report::svg::{Plot, Series};
 use report::table::Row;
-use selection::{Pool, Selector, pools};
+use selection::{Agreement, Pool, Selector, pools};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -38,9 +38,10 @@ impl Loop<'_> {
         let report = Report {
             title: format!("The Neural Computer: {}", self.recipe.name),
             summary: format!(
-                "{} of {} test problems, {} candidates each; generator {}; seed {}",
+                "{} of {} {} problems, {} candidates each; generator {}; seed {}",
                 self.recipe.problems.source,
                 self.problems.test.len(),
+                self.recipe.problems.report_on.name(),
                 self.recipe.pool.samples,
                 self.base.name,
                 self.recipe.seed
@@ -65,6 +66,14 @@ impl Loop<'_> {
         let place: HashMap<&str, usize> =
             self.problems.test.iter().enumerate().map(|(at, problem)| (problem.id.as_str(), at)).collect();
         found.sort_by_key(|pool| place.get(pool.problem.as_str()).copied());
+        if name == "pool" {
+            let behaviour: Vec<(String, Option<Agreement>)> = jsonl::read(&self.run.path(super::BEHAVIOUR))?;
+            let mut behaviour: HashMap<String, Option<Agreement>> = behaviour.into_iter().collect();
+            for pool in &mut found {
+                pool.agreement = behaviour.remove(&pool.problem).flatten();
+                pool.agreement_level = 1;
+            }
+        }
         Ok(found)
     }
 
@@ -101,6 +110,7 @@ impl Loop<'_> {
             (Selector::Likelihood, format!("  likeliest of {n}")),
             (Selector::LikelihoodSum, format!("  likeliest of {n}, sum")),
             (Selector::Critic, format!("+ critic's pick of {n}")),
+            (Selector::Consensus, format!("+ consensus of {n}, behaviour on one call")),
             (Selector::Oracle, format!("oracle (any of {n})")),
         ] {
             rows.extend(Row::of_selector(selector, selector.name(), &label, after, seed));
@@ -249,7 +259,7 @@ impl Loop<'_> {
         vec![
             format!("Protocol: {} candidates a problem at temperature {}, top-p {}; greedy answers for the baseline.", pool.samples, pool.temperature, pool.top_p),
             "Intervals: 95 %, bootstrap over problems; differences are resampled in pairs of the same problem.".to_owned(),
-            "Selectors see the problem's text and one test at most (level 0); the oracle sees all tests (level 4).".to_owned(),
+            "Selectors see the problem's text and one test at most (level 0); the consensus may run the visible test's call, and calls like it, without knowing what they should give (level 1); the oracle sees all tests (level 4).".to_owned(),
             "Gap recovered: the share of the way from a random pick to the oracle of the same pool.".to_owned(),
             format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation of tier {} ({}).", settings.cpu_seconds, settings.memory_bytes >> 20, self.executor.tier().name(), self.executor.tier().description()),
             format!("Seed {}; the same seed gives the same table on the same machine.", self.recipe.seed),
