@@ -144,6 +144,9 @@ pub struct Task<'a> {
     pub code: &'a str,
 }
 
+/// Takes a task's place and what each of its calls gave; none if the executor itself failed.
+pub type OnObserved<'a> = dyn FnMut(usize, Option<&[Observed]>) -> ControlFlow<()> + 'a;
+
 /// A problem's id and tests: what a plan depends on.
 type ProblemKey = (String, Vec<Test>);
 
@@ -257,14 +260,13 @@ impl Executor {
         });
     }
 
-    /// Makes calls of every task's program: `calls` gives those of a problem. `on_observed` takes a
-    /// task's place and what each call gave (none if the executor itself failed); otherwise as
+    /// Makes calls of every task's program: `calls` gives those of a problem. Otherwise as
     /// [`judge_all`](Self::judge_all).
     pub fn observe_all(
         &self,
         tasks: &[Task],
         calls: &(dyn Fn(&Problem) -> Vec<String> + Sync),
-        on_observed: &mut dyn FnMut(usize, Option<&[Observed]>) -> ControlFlow<()>,
+        on_observed: &mut OnObserved,
     ) {
         let observe = |slot: &mut Slot, task: &Task| {
             let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
