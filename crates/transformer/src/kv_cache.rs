@@ -86,29 +86,40 @@ impl KvCache {
         if position / BLOCK == self.blocks.len() {
             self.blocks.push(shape.new_block());
         }
-        let Block { numbers, scales } = &mut self.blocks[position / BLOCK];
-        let at = position % BLOCK;
-        let heads = key.chunks_exact(shape.head_dim).zip(value.chunks_exact(shape.head_dim));
-        for (head, (key, value)) in heads.enumerate() {
-            let scale = fixed_point_scale(key);
-            scales[shape.key_scales(layer, head)][at] = scale;
-            let out = numbers[shape.keys(layer, head)][at..].iter_mut().step_by(BLOCK);
-            out.zip(key).for_each(|(out, &number)| *out = fixed_point(number, scale));
-            let scale = fixed_point_scale(value);
-            scales[shape.value_scales(layer, head)][at] = scale;
-            let out = &mut numbers[shape.values(layer, head)][at * shape.value_width()..];
-            out.iter_mut().zip(value).for_each(|(out, &number)| *out = fixed_point(number, scale));
-        }
+        store_in(&mut self.blocks[position / BLOCK], shape, layer, position % BLOCK, key, value);
     }
 }
 
-fn fixed_point_scale(vector: &[f32]) -> f32 {
-    vector.iter().fold(0.0f32, |largest, number| largest.max(number.abs())) / f32::from(i16::MAX)
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
+fn store_in(block: &mut Block, shape: &CacheShape, layer: usize, at: usize, key: &[f32], value: &[f32]) {
+    let Block { numbers, scales } = block;
+    let heads = key.chunks_exact(shape.head_dim).zip(value.chunks_exact(shape.head_dim));
+    for (head, (key, value)) in heads.enumerate() {
+        let (scale, inverse) = fixed_point_scale(key);
+        scales[shape.key_scales(layer, head)][at] = scale;
+        let out = numbers[shape.keys(layer, head)][at..].iter_mut().step_by(BLOCK);
+        out.zip(key).for_each(|(out, &number)| *out = fixed_point(number * inverse));
+        let (scale, inverse) = fixed_point_scale(value);
+        scales[shape.value_scales(layer, head)][at] = scale;
+        let out = &mut numbers[shape.values(layer, head)][at * shape.value_width()..];
+        out.iter_mut().zip(value).for_each(|(out, &number)| *out = fixed_point(number * inverse));
+    }
 }
 
-fn fixed_point(number: f32, scale: f32) -> i16 {
-    // Rounds away from zero at a half. A vector of zeros has scale 0; 0 / 0 becomes 0.
-    let scaled = number / scale;
+/// What a vector's numbers are counted in, and how many of it make 1; a vector of zeros is counted
+/// in nothing.
+#[inline(always)]
+fn fixed_point_scale(vector: &[f32]) -> (f32, f32) {
+    let largest = vector
+        .iter()
+        .fold(0.0f32, |largest, number| if number.abs() > largest { number.abs() } else { largest });
+    let limit = f32::from(i16::MAX);
+    if largest > 0.0 { (largest / limit, limit / largest) } else { (0.0, 0.0) }
+}
+
+/// Rounds, a half away from zero; what is too large stays at the limit.
+#[inline(always)]
+fn fixed_point(scaled: f32) -> i16 {
     (scaled + 0.5f32.copysign(scaled)) as i16
 }
 

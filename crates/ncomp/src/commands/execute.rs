@@ -1,9 +1,8 @@
 //! `ncomp execute`: verdicts on a file of candidates.
 
-use super::records::problem_set;
 use crate::progress::interrupted;
 use crate::recipe::ExecutorRecipe;
-use crate::samples;
+use crate::samples::{self, problem_set};
 use crate::stages::{self, Done};
 use anyhow::Result;
 use executor::{Executor, Task, Tier};

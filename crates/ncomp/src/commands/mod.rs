@@ -6,6 +6,7 @@ mod execute;
 mod records;
 mod run;
 mod train;
+mod train_ranker;
 
 use anyhow::Result;
 use clap::Subcommand;

@@ -3,15 +3,15 @@
 use super::execute::Limits;
 use crate::behaviour::{Knowledge, observe};
 use crate::loop_run::model_directory;
-use crate::{samples, stages};
-use anyhow::{Context, Result, bail, ensure};
+use crate::samples::{self, problem_set};
+use crate::stages;
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use critic::Critic;
 use generator::{Generator, Request, Sampling};
-use problems::basics::World;
 use problems::prompt::{PromptFormat, PromptTests, comment_prompt};
 use records::{Candidate, Problem, Score, Split, Verdict, jsonl};
 use report::table::{Row, text};
-use selection::{Selector, pools};
+use selection::{Ranker, Selector, pools};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -74,12 +74,15 @@ pub struct Rank {
     /// A critic's directory, for the selector critic
     #[arg(long)]
     critic: Option<PathBuf>,
+    /// A ranker's file, for the selector combined; level and inputs are then the ranker's
+    #[arg(long)]
+    ranker: Option<PathBuf>,
     /// Selectors: random, shortest, likelihood, likelihood_sum, critic, runs, consensus,
-    /// consensus_soft, visible_test, oracle
+    /// consensus_soft, visible_test, combined, oracle
     #[arg(
         long,
         value_delimiter = ',',
-        default_value = "random,shortest,likelihood,likelihood_sum,critic,runs,consensus,consensus_soft,visible_test,oracle"
+        default_value = "random,shortest,likelihood,likelihood_sum,critic,runs,consensus,consensus_soft,visible_test,combined,oracle"
     )]
     select: Vec<String>,
     /// What selectors may know of the tests: 0 nothing, 1 the visible tests' calls, 2 the calls of
@@ -97,16 +100,6 @@ pub struct Rank {
     /// Print the table as JSON
     #[arg(long)]
     json: bool,
-}
-
-/// The problems of a set; the built-in one gives 1,000 of each split.
-pub(super) fn problem_set(source: &str) -> Result<Vec<Problem>> {
-    if source != "basics" {
-        return Ok(problems::sets::load(source)?);
-    }
-    let world = World::new();
-    let splits = [Split::Train, Split::Validation, Split::Test];
-    Ok(splits.into_iter().flat_map(|split| world.problems(split, 1000, 1)).collect())
 }
 
 impl Generate {
@@ -153,15 +146,21 @@ impl Rank {
             .transpose()?
             .unwrap_or_default();
         let mut pools = pools(&candidates, &verdicts, &scores);
-        let needs_behaviour = ["runs", "consensus", "consensus_soft", "visible_test"];
-        if self.level > 0 && self.select.iter().any(|name| needs_behaviour.contains(&name.as_str())) {
-            let knowledge = Knowledge { level: self.level, own_inputs: self.inputs, seed: 0 };
+        let ranker = self.ranker.as_deref().map(read_ranker).transpose()?;
+        let (level, own_inputs) =
+            ranker.as_ref().map_or((self.level, self.inputs), |ranker| (ranker.level, ranker.own_inputs));
+        let needs_behaviour = ["runs", "consensus", "consensus_soft", "visible_test", "combined"];
+        if level > 0 && self.select.iter().any(|name| needs_behaviour.contains(&name.as_str())) {
+            let knowledge = Knowledge { level, own_inputs, seed: 0 };
             let executor = self.limits.start()?;
             let Some((calls, programs)) = observe(&executor, &problems, &candidates, knowledge, &mut pools)
             else {
                 bail!("stopped before all candidates had run");
             };
             eprintln!("behaviour of {programs} distinct programs in {calls} calls");
+        }
+        if let Some(ranker) = &ranker {
+            pools.iter_mut().for_each(|pool| pool.combined = Some(ranker.probabilities(pool)));
         }
         let (mut rows, mut chosen) = (Vec::new(), None);
         for name in &self.select {
@@ -173,7 +172,7 @@ impl Rank {
                 continue;
             }
             let Some(row) = Row::of_selector(selector, name, name, &pools, 0) else {
-                eprintln!("{name} left out: at level {} these candidates lack what it needs", self.level);
+                eprintln!("{name} left out: at level {level} these candidates lack what it needs");
                 continue;
             };
             chosen.get_or_insert(selector);
@@ -199,6 +198,11 @@ impl Rank {
         }
         Ok(())
     }
+}
+
+fn read_ranker(path: &Path) -> Result<Ranker> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ranker::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
 fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<Vec<Score>> {

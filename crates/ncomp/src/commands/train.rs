@@ -1,5 +1,6 @@
 //! `ncomp train`: one stage of learning, on files.
 
+use super::train_ranker::TrainRanker;
 use crate::loop_run::{self, model_directory};
 use crate::progress::{Progress, interrupted};
 use crate::recipe::Recipe;
@@ -24,6 +25,8 @@ pub enum Train {
     Grpo(Grpo),
     /// A critic, on candidates and their verdicts
     Critic(TrainCritic),
+    /// The combined selector, on candidates and their verdicts
+    Ranker(TrainRanker),
 }
 
 /// Supervised training on JSON lines with `prompt` and `completion`.
@@ -80,6 +83,7 @@ impl Train {
             Train::Sft(sft) => sft.run(),
             Train::Grpo(grpo) => loop_run::reinforce_only(&Recipe::load(&grpo.recipe)?, &grpo.out),
             Train::Critic(critic) => critic.run(),
+            Train::Ranker(ranker) => ranker.run(),
         }
     }
 }

@@ -1,0 +1,103 @@
+//! `ncomp train ranker`: the combined selector, from candidates and their verdicts.
+
+use super::execute::Limits;
+use crate::behaviour::{Knowledge, observe};
+use crate::samples::{self, problem_set};
+use anyhow::{Context, Result, anyhow, bail};
+use records::{Verdict, jsonl};
+use report::statistics::{calibration, calibration_error};
+use report::table::{Row, text};
+use selection::ranker::cross_validated;
+use selection::{Pool, Ranker, Selector, pools};
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Parts for cross-validation; problems are dealt to them.
+const PARTS: usize = 5;
+
+/// A ranker over every signal, for `rank --ranker`. It says how good it is on problems that it did
+/// not learn from, by cross-validation over problems.
+#[derive(clap::Args)]
+pub struct TrainRanker {
+    /// Candidates, as `generate` writes them or as EvalPlus has them
+    #[arg(long)]
+    samples: PathBuf,
+    /// Problem set they belong to
+    #[arg(long)]
+    problems: String,
+    /// Their verdicts, as `execute` writes them
+    #[arg(long)]
+    verdicts: PathBuf,
+    /// What it may know of the tests: 1 the visible tests' calls, 2 the calls of all tests, 3 the
+    /// visible tests with their values
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    level: u8,
+    /// Inputs of our own making for each problem
+    #[arg(long, default_value_t = 20)]
+    inputs: usize,
+    #[command(flatten)]
+    limits: Limits,
+    /// File to write
+    #[arg(long)]
+    out: PathBuf,
+    /// Print the table as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl TrainRanker {
+    pub(super) fn run(self) -> Result<()> {
+        let problems = problem_set(&self.problems)?;
+        let candidates = samples::read(&self.samples, &problems)?;
+        let verdicts: Vec<Verdict> = jsonl::read(&self.verdicts)?;
+        let mut pools = pools(&candidates, &verdicts, &[]);
+        let executor = self.limits.start()?;
+        let knowledge = Knowledge { level: self.level, own_inputs: self.inputs, seed: 0 };
+        if observe(&executor, &problems, &candidates, knowledge, &mut pools).is_none() {
+            bail!("stopped before all candidates had run");
+        }
+        let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());
+        for (pool, probabilities) in
+            cross_validated(&pools, PARTS, self.level).map_err(learn)?.into_iter().enumerate()
+        {
+            pools[pool].combined = Some(probabilities);
+        }
+        let selectors = [
+            Selector::Random,
+            Selector::Consensus,
+            Selector::ConsensusSoft,
+            Selector::VisibleTest,
+            Selector::Combined,
+            Selector::Oracle,
+        ];
+        let rows = selectors.iter().filter_map(|&s| Row::of_selector(s, s.name(), s.name(), &pools, 0));
+        let mut rows: Vec<Row> = rows.collect();
+        let (random, others) = rows.split_at_mut(1);
+        others.iter_mut().for_each(|row| row.compare(&random[0]));
+        let error = picks_calibration_error(&pools);
+        let mut ranker =
+            Ranker::train(&pools.iter().collect::<Vec<_>>(), self.level, self.inputs).map_err(learn)?;
+        ranker.own_inputs = self.inputs;
+        let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
+        jsonl::write_atomically(&self.out, |out| out.write_all(file.as_bytes()))?;
+        if self.json {
+            println!("{}", json!({ "rows": rows, "calibration_error": error, "problems": pools.len() }));
+            return Ok(());
+        }
+        print!("{}", text(&rows));
+        println!("differences are to random; combined is cross-validated over {} problems", pools.len());
+        println!("calibration error of its picks: {:.1} %", 100.0 * error);
+        println!("{}", self.out.display());
+        Ok(())
+    }
+}
+
+/// How far the probability of a problem's pick is from how often such picks pass.
+fn picks_calibration_error(pools: &[Pool]) -> f64 {
+    let pick = |pool: &Pool| {
+        let choice = *Selector::Combined.choices(pool)?.first()?;
+        Some((pool.combined.as_ref()?[choice], pool.passed[choice]))
+    };
+    let (scores, passed): (Vec<f64>, Vec<bool>) = pools.iter().filter_map(pick).unzip();
+    calibration_error(&calibration(&scores, &passed))
+}
