@@ -254,9 +254,31 @@ impl Executor {
 
     /// Judges every task; equal programs for the same problem are run once. `on_verdict` takes the
     /// verdicts as they come, in any order, and may break off.
+    ///
+    /// What the executor itself failed on is tried again at the end by one worker alone: where
+    /// descriptors or processes had run out, there are enough then.
     pub fn judge_all(&self, tasks: &[Task], on_verdict: &mut dyn FnMut(Verdict) -> ControlFlow<()>) {
-        self.each_distinct(tasks, &|slot, task| self.judge_task(slot, task), &mut |at, verdict| {
-            on_verdict(Verdict { index: tasks[at].index, ..verdict.clone() })
+        let (mut again, mut stopped) = (Vec::new(), false);
+        let judge = |slot: &mut Slot, task: &Task| self.judge_task(slot, task);
+        self.each_distinct(self.at.settings.workers, tasks, &judge, &mut |at, verdict| {
+            if verdict.outcome == Outcome::Infrastructure {
+                again.push(tasks[at]);
+                return ControlFlow::Continue(());
+            }
+            let flow = on_verdict(Verdict { index: tasks[at].index, ..verdict.clone() });
+            stopped = flow.is_break();
+            flow
+        });
+        if again.is_empty() || stopped {
+            return;
+        }
+        {
+            let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.retain(|slot| slot.backend.is_some());
+            idle.truncate(1);
+        }
+        self.each_distinct(1, &again, &judge, &mut |at, verdict| {
+            on_verdict(Verdict { index: again[at].index, ..verdict.clone() })
         });
     }
 
@@ -272,13 +294,17 @@ impl Executor {
             let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
             judge::observe(&self.at, slot, task, &calls(task.problem))
         };
-        self.each_distinct(tasks, &observe, &mut |at, observed| on_observed(at, observed.as_deref()));
+        let workers = self.at.settings.workers;
+        self.each_distinct(workers, tasks, &observe, &mut |at, observed| {
+            on_observed(at, observed.as_deref())
+        });
     }
 
-    /// Does some work for every distinct program of a problem, on all workers, and hands its result
-    /// to each task that holds it.
+    /// Does some work for every distinct program of a problem, on so many workers, and hands its
+    /// result to each task that holds it.
     fn each_distinct<T: Send>(
         &self,
+        workers: usize,
         tasks: &[Task],
         work: &(dyn Fn(&mut Slot, &Task) -> T + Sync),
         on_result: &mut dyn FnMut(usize, &T) -> ControlFlow<()>,
@@ -296,7 +322,7 @@ impl Executor {
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (sender, results) = mpsc::channel();
         std::thread::scope(|scope| {
-            for _ in 0..self.at.settings.workers.clamp(1, distinct.len().max(1)) {
+            for _ in 0..workers.clamp(1, distinct.len().max(1)) {
                 let (sender, next, stopped, distinct) = (sender.clone(), &next, &stopped, &distinct);
                 scope.spawn(move || {
                     let mut slot = self.take();

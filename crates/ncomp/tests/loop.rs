@@ -213,6 +213,41 @@ fn a_killed_execution_leaves_nothing_running_and_goes_on() {
     assert_eq!(report(&output)["outcomes"]["passed"].as_u64(), Some(100), "{}", report(&output));
 }
 
+/// With too few descriptors for its workers, every candidate still gets its verdict.
+#[test]
+fn a_lack_of_descriptors_loses_no_candidate() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let problem =
+        r#"{"id":"one","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
+    std::fs::write(path("problems.jsonl"), problem).expect("written");
+    let sample = |n: usize| {
+        serde_json::json!({ "task_id": "one", "solution": format!("def f(): return {}  # {n}", n % 2) })
+            .to_string()
+            + "\n"
+    };
+    std::fs::write(path("samples.jsonl"), (0..60).map(sample).collect::<String>()).expect("written");
+    let output = Command::new("bash")
+        .args([
+            "-c",
+            "ulimit -n 18; exec \"$@\"",
+            "bash",
+            env!("CARGO_BIN_EXE_ncomp"),
+            "execute",
+            "--workers",
+            "6",
+        ])
+        .args(["--problems", &path("problems.jsonl"), "--samples", &path("samples.jsonl"), "--json"])
+        .output()
+        .expect("bash");
+    let outcomes = &report(&output)["outcomes"];
+    assert_eq!(
+        (outcomes["passed"].as_u64(), outcomes["wrong_answer"].as_u64()),
+        (Some(30), Some(30)),
+        "{outcomes}"
+    );
+}
+
 /// Processes below one, at any depth.
 fn descendants(of: u32) -> Vec<u32> {
     let parent = |pid: u32| -> Option<u32> {

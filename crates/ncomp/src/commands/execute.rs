@@ -191,7 +191,8 @@ fn references(problems: &[Problem]) -> Vec<Candidate> {
 
 fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
     let mut by_problem: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    for verdict in verdicts {
+    // What the executor itself failed on is neither a pass nor a fail: it is counted in the table.
+    for verdict in verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure) {
         let counts = by_problem.entry(&verdict.problem).or_default();
         counts.0 += 1;
         counts.1 += usize::from(verdict.passed());
