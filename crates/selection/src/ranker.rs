@@ -2,8 +2,8 @@
 //!
 //! What it gives is the probability that a candidate passes. A ranker is a small JSON file.
 
-use crate::Pool;
 use crate::features::{NAMES, features};
+use crate::{Pool, Selector};
 use serde::{Deserialize, Serialize};
 use smartcore::linalg::basic::arrays::Array;
 use smartcore::linalg::basic::matrix::DenseMatrix;
@@ -116,6 +116,39 @@ pub fn cross_validated(pools: &[Pool], parts: usize, level: u8) -> Result<Vec<Ve
     Ok(probabilities)
 }
 
+/// What answering only where one is sure enough gives.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Least probability of a pick that is answered with.
+    pub confidence: f64,
+    /// Share of the problems that are answered.
+    pub coverage: f64,
+    /// Share of these answers that pass.
+    pub accuracy: f64,
+}
+
+/// Coverage against accuracy: what abstaining below a confidence costs and gives. Confidences at
+/// which nothing would be answered are left out.
+pub fn coverage(pools: &[Pool]) -> Vec<Coverage> {
+    let pick = |pool: &Pool| {
+        let choice = *Selector::Combined.choices(pool)?.first()?;
+        Some((pool.combined.as_ref()?[choice], pool.passed[choice]))
+    };
+    let picks: Vec<(f64, bool)> = pools.iter().filter_map(pick).collect();
+    let at = |percent: u32| {
+        let confidence = f64::from(percent) / 100.0;
+        let answered: Vec<bool> =
+            picks.iter().filter(|(p, _)| *p >= confidence).map(|(_, passed)| *passed).collect();
+        let right = answered.iter().filter(|&&passed| passed).count() as f64;
+        (!answered.is_empty()).then(|| Coverage {
+            confidence,
+            coverage: answered.len() as f64 / picks.len() as f64,
+            accuracy: right / answered.len() as f64,
+        })
+    };
+    (0..10).filter_map(|tenth| at(tenth * 10)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +177,21 @@ mod tests {
             assert!((probabilities[0] - 0.8).abs() < 0.1, "{} {probabilities:?}", pool.problem);
             assert!(probabilities[2] < 0.35, "{probabilities:?}");
         }
+    }
+
+    #[test]
+    fn abstaining_answers_less_and_better() {
+        let pool = |probability: f64, passed: bool| Pool {
+            passed: vec![passed],
+            combined: Some(vec![probability]),
+            ..Pool::default()
+        };
+        let curve = coverage(&[pool(0.95, true), pool(0.55, true), pool(0.5, false), pool(0.15, false)]);
+        let at = |confidence: f64| curve.iter().find(|point| (point.confidence - confidence).abs() < 1e-9);
+        assert_eq!(at(0.0).map(|point| (point.coverage, point.accuracy)), Some((1.0, 0.5)));
+        assert_eq!(at(0.5).map(|point| point.coverage), Some(0.75));
+        assert_eq!(at(0.9).map(|point| (point.coverage, point.accuracy)), Some((0.25, 1.0)));
+        assert!(coverage(&[]).is_empty());
     }
 
     #[test]

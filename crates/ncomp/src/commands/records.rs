@@ -1,6 +1,7 @@
 //! The verbs that work on files of records: `generate` and `rank`; `execute` has a file of its own.
 
 use super::execute::Limits;
+use super::train_ranker::coverage_text;
 use crate::behaviour::{Knowledge, observe};
 use crate::loop_run::model_directory;
 use crate::samples::{self, problem_set};
@@ -11,6 +12,7 @@ use generator::{Generator, Request, Sampling};
 use problems::prompt::{PromptFormat, PromptTests, comment_prompt};
 use records::{Candidate, Problem, Score, Split, Verdict, jsonl};
 use report::table::{Row, text};
+use selection::ranker::coverage;
 use selection::{Ranker, Selector, pools};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -193,7 +195,8 @@ impl Rank {
             return Ok(());
         }
         match self.json {
-            true => println!("{}", json!({"rows": rows})),
+            true => println!("{}", json!({"rows": rows, "coverage": coverage(&pools)})),
+            false if ranker.is_some() => print!("{}\n{}", text(&rows), coverage_text(&pools)),
             false => print!("{}", text(&rows)),
         }
         Ok(())

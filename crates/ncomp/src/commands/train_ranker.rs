@@ -6,8 +6,8 @@ use crate::samples::{self, problem_set};
 use anyhow::{Context, Result, anyhow, bail};
 use records::{Verdict, jsonl};
 use report::statistics::{calibration, calibration_error};
-use report::table::{Row, text};
-use selection::ranker::cross_validated;
+use report::table::{Row, align, text};
+use selection::ranker::{coverage, cross_validated};
 use selection::{Pool, Ranker, Selector, pools};
 use serde_json::json;
 use std::path::PathBuf;
@@ -81,15 +81,29 @@ impl TrainRanker {
         let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
         jsonl::write_atomically(&self.out, |out| out.write_all(file.as_bytes()))?;
         if self.json {
-            println!("{}", json!({ "rows": rows, "calibration_error": error, "problems": pools.len() }));
+            println!(
+                "{}",
+                json!({ "rows": rows, "calibration_error": error, "problems": pools.len(), "coverage": coverage(&pools) })
+            );
             return Ok(());
         }
         print!("{}", text(&rows));
         println!("differences are to random; combined is cross-validated over {} problems", pools.len());
         println!("calibration error of its picks: {:.1} %", 100.0 * error);
+        print!("{}", coverage_text(&pools));
         println!("{}", self.out.display());
         Ok(())
     }
+}
+
+/// The curve of [`coverage`] as a table.
+pub(super) fn coverage_text(pools: &[Pool]) -> String {
+    let mut lines = vec![["answer from confidence".to_owned(), "answered".into(), "of these pass".into()]];
+    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+    for point in coverage(pools) {
+        lines.push([format!("{:.1}", point.confidence), percent(point.coverage), percent(point.accuracy)]);
+    }
+    align(&lines)
 }
 
 /// How far the probability of a problem's pick is from how often such picks pass.
