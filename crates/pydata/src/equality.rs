@@ -207,15 +207,14 @@ impl<'a> Number<'a> {
             (Number::Float(a), Number::Float(b)) => a == b,
             (Number::Complex(a, b), Number::Complex(c, d)) => a == c && b == d,
             (Number::Scientific(a, b), Number::Scientific(c, d)) => a == c && b == d,
-            (Number::Float(float), other) | (other, Number::Float(float))
-                if let Some((numerator, denominator)) = other.fraction() =>
-            {
-                float_is_fraction(*float, numerator, denominator)
-            }
-            _ if let (Some(a), Some(b)) = (self.fraction(), other.fraction()) => a.0 * b.1 == b.0 * a.1,
-            _ => match (self.integer(), other.integer()) {
-                (Some(a), Some(b)) => a == b,
-                _ => false,
+            _ => match (self.fraction(), other.fraction()) {
+                (Some(a), Some(b)) => a.0 * b.1 == b.0 * a.1,
+                (Some(fraction), None) => fraction_equals(fraction, other),
+                (None, Some(fraction)) => fraction_equals(fraction, self),
+                (None, None) => match (self.integer(), other.integer()) {
+                    (Some(a), Some(b)) => a == b,
+                    _ => false,
+                },
             },
         }
     }
@@ -224,14 +223,24 @@ impl<'a> Number<'a> {
         match (self.integer(), self) {
             (Some(integer), _) => ("integer", integer).hash(hasher),
             (None, Number::Float(value)) => ("float", value.to_bits()).hash(hasher),
-            // A fraction equals the float of the same value, where one exists.
-            (None, number) if let Some((n, d)) = number.fraction() => {
-                let float = n.to_f64().zip(d.to_f64()).map_or(0.0, |(n, d)| n / d);
-                ("float", float.to_bits()).hash(hasher)
-            }
             (None, Number::Complex(a, b)) => ("complex", a.to_bits(), b.to_bits()).hash(hasher),
-            (None, _) => "other".hash(hasher),
+            // A fraction equals the float of the same value, where one exists.
+            (None, number) => match number.fraction() {
+                Some((n, d)) => {
+                    let float = n.to_f64().zip(d.to_f64()).map_or(0.0, |(n, d)| n / d);
+                    ("float", float.to_bits()).hash(hasher);
+                }
+                None => "other".hash(hasher),
+            },
         }
+    }
+}
+
+/// Whether a fraction equals a number that is none.
+fn fraction_equals((numerator, denominator): (&BigInt, &BigInt), number: &Number) -> bool {
+    match number {
+        Number::Float(float) => float_is_fraction(*float, numerator, denominator),
+        _ => number.integer().is_some_and(|integer| integer * denominator == *numerator),
     }
 }
 
