@@ -58,7 +58,7 @@ pub struct Judged {
 /// Judges one candidate by a plan. An interpreter that fails is replaced once; if that fails too,
 /// the verdict is [`Outcome::Infrastructure`].
 pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan) -> Judged {
-    let job = job(&at.settings, task, plan);
+    let job = job_of_plan(&at.settings, task, plan);
     let started = Instant::now();
     let mut judged = Judged { verdict: empty_verdict(task, plan, at), unfit: false, starved: false };
     for _ in 0..2 {
@@ -75,17 +75,24 @@ pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan) -> Judge
     judged
 }
 
-fn job(settings: &Settings, task: &Task, plan: &Plan) -> String {
+/// The job that judges a task by a plan.
+fn job_of_plan(settings: &Settings, task: &Task, plan: &Plan) -> String {
     let upfront = plan.tests.iter().filter_map(|test| match test {
         PreparedTest::Compared { call, .. } => Some(json!({ "call": call })),
         PreparedTest::InProcess { source } => Some(json!({ "source": source })),
         PreparedTest::Proxied { .. } => None,
     });
     let upfront: Vec<Json> = upfront.collect();
+    let interactive = upfront.len() < plan.tests.len();
+    job(settings, task, upfront, interactive)
+}
+
+/// A job as `zygote.py` reads it.
+fn job(settings: &Settings, task: &Task, tests: Vec<Json>, interactive: bool) -> String {
     let job = json!({
         "program": program(task.problem, task.code),
-        "interactive": upfront.len() < plan.tests.len(),
-        "tests": upfront,
+        "interactive": interactive,
+        "tests": tests,
         "cpu_seconds": settings.cpu_seconds,
         "memory_bytes": settings.memory_bytes,
         "output_limit": settings.output_limit,
@@ -171,15 +178,8 @@ pub enum Observed {
 
 /// What a candidate's calls give. None if the executor itself failed, twice.
 pub fn observe(at: &Workplace, slot: &mut Slot, task: &Task, calls: &[String]) -> Option<Vec<Observed>> {
-    let job = json!({
-        "program": program(task.problem, task.code),
-        "interactive": false,
-        "tests": calls.iter().map(|call| json!({ "call": call })).collect::<Vec<_>>(),
-        "cpu_seconds": at.settings.cpu_seconds,
-        "memory_bytes": at.settings.memory_bytes,
-        "output_limit": at.settings.output_limit,
-    });
-    let job = job.to_string();
+    let tests = calls.iter().map(|call| json!({ "call": call })).collect();
+    let job = job(&at.settings, task, tests, false);
     for _ in 0..2 {
         if let Ok(observed) = observe_once(at, slot, job.as_bytes(), calls.len()) {
             return Some(observed);

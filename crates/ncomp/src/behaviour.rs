@@ -45,14 +45,11 @@ pub fn observe(
     pools: &mut [Pool],
 ) -> Option<(usize, usize)> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
-    let known: Vec<&Candidate> =
-        candidates.iter().filter(|c| by_id.contains_key(c.problem.as_str())).collect();
-    let mut tasks: Vec<Task> = Vec::with_capacity(known.len());
-    for candidate in &known {
-        if let Some(problem) = by_id.get(candidate.problem.as_str()) {
-            tasks.push(Task { problem, index: candidate.index, code: &candidate.code });
-        }
-    }
+    let tasks = candidates.iter().filter_map(|candidate| {
+        let problem = by_id.get(candidate.problem.as_str())?;
+        Some(Task { problem, index: candidate.index, code: &candidate.code })
+    });
+    let tasks: Vec<Task> = tasks.collect();
     let plans: HashMap<&str, (Vec<String>, usize)> =
         tasks.iter().map(|task| (task.problem.id.as_str(), knowledge.calls(task.problem))).collect();
     let calls =
@@ -77,7 +74,7 @@ pub fn observe(
     let made = programs.iter().map(|(problem, _)| plans.get(problem).map_or(0, |plan| plan.0.len())).sum();
     let visible = if knowledge.level == 3 { visible_passes(executor, &tasks) } else { HashMap::new() };
     let mut indices: HashMap<&str, Vec<usize>> = HashMap::new();
-    known.iter().for_each(|c| indices.entry(c.problem.as_str()).or_default().push(c.index));
+    tasks.iter().for_each(|task| indices.entry(&task.problem.id).or_default().push(task.index));
     indices.values_mut().for_each(|indices| indices.sort_unstable());
     for pool in pools {
         let Some((id, indices)) = indices.get_key_value(pool.problem.as_str()) else { continue };

@@ -283,7 +283,7 @@ fn spawn(recipe: &Path, out: &Path) -> Child {
 }
 
 fn interrupt(child: &Child) {
-    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let _ = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
 }
 
 #[test]

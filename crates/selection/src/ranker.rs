@@ -127,14 +127,19 @@ pub struct Coverage {
     pub accuracy: f64,
 }
 
-/// Coverage against accuracy: what abstaining below a confidence costs and gives. Confidences at
-/// which nothing would be answered are left out.
-pub fn coverage(pools: &[Pool]) -> Vec<Coverage> {
+/// The combined selector's pick of each pool that has one: its probability, and whether it passes.
+pub fn picks(pools: &[Pool]) -> Vec<(f64, bool)> {
     let pick = |pool: &Pool| {
         let choice = *Selector::Combined.choices(pool)?.first()?;
         Some((pool.combined.as_ref()?[choice], pool.passed[choice]))
     };
-    let picks: Vec<(f64, bool)> = pools.iter().filter_map(pick).collect();
+    pools.iter().filter_map(pick).collect()
+}
+
+/// Coverage against accuracy: what abstaining below a confidence costs and gives. Confidences at
+/// which nothing would be answered are left out.
+pub fn coverage(pools: &[Pool]) -> Vec<Coverage> {
+    let picks = picks(pools);
     let at = |percent: u32| {
         let confidence = f64::from(percent) / 100.0;
         let answered: Vec<bool> =

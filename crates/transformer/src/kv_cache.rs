@@ -2,8 +2,8 @@
 //!
 //! They lie in blocks of [`BLOCK`] positions, as 16-bit fixed-point numbers with a scale for each
 //! key and each value of a head. Decoding is bound by reading them, and this halves what is read;
-//! the rounding error is at most 2^-16 of a vector's largest component, a hundredth of what half
-//! precision would make of it.
+//! the rounding error is at most 2^-16 of a vector's largest component, where half precision's
+//! is up to 2^-11.
 
 use crate::config::Config;
 use crate::ops::elementwise::exponentiate;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use records::{Verdict, jsonl};
 use report::statistics::{calibration, calibration_error};
 use report::table::{Row, align, text};
-use selection::ranker::{coverage, cross_validated};
+use selection::ranker::{coverage, cross_validated, picks};
 use selection::{Pool, Ranker, Selector, pools};
 use serde_json::json;
 use std::path::PathBuf;
@@ -57,10 +57,9 @@ impl TrainRanker {
             bail!("stopped before all candidates had run");
         }
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());
-        for (pool, probabilities) in
-            cross_validated(&pools, PARTS, self.level).map_err(learn)?.into_iter().enumerate()
-        {
-            pools[pool].combined = Some(probabilities);
+        let probabilities = cross_validated(&pools, PARTS, self.level).map_err(learn)?;
+        for (pool, probabilities) in pools.iter_mut().zip(probabilities) {
+            pool.combined = Some(probabilities);
         }
         let selectors = [
             Selector::Random,
@@ -75,9 +74,8 @@ impl TrainRanker {
         let (random, others) = rows.split_at_mut(1);
         others.iter_mut().for_each(|row| row.compare(&random[0]));
         let error = picks_calibration_error(&pools);
-        let mut ranker =
+        let ranker =
             Ranker::train(&pools.iter().collect::<Vec<_>>(), self.level, self.inputs).map_err(learn)?;
-        ranker.own_inputs = self.inputs;
         let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
         jsonl::write_atomically(&self.out, |out| out.write_all(file.as_bytes()))?;
         if self.json {
@@ -108,10 +106,6 @@ pub(super) fn coverage_text(pools: &[Pool]) -> String {
 
 /// How far the probability of a problem's pick is from how often such picks pass.
 fn picks_calibration_error(pools: &[Pool]) -> f64 {
-    let pick = |pool: &Pool| {
-        let choice = *Selector::Combined.choices(pool)?.first()?;
-        Some((pool.combined.as_ref()?[choice], pool.passed[choice]))
-    };
-    let (scores, passed): (Vec<f64>, Vec<bool>) = pools.iter().filter_map(pick).unzip();
+    let (scores, passed): (Vec<f64>, Vec<bool>) = picks(pools).into_iter().unzip();
     calibration_error(&calibration(&scores, &passed))
 }
