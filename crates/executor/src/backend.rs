@@ -4,6 +4,7 @@
 use crate::sandbox::Tier;
 use crate::wire::Message;
 use crate::{Error, Settings};
+use rustix::process::Pid;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ pub trait Backend: Send {
 
     /// Whether it has run so many candidates that a fresh one should take its place.
     fn is_worn(&self) -> bool;
+
+    /// The local process that its jobs descend from, if there is one.
+    fn process(&self) -> Option<Pid>;
 }
 
 /// What goes to and fro between a candidate and the judge. Everything that comes is the

@@ -4,6 +4,7 @@
 use crate::sandbox::{Confinement, Tier};
 use crate::{Error, Settings};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::json;
 use std::io::{self, Read, Write};
@@ -48,6 +49,8 @@ impl Interpreter {
             .env_clear()
             .envs([("PATH", path)])
             .envs([("PYTHONHASHSEED", "0"), ("TZ", "UTC"), ("LC_ALL", "C.UTF-8")])
+            // What a child looks up, or writes into its tables of functions, is a page to copy.
+            .env("LD_BIND_NOW", "1")
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
@@ -118,6 +121,11 @@ impl Interpreter {
         let data = [io::IoSlice::new(bytes)];
         let sent = sendmsg(&self.control, &data, &mut ancillary, SendFlags::NOSIGNAL)?;
         self.control.write_all(&bytes[sent..])
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Pid {
+        Pid::from_child(&self.process)
     }
 
     fn last_words(&mut self) -> String {

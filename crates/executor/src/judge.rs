@@ -7,6 +7,7 @@ use crate::wire::{Message, decode};
 use crate::{Settings, Task};
 use pydata::Value;
 use records::{Outcome, Problem, TestResult, Verdict};
+use rustix::process::Pid;
 use serde_json::{Value as Json, json};
 use std::io;
 use std::time::Instant;
@@ -33,6 +34,13 @@ impl Slot {
             None => TestJudge::start(&at.settings, at.tier).map_err(io::Error::other)?,
         };
         Ok(self.test_judge.insert(judge))
+    }
+
+    /// The processes of its interpreters.
+    pub fn processes(&self) -> impl Iterator<Item = Pid> + use<> {
+        let backend = self.backend.as_ref().and_then(|backend| backend.process());
+        let judge = self.test_judge.as_ref().map(TestJudge::process);
+        backend.into_iter().chain(judge)
     }
 
     /// The backend; a fresh one if there is none or it is worn.

@@ -36,6 +36,7 @@ mod backend;
 mod interpreter;
 mod judge;
 mod plan;
+mod processor;
 mod sandbox;
 mod test_judge;
 mod wire;
@@ -47,6 +48,7 @@ pub use sandbox::Tier;
 
 use backend::Workplace;
 use judge::{Slot, judge};
+use processor::Processor;
 use pydata::Value;
 use records::{JudgeMode, Outcome, Problem, Test, Verdict};
 use std::collections::HashMap;
@@ -326,7 +328,11 @@ impl Executor {
                 let (sender, next, stopped, distinct) = (sender.clone(), &next, &stopped, &distinct);
                 scope.spawn(move || {
                     let mut slot = self.take();
+                    let mut processor = Processor::of_this_thread();
                     while !stopped.load(Ordering::Relaxed) {
+                        if let Some(processor) = &mut processor {
+                            processor.settle(&mut slot);
+                        }
                         let Some(group) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                         let result = work(&mut slot, &tasks[group[0]]);
                         if sender.send((group, result)).is_err() {

@@ -8,6 +8,7 @@ use crate::wire::{Message, decode, take_message};
 use crate::zygote::readable;
 use crate::{Error, Settings};
 use records::{Problem, Test};
+use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use std::io::{self, Read, Write};
@@ -85,6 +86,11 @@ impl TestJudge {
     /// Starts it, at the same tier as the candidates.
     pub fn start(settings: &Settings, tier: Tier) -> Result<Self, Error> {
         Ok(TestJudge { interpreter: Interpreter::start(PROGRAM, settings, tier)?, buffer: Vec::new() })
+    }
+
+    /// Its process.
+    pub fn process(&self) -> Pid {
+        self.interpreter.process()
     }
 
     /// Takes tests apart.

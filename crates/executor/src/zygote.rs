@@ -7,6 +7,7 @@ use crate::wire::{Message, take_message};
 use crate::{Error, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::Pid;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -41,6 +42,10 @@ impl Backend for Zygote {
         self.runs >= RECYCLE_AFTER
     }
 
+    fn process(&self) -> Option<Pid> {
+        Some(self.interpreter.process())
+    }
+
     fn start(&mut self, job: &[u8], settings: &Settings) -> io::Result<Box<dyn Conversation>> {
         self.runs += 1;
         let (ours, theirs) = UnixStream::pair()?;
@@ -49,11 +54,6 @@ impl Backend for Zygote {
         self.interpreter.send_with(&header, theirs.as_fd())?;
         self.interpreter.control.write_all(job)?;
         drop(theirs);
-        let mut pid = [0; 4];
-        self.interpreter.control.read_exact(&mut pid)?;
-        if i32::from_le_bytes(pid) <= 0 {
-            return Err(io::Error::other("the interpreter could not fork"));
-        }
         ours.set_write_timeout(Some(Duration::from_secs_f64(settings.wall_seconds)))?;
         Ok(Box::new(Socket {
             stream: ours,
@@ -73,6 +73,9 @@ impl Backend for Zygote {
         let (cpu, memory) = rest.split_at(8);
         let cpu = f64::from_le_bytes(cpu.try_into().unwrap_or_default());
         let memory = u64::from_le_bytes(memory.try_into().unwrap_or_default());
+        if status == -1 {
+            return Err(io::Error::other("the interpreter could not fork"));
+        }
         Ok(Ended {
             signal: (status & 0x7f != 0).then_some(status & 0x7f),
             cpu: Duration::from_secs_f64(cpu.max(0.0)),

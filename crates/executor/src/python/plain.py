@@ -7,6 +7,7 @@ holds, so no method of a candidate's class decides what arrives.
 import collections
 import decimal
 import fractions
+import itertools
 import struct
 
 MAX_DEPTH = 64
@@ -22,72 +23,74 @@ class TooLarge(Exception):
 
 def encode(value, limit):
     """A value as tagged bytes; raises NotPlain or TooLarge."""
-    parts, size = [], 0
-
-    def put(data):
-        nonlocal size
-        size += len(data)
-        if size > limit:
-            raise TooLarge
-        parts.append(data)
-
-    def sized(tag, data):
-        put(tag + struct.pack("<I", len(data)))
-        put(data)
-
-    def items(tag, count, values, depth):
-        put(tag + struct.pack("<I", count))
-        for item in values:
-            visit(item, depth)
-
-    def visit(value, depth):
-        kind = type(value)
-        if depth > MAX_DEPTH:
-            raise NotPlain("nested too deep")
-        if value is None:
-            put(b"n")
-        elif kind is bool:
-            put(b"t" if value else b"f")
-        elif issubclass(kind, int):
-            value = int.__add__(value, 0)
-            sized(b"i", (b"%x" % value) if value >= 0 else b"-%x" % -value)
-        elif issubclass(kind, float):
-            put(b"d" + struct.pack("<d", float.__add__(value, 0.0)))
-        elif issubclass(kind, complex):
-            value = complex.__add__(value, 0j)
-            put(b"c" + struct.pack("<dd", value.real, value.imag))
-        elif issubclass(kind, str):
-            sized(b"s", str.encode(value, "utf-8"))
-        elif issubclass(kind, bytes):
-            sized(b"b", bytes.join(b"", [value]))
-        elif kind is bytearray:
-            sized(b"b", bytes(value))
-        elif issubclass(kind, list):
-            items(b"l", list.__len__(value), list.__iter__(value), depth + 1)
-        elif issubclass(kind, tuple):
-            items(b"u", tuple.__len__(value), tuple.__iter__(value), depth + 1)
-        elif issubclass(kind, set):
-            items(b"e", set.__len__(value), set.__iter__(value), depth + 1)
-        elif issubclass(kind, frozenset):
-            items(b"z", frozenset.__len__(value), frozenset.__iter__(value), depth + 1)
-        elif issubclass(kind, dict):
-            put(b"m" + struct.pack("<I", dict.__len__(value)))
-            for key, item in dict.items(value):
-                visit(key, depth + 1)
-                visit(item, depth + 1)
-        elif kind is collections.deque:
-            items(b"q", len(value), list(value), depth + 1)
-        elif kind is decimal.Decimal:
-            sized(b"D", str(value).encode())
-        elif kind is fractions.Fraction:
-            put(b"F")
-            visit(value.numerator, depth)
-            visit(value.denominator, depth)
-        else:
-            raise NotPlain(type.__getattribute__(kind, "__name__"))
-
-    visit(value, 0)
+    parts = []
+    write(value, 0, parts, limit)
     return b"".join(parts)
+
+
+def write(value, depth, parts, room):
+    """Appends a value; returns how many bytes there is room for after it."""
+    kind = type(value)
+    if depth > MAX_DEPTH:
+        raise NotPlain("nested too deep")
+    if value is None:
+        data = b"n"
+    elif kind is bool:
+        data = b"t" if value else b"f"
+    elif issubclass(kind, int):
+        value = int.__add__(value, 0)
+        data = sized(b"i", (b"%x" % value) if value >= 0 else b"-%x" % -value)
+    elif issubclass(kind, float):
+        data = b"d" + struct.pack("<d", float.__add__(value, 0.0))
+    elif issubclass(kind, complex):
+        value = complex.__add__(value, 0j)
+        data = b"c" + struct.pack("<dd", value.real, value.imag)
+    elif issubclass(kind, str):
+        data = sized(b"s", str.encode(value, "utf-8"))
+    elif issubclass(kind, bytes):
+        data = sized(b"b", bytes.join(b"", [value]))
+    elif kind is bytearray:
+        data = sized(b"b", bytes(value))
+    elif issubclass(kind, list):
+        return items(b"l", list.__len__(value), list.__iter__(value), depth, parts, room)
+    elif issubclass(kind, tuple):
+        return items(b"u", tuple.__len__(value), tuple.__iter__(value), depth, parts, room)
+    elif issubclass(kind, set):
+        return items(b"e", set.__len__(value), set.__iter__(value), depth, parts, room)
+    elif issubclass(kind, frozenset):
+        return items(b"z", frozenset.__len__(value), frozenset.__iter__(value), depth, parts, room)
+    elif issubclass(kind, dict):
+        pairs = itertools.chain.from_iterable(dict.items(value))
+        return items(b"m", dict.__len__(value), pairs, depth, parts, room)
+    elif kind is collections.deque:
+        return items(b"q", len(value), list(value), depth, parts, room)
+    elif kind is decimal.Decimal:
+        data = sized(b"D", str(value).encode())
+    elif kind is fractions.Fraction:
+        parts.append(b"F")
+        room = write(value.numerator, depth, parts, room - 1)
+        return write(value.denominator, depth, parts, room)
+    else:
+        raise NotPlain(type.__getattribute__(kind, "__name__"))
+    return append(data, parts, room)
+
+
+def append(data, parts, room):
+    if len(data) > room:
+        raise TooLarge
+    parts.append(data)
+    return room - len(data)
+
+
+def sized(tag, data):
+    return tag + struct.pack("<I", len(data)) + data
+
+
+def items(tag, count, values, depth, parts, room):
+    room = append(tag + struct.pack("<I", count), parts, room)
+    for item in values:
+        room = write(item, depth + 1, parts, room)
+    return room
 
 
 def decode(data):
