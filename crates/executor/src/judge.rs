@@ -59,22 +59,52 @@ pub struct Judged {
     pub verdict: Verdict,
     /// A test turned out to need the candidate's own objects.
     pub unfit: bool,
-    /// It ran out of wall time with CPU time left: others may have kept it from running.
-    pub starved: bool,
+    /// Its time was over, but alone on the machine it might not have been: this does not count yet.
+    pub near_miss: bool,
+}
+
+/// Whether a candidate may be run again if its time runs out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Beside others, whatever they do to its speed. It gets [`GRACE`] times its CPU time, so that
+    /// what is slow is told from what never ends, and only the former is run again.
+    Beside,
+    /// Alone: what this gives, counts.
+    Last,
+}
+
+/// What a turn beside others gets of the CPU time of a candidate.
+const GRACE: f64 = 1.5;
+
+impl Turn {
+    /// CPU seconds until the kernel stops the candidate; it knows whole ones only.
+    fn cpu_limit(self, settings: &Settings) -> f64 {
+        match self {
+            Turn::Beside => (settings.cpu_seconds * GRACE).ceil(),
+            Turn::Last => settings.cpu_seconds.ceil(),
+        }
+    }
 }
 
 /// Judges one candidate by a plan. An interpreter that fails is replaced once; if that fails too,
 /// the verdict is [`Outcome::Infrastructure`].
-pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan) -> Judged {
-    let job = job_of_plan(&at.settings, task, plan);
+pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan, turn: Turn) -> Judged {
+    let job = job_of_plan(&at.settings, task, plan, turn);
     let started = Instant::now();
-    let mut judged = Judged { verdict: empty_verdict(task, plan, at), unfit: false, starved: false };
+    let mut judged = Judged { verdict: empty_verdict(task, plan, at), unfit: false, near_miss: false };
     for _ in 0..2 {
         if let Ok(run) = run(at, slot, task.problem, plan, job.as_bytes()) {
             judged.unfit = run.unfit;
-            judged.starved = run.silence == Some(Silence::OutOfTime)
-                && run.ended.cpu.as_secs_f64() < at.settings.cpu_seconds * 0.9;
-            conclude(&mut judged.verdict, plan, run, &at.settings);
+            let cpu = run.ended.cpu.as_secs_f64();
+            let (silence, late) = (run.silence, cpu > Turn::Last.cpu_limit(&at.settings));
+            conclude(&mut judged.verdict, plan, run, turn.cpu_limit(&at.settings));
+            if late && judged.verdict.outcome == Outcome::Passed {
+                judged.verdict.outcome = Outcome::Timeout;
+            }
+            judged.near_miss = turn == Turn::Beside
+                && judged.verdict.outcome == Outcome::Timeout
+                && cpu < turn.cpu_limit(&at.settings)
+                && (late || silence == Some(Silence::OutOfTime));
             break;
         }
         *slot = Slot::default();
@@ -84,7 +114,7 @@ pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan) -> Judge
 }
 
 /// The job that judges a task by a plan.
-fn job_of_plan(settings: &Settings, task: &Task, plan: &Plan) -> String {
+fn job_of_plan(settings: &Settings, task: &Task, plan: &Plan, turn: Turn) -> String {
     let upfront = plan.tests.iter().filter_map(|test| match test {
         PreparedTest::Compared { call, .. } => Some(json!({ "call": call })),
         PreparedTest::InProcess { source } => Some(json!({ "source": source })),
@@ -92,16 +122,16 @@ fn job_of_plan(settings: &Settings, task: &Task, plan: &Plan) -> String {
     });
     let upfront: Vec<Json> = upfront.collect();
     let interactive = upfront.len() < plan.tests.len();
-    job(settings, task, upfront, interactive)
+    job(settings, task, upfront, interactive, turn)
 }
 
 /// A job as `zygote.py` reads it.
-fn job(settings: &Settings, task: &Task, tests: Vec<Json>, interactive: bool) -> String {
+fn job(settings: &Settings, task: &Task, tests: Vec<Json>, interactive: bool, turn: Turn) -> String {
     let job = json!({
         "program": program(task.problem, task.code),
         "interactive": interactive,
         "tests": tests,
-        "cpu_seconds": settings.cpu_seconds,
+        "cpu_seconds": turn.cpu_limit(settings),
         "memory_bytes": settings.memory_bytes,
         "output_limit": settings.output_limit,
     });
@@ -187,7 +217,7 @@ pub enum Observed {
 /// What a candidate's calls give. None if the executor itself failed, twice.
 pub fn observe(at: &Workplace, slot: &mut Slot, task: &Task, calls: &[String]) -> Option<Vec<Observed>> {
     let tests = calls.iter().map(|call| json!({ "call": call })).collect();
-    let job = job(&at.settings, task, tests, false);
+    let job = job(&at.settings, task, tests, false, Turn::Last);
     for _ in 0..2 {
         if let Ok(observed) = observe_once(at, slot, job.as_bytes(), calls.len()) {
             return Some(observed);
@@ -299,13 +329,13 @@ fn shorten(mut text: String) -> String {
     text
 }
 
-fn conclude(verdict: &mut Verdict, plan: &Plan, run: Run, settings: &Settings) {
+fn conclude(verdict: &mut Verdict, plan: &Plan, run: Run, cpu_limit: f64) {
     verdict.cpu_milliseconds = run.ended.cpu.as_secs_f64() * 1e3;
     verdict.peak_memory_kib = run.ended.peak_memory_kib;
     let cut_short = match (run.silence, run.ended.signal) {
         (Some(Silence::OutOfTime), _) | (_, Some(SIGXCPU)) => Outcome::Timeout,
         (Some(Silence::Garbage), _) => Outcome::OutputLimit,
-        (_, Some(SIGKILL)) if run.ended.cpu.as_secs_f64() >= settings.cpu_seconds => Outcome::Timeout,
+        (_, Some(SIGKILL)) if run.ended.cpu.as_secs_f64() >= cpu_limit => Outcome::Timeout,
         _ => Outcome::Crash,
     };
     verdict.outcome = match run.loaded.as_ref().map(|message| message.tag) {

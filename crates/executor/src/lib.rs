@@ -47,7 +47,7 @@ pub use plan::{Plan, PreparedTest};
 pub use sandbox::Tier;
 
 use backend::Workplace;
-use judge::{Slot, judge};
+use judge::{Slot, Turn, judge};
 use processor::Processor;
 use pydata::Value;
 use records::{JudgeMode, Outcome, Problem, Test, Verdict};
@@ -215,7 +215,7 @@ impl Executor {
         let plan = Plan {
             tests: vec![PreparedTest::Compared { call: "probe()".to_owned(), expected: Value::None }],
         };
-        let judged = judge(&self.at, &mut slot, &task, &plan);
+        let judged = judge(&self.at, &mut slot, &task, &plan, Turn::Last);
         self.give_back(slot);
         match pydata::parse_literal(&judged.verdict.tests.first()?.detail).ok()? {
             Value::List(names) => Some(names.iter().map(|name| name.to_string().replace('\'', "")).collect()),
@@ -353,24 +353,25 @@ impl Executor {
         });
     }
 
-    /// One task's verdict. A candidate that ran out of wall time before it had its CPU time may
-    /// have been kept from running: it is run again, alone, before that counts.
+    /// One task's verdict. A candidate that ran out of wall time before it had its CPU time, or took
+    /// a little more CPU time than it may, may have been held up by others: it is run again, alone,
+    /// before that counts.
     fn judge_task(&self, slot: &mut Slot, task: &Task) -> Verdict {
         let Some(plan) = self.plan(slot, task.problem) else {
-            return judge(&self.at, slot, task, &Plan { tests: Vec::new() }).verdict;
+            return judge(&self.at, slot, task, &Plan { tests: Vec::new() }, Turn::Last).verdict;
         };
         let judged = {
             let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
-            judge(&self.at, slot, task, &plan)
+            judge(&self.at, slot, task, &plan, Turn::Beside)
         };
         if judged.unfit {
             let plan = Arc::new(Plan::in_process(task.problem));
             self.remember(task.problem, plan.clone());
-            return judge(&self.at, slot, task, &plan).verdict;
+            return judge(&self.at, slot, task, &plan, Turn::Last).verdict;
         }
-        if judged.starved {
+        if judged.near_miss {
             let _alone = self.alone.write().unwrap_or_else(PoisonError::into_inner);
-            return judge(&self.at, slot, task, &plan).verdict;
+            return judge(&self.at, slot, task, &plan, Turn::Last).verdict;
         }
         judged.verdict
     }
@@ -394,7 +395,7 @@ impl Executor {
             let weak = Plan::in_process(problem);
             let passes = |slot: &mut Slot, plan: &Plan| {
                 let task = Task { problem, index: 0, code: reference };
-                let judged = judge::judge(&self.at, slot, &task, plan);
+                let judged = judge::judge(&self.at, slot, &task, plan, Turn::Last);
                 judged.verdict.outcome == Outcome::Passed
             };
             if !passes(slot, &plan) && passes(slot, &weak) {

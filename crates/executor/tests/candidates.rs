@@ -117,6 +117,22 @@ fn killing_the_interpreter_loses_no_other_candidate() {
     assert_eq!(outcomes[4], Outcome::WrongAnswer);
 }
 
+/// What is only a little too slow may have been held up: it is run again, alone, and that counts.
+/// What never ends counts at once.
+#[test]
+fn a_near_miss_of_the_time_limit_is_run_again() {
+    let spin = |seconds: &str| {
+        format!("import time\ndef add(a, b):\n  while time.process_time() < {seconds}: pass\n  return a + b")
+    };
+    let (quick, slow, endless) = (spin("0.5"), spin("1.4"), spin("100"));
+    let verdicts = judge(&problem(), &[&quick, &slow, &endless]);
+    let outcomes: Vec<Outcome> = verdicts.iter().map(|verdict| verdict.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Passed, Outcome::Timeout, Outcome::Timeout]);
+    let (slow, endless) = (verdicts[1].cpu_milliseconds, verdicts[2].cpu_milliseconds);
+    assert!((900.0..1300.0).contains(&slow), "the second run ends at the limit of 1 s: {slow} ms");
+    assert!(endless > 1900.0, "the only run ends at the limit and its grace: {endless} ms");
+}
+
 /// A child that others keep from running has not failed: it is run again, alone.
 #[test]
 fn a_stopped_child_is_not_a_timeout() {
