@@ -128,6 +128,7 @@ fn job_of_plan(settings: &Settings, task: &Task, plan: &Plan, turn: Turn) -> Str
 /// A job as `zygote.py` reads it.
 fn job(settings: &Settings, task: &Task, tests: Vec<Json>, interactive: bool, turn: Turn) -> String {
     let job = json!({
+        "setup": task.problem.setup,
         "program": program(task.problem, task.code),
         "interactive": interactive,
         "tests": tests,
@@ -138,10 +139,10 @@ fn job(settings: &Settings, task: &Task, tests: Vec<Json>, interactive: bool, tu
     job.to_string()
 }
 
-/// The program that the candidate's process loads.
+/// The program that the candidate's process loads after the problem's setup.
 fn program(problem: &Problem, code: &str) -> String {
     let prefix = problem.completion_prefix.as_deref().unwrap_or("");
-    format!("{}\n{prefix}{code}\n{}\n", problem.setup, problem.test_setup)
+    format!("{prefix}{code}\n{}\n", problem.test_setup)
 }
 
 fn empty_verdict(task: &Task, plan: &Plan, at: &Workplace) -> Verdict {

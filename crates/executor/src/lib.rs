@@ -39,7 +39,7 @@ mod plan;
 mod processor;
 mod sandbox;
 mod test_judge;
-mod wire;
+pub mod wire;
 mod zygote;
 
 pub use judge::Observed;
@@ -48,7 +48,7 @@ pub use sandbox::Tier;
 
 use backend::Workplace;
 use judge::{Slot, Turn, judge};
-use processor::Processor;
+use processor::{Place, Processors};
 use pydata::Value;
 use records::{JudgeMode, Outcome, Problem, Test, Verdict};
 use std::collections::HashMap;
@@ -323,15 +323,16 @@ impl Executor {
         }
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (sender, results) = mpsc::channel();
+        let processors = &Processors::of_this_process();
         std::thread::scope(|scope| {
             for _ in 0..workers.clamp(1, distinct.len().max(1)) {
                 let (sender, next, stopped, distinct) = (sender.clone(), &next, &stopped, &distinct);
                 scope.spawn(move || {
                     let mut slot = self.take();
-                    let mut processor = Processor::of_this_thread();
+                    let mut place = processors.as_ref().map(Place::among);
                     while !stopped.load(Ordering::Relaxed) {
-                        if let Some(processor) = &mut processor {
-                            processor.settle(&mut slot);
+                        if let Some(place) = &mut place {
+                            place.settle(&mut slot);
                         }
                         let Some(group) = distinct.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
                         let result = work(&mut slot, &tasks[group[0]]);

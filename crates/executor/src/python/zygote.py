@@ -36,8 +36,10 @@ import socket
 import bisect, copy, functools, heapq, itertools, operator, re, string, typing  # noqa: E401,F401
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-# Calls of a problem's tests stay compiled for its next candidate; they are forgotten together.
+# Calls of a problem's tests stay compiled for its next candidate, and setups done; when there are so
+# many, all are forgotten.
 MOST_COMPILED = 4096
+ONLY_AST = 0x400
 
 
 def send(out, tag, payload=b"", write=os.write, pack=struct.Struct("<cI").pack):
@@ -115,7 +117,7 @@ def apply(frame, namespace, limit):
 
 
 def child(job, out):
-    namespace = {"__name__": "candidate", "__builtins__": builtins}
+    namespace = job["namespace"]
     if not load(job["program"], namespace, out):
         return
     limit = job["output_limit"]
@@ -153,6 +155,39 @@ def prepare(test):
             compiled.clear()
         compiled[mode, source] = code
     return (value_of if mode == "eval" else run), code
+
+
+def fresh():
+    return {"__name__": "candidate", "__builtins__": builtins}
+
+
+namespaces = {}
+
+
+def namespace_after(setup):
+    """The namespace that a setup leaves, made here once for all children: bringing in the names of
+    two modules touches as many pages as the rest of a small candidate. None unless the setup does
+    nothing but import what is loaded already: nothing of a problem's is run in this process."""
+    if setup not in namespaces:
+        namespace = fresh()
+        try:
+            tree = compile(setup, "<setup>", "exec", ONLY_AST)
+            if not all(map(is_loaded, tree.body)):
+                return None
+            exec(compile(tree, "<setup>", "exec"), namespace)
+        except Exception:
+            return None
+        if len(namespaces) >= MOST_COMPILED:
+            namespaces.clear()
+        namespaces[setup] = namespace
+    return namespaces[setup]
+
+
+def is_loaded(statement):
+    kind = type(statement).__name__
+    if kind == "ImportFrom":
+        return statement.level == 0 and statement.module in sys.modules
+    return kind == "Import" and all(alias.name in sys.modules for alias in statement.names)
 
 
 def set_limit(name, soft, hard):
@@ -232,6 +267,9 @@ def within(name, limit, extra):
 def read_job(data):
     job = json.loads(receive(struct.unpack("<I", receive(5, data)[1:])[0]))
     job["tests"] = [prepare(test) for test in job["tests"]]
+    job["namespace"] = namespace_after(job["setup"])
+    if job["namespace"] is None:
+        job["namespace"], job["program"] = fresh(), job["setup"] + "\n" + job["program"]
     job["memory"] = within(resource.RLIMIT_AS, job["memory_bytes"], 0)
     job["cpu"] = within(resource.RLIMIT_CPU, int(math.ceil(job["cpu_seconds"])), 1)
     return job
@@ -249,6 +287,8 @@ def main():
             continue
         out = struct.unpack("i", ancillary[0][2][:4])[0] if ancillary else -1
         job = read_job(data)
+        # A child's first collection would go through all that was made since the last fork.
+        gc.freeze()
         pid = fork()
         if pid == 0:
             try:
@@ -265,8 +305,9 @@ def warm_up():
     tests = [prepare(test) for test in tests]
     program = "import math\ndef add(a, b): return [item for item in (a, b)]\nclass C: pass\n"
     out = os.open(os.devnull, os.O_WRONLY)
-    child({"program": program, "tests": tests, "output_limit": 1 << 20, "interactive": False}, out)
-    child({"program": "(", "tests": [], "output_limit": 1 << 20, "interactive": False}, out)
+    for program, tests in ((program, tests), ("(", [])):
+        job = {"namespace": fresh(), "program": program, "tests": tests}
+        child({**job, "output_limit": 1 << 20, "interactive": False}, out)
     os.close(out)
 
 
