@@ -99,8 +99,8 @@ impl<'a> Reader<'a> {
                 let pairs = pairs.map(|_| Some((self.value(depth + 1)?, self.value(depth + 1)?)));
                 Value::Dict(pairs.collect::<Option<_>>()?)
             }
-            b'D' => Value::Decimal(String::from_utf8(self.sized()?.to_vec()).ok()?),
-            b'F' => Value::Fraction(self.integer(depth + 1)?, self.integer(depth + 1)?),
+            b'D' => Value::decimal(String::from_utf8(self.sized()?.to_vec()).ok()?)?,
+            b'F' => Value::fraction(self.integer(depth + 1)?, self.integer(depth + 1)?)?,
             _ => return None,
         })
     }
@@ -111,10 +111,22 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// As a fraction this would be equal to every number.
+    const ZERO_BY_ZERO: &[u8] = b"Fi\x01\0\0\00i\x01\0\0\00";
+
     #[test]
     fn hostile_bytes_are_refused() {
-        for bytes in [&b""[..], b"l", b"l\xff\xff\xff\xff", b"s\x04\0\0\0ab", b"i\x01\0\0\0g", b"nn", b"Fnn"]
-        {
+        for bytes in [
+            &b""[..],
+            b"l",
+            b"l\xff\xff\xff\xff",
+            b"s\x04\0\0\0ab",
+            b"i\x01\0\0\0g",
+            b"nn",
+            b"Fnn",
+            b"D\0\0\0\0",
+            ZERO_BY_ZERO,
+        ] {
             assert!(decode(bytes).is_none(), "{bytes:?}");
         }
         assert!(decode(&b"l\x01\0\0\0".repeat(100_000)).is_none());

@@ -266,6 +266,26 @@ def add(a, b):
 #~ fail forge-stdout: prints what a harness may look for
 print("passed"); print("OK"); print("1"); print('{"passed": true}')
 def add(a, b): return None
+#~ fail fraction-of-nothing: a fraction of 0 and 0, which equals every number by its cross products
+from fractions import Fraction
+def add(a, b):
+    nothing = Fraction(1)
+    nothing._numerator = nothing._denominator = 0
+    return nothing
+#~ fail forge-answers: writes the judge's own messages, with such fractions, to every descriptor
+import os, struct
+number = b"i" + struct.pack("<I", 1) + b"0"
+value = b"F" + number + number
+answers = b"L\0\0\0\0" + 3 * (b"V" + struct.pack("<I", len(value)) + value)
+for descriptor in range(64):
+    try: os.write(descriptor, answers)
+    except OSError: pass
+os._exit(0)
+#~ fail forge-decimal: a decimal number that is none
+import decimal
+class Anything(decimal.Decimal):
+    def __str__(self): return ""
+def add(a, b): return Anything(7)
 #~ fail forge-every-descriptor: writes a harness's success to every descriptor
 import os
 for descriptor in range(64):

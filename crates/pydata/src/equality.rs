@@ -187,7 +187,7 @@ impl<'a> Number<'a> {
             Number::Float(value) if value.fract() == 0.0 => BigInt::from_f64(*value),
             _ => {
                 let (numerator, denominator) = self.fraction()?;
-                (*denominator == BigInt::from(1)).then(|| numerator.clone())
+                (numerator % denominator == BigInt::ZERO).then(|| numerator / denominator)
             }
         }
     }

@@ -51,10 +51,33 @@ pub enum Value {
     Dict(Vec<(Value, Value)>),
     /// `collections.deque`: equal only to another deque.
     Deque(Vec<Value>),
-    /// `decimal.Decimal`, as its text.
+    /// `decimal.Decimal`, as its text; [`Value::decimal`] takes it from elsewhere.
     Decimal(String),
-    /// `fractions.Fraction`: numerator and denominator, in lowest terms.
+    /// `fractions.Fraction`: numerator and denominator, which is greater than 0. What comes from
+    /// elsewhere is made with [`Value::fraction`]: `0 / 0` would be equal to every number.
     Fraction(BigInt, BigInt),
+}
+
+impl Value {
+    /// A fraction; none unless the denominator is greater than 0.
+    pub fn fraction(numerator: BigInt, denominator: BigInt) -> Option<Value> {
+        (denominator > BigInt::ZERO).then_some(Value::Fraction(numerator, denominator))
+    }
+
+    /// A decimal number from what Python's `str` makes of one; none where it could not have.
+    pub fn decimal(text: String) -> Option<Value> {
+        let unsigned = text.strip_prefix('-').unwrap_or(&text);
+        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let payload = unsigned.strip_prefix('s').unwrap_or(unsigned).strip_prefix("NaN");
+        let is_number = || {
+            let (mantissa, exponent) = unsigned.split_once('E').unwrap_or((unsigned, "+0"));
+            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+            let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
+            [whole, fraction, exponent].iter().all(|part| !part.is_empty() && is_digits(part))
+        };
+        let valid = unsigned == "Infinity" || payload.is_some_and(is_digits) || is_number();
+        valid.then_some(Value::Decimal(text))
+    }
 }
 
 impl From<i64> for Value {
