@@ -96,15 +96,17 @@ pub fn judge(at: &Workplace, slot: &mut Slot, task: &Task, plan: &Plan, turn: Tu
         if let Ok(run) = run(at, slot, task.problem, plan, job.as_bytes()) {
             judged.unfit = run.unfit;
             let cpu = run.ended.cpu.as_secs_f64();
-            let (silence, late) = (run.silence, cpu > Turn::Last.cpu_limit(&at.settings));
+            let silence = run.silence;
             conclude(&mut judged.verdict, plan, run, turn.cpu_limit(&at.settings));
-            if late && judged.verdict.outcome == Outcome::Passed {
-                judged.verdict.outcome = Outcome::Timeout;
+            let outcome = &mut judged.verdict.outcome;
+            let late = *outcome == Outcome::Passed && cpu > Turn::Last.cpu_limit(&at.settings);
+            let starved = *outcome == Outcome::Timeout
+                && silence == Some(Silence::OutOfTime)
+                && cpu < turn.cpu_limit(&at.settings);
+            judged.near_miss = turn == Turn::Beside && (late || starved);
+            if late {
+                *outcome = Outcome::Timeout;
             }
-            judged.near_miss = turn == Turn::Beside
-                && judged.verdict.outcome == Outcome::Timeout
-                && cpu < turn.cpu_limit(&at.settings)
-                && (late || silence == Some(Silence::OutOfTime));
             break;
         }
         *slot = Slot::default();

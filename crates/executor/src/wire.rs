@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
             b'm' => {
                 let pairs = 0..self.length()?;
                 let pairs = pairs.map(|_| Some((self.value(depth + 1)?, self.value(depth + 1)?)));
-                Value::Dict(pairs.collect::<Option<_>>()?)
+                Value::dict(pairs.collect::<Option<_>>()?)?
             }
             b'D' => Value::decimal(String::from_utf8(self.sized()?.to_vec()).ok()?)?,
             b'F' => Value::fraction(self.integer(depth + 1)?, self.integer(depth + 1)?)?,
@@ -114,6 +114,9 @@ mod tests {
     /// As a fraction this would be equal to every number.
     const ZERO_BY_ZERO: &[u8] = b"Fi\x01\0\0\00i\x01\0\0\00";
 
+    /// Two pairs with the same key: one key of an expected dictionary of two would not be asked for.
+    const REPEATED_KEY: &[u8] = b"m\x02\0\0\0tntn";
+
     #[test]
     fn hostile_bytes_are_refused() {
         for bytes in [
@@ -126,6 +129,7 @@ mod tests {
             b"Fnn",
             b"D\0\0\0\0",
             ZERO_BY_ZERO,
+            REPEATED_KEY,
         ] {
             assert!(decode(bytes).is_none(), "{bytes:?}");
         }

@@ -2,10 +2,13 @@
 //!
 //! Sets and dictionaries are matched through a hash that agrees with `==` (equal numbers of
 //! different types hash alike), so that comparing two sets of a million elements takes a million
-//! steps: the values come from untrusted programs.
+//! steps: the values come from untrusted programs. For the same reason nothing may collide on
+//! purpose: what is not a number, which equals nothing, is left out of the index, and numbers are
+//! hashed by their exact values.
 
 use crate::Value;
 use num_bigint::BigInt;
+use num_integer::Integer;
 use num_traits::{FromPrimitive, ToPrimitive};
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
@@ -26,6 +29,22 @@ impl Value {
             | (Value::Deque(a), Value::Deque(b)) => sequence_eq(a, b),
             (Value::Set(a) | Value::FrozenSet(a), Value::Set(b) | Value::FrozenSet(b)) => set_eq(a, b),
             (Value::Dict(a), Value::Dict(b)) => dict_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// Whether it is or holds what is not a number, and so equals nothing, itself included.
+    fn holds_nan(&self) -> bool {
+        match self {
+            Value::Float(value) => value.is_nan(),
+            Value::Complex(real, imaginary) => real.is_nan() || imaginary.is_nan(),
+            Value::Decimal(text) => special_decimal(text).is_some_and(f64::is_nan),
+            Value::List(items)
+            | Value::Tuple(items)
+            | Value::Set(items)
+            | Value::FrozenSet(items)
+            | Value::Deque(items) => items.iter().any(Value::holds_nan),
+            Value::Dict(pairs) => pairs.iter().any(|(key, value)| key.holds_nan() || value.holds_nan()),
             _ => false,
         }
     }
@@ -70,40 +89,56 @@ fn sequence_eq(a: &[Value], b: &[Value]) -> bool {
 }
 
 fn set_eq(a: &[Value], b: &[Value]) -> bool {
-    let index = index_by_hash(b.iter());
-    let contained = |value: &Value| {
-        let candidates = index.get(&value.python_hash());
-        candidates.is_some_and(|found| found.iter().any(|&at| b[at].python_eq(value)))
-    };
-    distinct(a) == distinct(b) && a.iter().all(contained)
-}
-
-/// The number of different elements: a literal such as `{1, 1.0}` may repeat itself.
-fn distinct(items: &[Value]) -> usize {
-    let index = index_by_hash(items.iter());
-    let classes = index.values().map(|found| {
-        let first = |n: usize| !found[..n].iter().any(|&at| items[at].python_eq(&items[found[n]]));
-        (0..found.len()).filter(|&n| first(n)).count()
-    });
-    classes.sum()
+    let (a, b) = (Distinct::of(a.iter()), Distinct::of(b.iter()));
+    a.not_a_number + b.not_a_number == 0
+        && a.values.len() == b.values.len()
+        && a.values.iter().all(|value| b.find(value).is_some())
 }
 
 fn dict_eq(a: &[(Value, Value)], b: &[(Value, Value)]) -> bool {
-    let index = index_by_hash(b.iter().map(|(key, _)| key));
+    let index = Distinct::of(b.iter().map(|(key, _)| key));
+    // Whoever repeats a key on one side could leave one of the other's out.
     a.len() == b.len()
-        && a.iter().all(|(key, value)| {
-            let found = index.get(&key.python_hash());
-            let found = found.and_then(|at| at.iter().find(|&&at| b[at].0.python_eq(key)));
-            found.is_some_and(|&at| b[at].1.python_eq(value))
-        })
+        && index.values.len() == b.len()
+        && are_distinct(a.iter().map(|(key, _)| key))
+        && a.iter().all(|(key, value)| index.find(key).is_some_and(|at| b[at].1.python_eq(value)))
 }
 
-fn index_by_hash<'a>(values: impl Iterator<Item = &'a Value>) -> HashMap<u64, Vec<usize>> {
-    let mut index: HashMap<u64, Vec<usize>> = HashMap::new();
-    for (at, value) in values.enumerate() {
-        index.entry(value.python_hash()).or_default().push(at);
+/// Whether no two of them are equal.
+pub(crate) fn are_distinct<'a>(values: impl ExactSizeIterator<Item = &'a Value>) -> bool {
+    let count = values.len();
+    let distinct = Distinct::of(values);
+    distinct.values.len() + distinct.not_a_number == count
+}
+
+/// The different ones of some values, found by hash: a literal such as `{1, 1.0}` may repeat
+/// itself.
+struct Distinct<'a> {
+    values: Vec<&'a Value>,
+    by_hash: HashMap<u64, Vec<usize>>,
+    /// How many hold what is not a number: they equal nothing.
+    not_a_number: usize,
+}
+
+impl<'a> Distinct<'a> {
+    fn of(values: impl Iterator<Item = &'a Value>) -> Self {
+        let mut distinct = Distinct { values: Vec::new(), by_hash: HashMap::new(), not_a_number: 0 };
+        for value in values {
+            if value.holds_nan() {
+                distinct.not_a_number += 1;
+            } else if distinct.find(value).is_none() {
+                distinct.by_hash.entry(value.python_hash()).or_default().push(distinct.values.len());
+                distinct.values.push(value);
+            }
+        }
+        distinct
     }
-    index
+
+    /// Where the value equal to this one stands.
+    fn find(&self, value: &Value) -> Option<usize> {
+        let candidates = self.by_hash.get(&value.python_hash())?;
+        candidates.iter().copied().find(|&at| self.values[at].python_eq(value))
+    }
 }
 
 /// Powers of ten beyond this are not written out: such a decimal equals only decimals.
@@ -201,6 +236,17 @@ impl<'a> Number<'a> {
         }
     }
 
+    /// Numerator and denominator of the exact value, where it has one.
+    fn exact(&self) -> Option<(BigInt, BigInt)> {
+        match self {
+            Number::Float(value) if value.is_finite() => {
+                let (mantissa, exponent) = parts(*value);
+                Some((mantissa << exponent.max(0), BigInt::from(1) << (-exponent).max(0)))
+            }
+            _ => self.fraction().map(|(numerator, denominator)| (numerator.clone(), denominator.clone())),
+        }
+    }
+
     fn equals(&self, other: &Number) -> bool {
         match (self, other) {
             (Number::Small(a), Number::Small(b)) => a == b,
@@ -222,15 +268,18 @@ impl<'a> Number<'a> {
     fn hash_into(&self, hasher: &mut DefaultHasher) {
         match (self.integer(), self) {
             (Some(integer), _) => ("integer", integer).hash(hasher),
-            (None, Number::Float(value)) => ("float", value.to_bits()).hash(hasher),
-            (None, Number::Complex(a, b)) => ("complex", a.to_bits(), b.to_bits()).hash(hasher),
+            (None, Number::Complex(a, b)) => {
+                // -0.0 equals 0.0, and so must its hash.
+                ("complex", (a + 0.0).to_bits(), (b + 0.0).to_bits()).hash(hasher);
+            }
+            (None, Number::Scientific(digits, exponent)) => ("scientific", digits, exponent).hash(hasher),
             // A fraction equals the float of the same value, where one exists.
-            (None, number) => match number.fraction() {
-                Some((n, d)) => {
-                    let float = n.to_f64().zip(d.to_f64()).map_or(0.0, |(n, d)| n / d);
-                    ("float", float.to_bits()).hash(hasher);
+            (None, number) => match number.exact() {
+                Some((numerator, denominator)) => {
+                    let divisor = numerator.gcd(&denominator);
+                    ("fraction", numerator / &divisor, denominator / &divisor).hash(hasher);
                 }
-                None => "other".hash(hasher),
+                None => "infinite".hash(hasher),
             },
         }
     }
@@ -249,6 +298,16 @@ fn float_is_fraction(value: f64, numerator: &BigInt, denominator: &BigInt) -> bo
     if !value.is_finite() {
         return false;
     }
+    let (mantissa, exponent) = parts(value);
+    if exponent >= 0 {
+        (mantissa << exponent) * denominator == *numerator
+    } else {
+        mantissa * denominator == numerator << -exponent
+    }
+}
+
+/// A finite float is the first times two to the power of the second, exactly.
+fn parts(value: f64) -> (BigInt, i32) {
     let bits = value.abs().to_bits();
     let (raw_exponent, raw_mantissa) = ((bits >> 52) as i32, bits & ((1 << 52) - 1));
     let (mantissa, exponent) = match raw_exponent {
@@ -256,10 +315,5 @@ fn float_is_fraction(value: f64, numerator: &BigInt, denominator: &BigInt) -> bo
         _ => (raw_mantissa | (1 << 52), raw_exponent - 1075),
     };
     let sign = if value < 0.0 { -1 } else { 1 };
-    let mantissa = BigInt::from(mantissa) * sign;
-    if exponent >= 0 {
-        (mantissa << exponent) * denominator == *numerator
-    } else {
-        mantissa * denominator == numerator << -exponent
-    }
+    (BigInt::from(mantissa) * sign, exponent)
 }

@@ -58,14 +58,30 @@ pub enum Value {
     Fraction(BigInt, BigInt),
 }
 
+/// What takes time that grows with the square of the digits stops here, as Python's does.
+const LARGEST_DIGITS: usize = 4_300;
+/// The same in bits.
+const LARGEST_BITS: u64 = 14_284;
+
 impl Value {
-    /// A fraction; none unless the denominator is greater than 0.
+    /// A fraction; none unless the denominator is greater than 0, or where bringing it to lowest
+    /// terms would take long: the time grows with the square of the digits.
     pub fn fraction(numerator: BigInt, denominator: BigInt) -> Option<Value> {
-        (denominator > BigInt::ZERO).then_some(Value::Fraction(numerator, denominator))
+        let valid = denominator > BigInt::ZERO && numerator.bits().max(denominator.bits()) <= LARGEST_BITS;
+        valid.then_some(Value::Fraction(numerator, denominator))
     }
 
-    /// A decimal number from what Python's `str` makes of one; none where it could not have.
+    /// A dictionary; none where two keys are equal, as they never are in one of Python's.
+    pub fn dict(pairs: Vec<(Value, Value)>) -> Option<Value> {
+        equality::are_distinct(pairs.iter().map(|(key, _)| key)).then_some(Value::Dict(pairs))
+    }
+
+    /// A decimal number from what Python's `str` makes of one; none where it could not have, or has
+    /// more digits than Python would write of an integer.
     pub fn decimal(text: String) -> Option<Value> {
+        if text.len() > LARGEST_DIGITS {
+            return None;
+        }
         let unsigned = text.strip_prefix('-').unwrap_or(&text);
         let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let payload = unsigned.strip_prefix('s').unwrap_or(unsigned).strip_prefix("NaN");

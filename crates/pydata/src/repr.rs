@@ -9,6 +9,7 @@ impl Display for Value {
             Value::None => f.write_str("None"),
             Value::Bool(true) => f.write_str("True"),
             Value::Bool(false) => f.write_str("False"),
+            Value::Int(value) if value.bits() > crate::LARGEST_BITS => write!(f, "{value:#x}"),
             Value::Int(value) => write!(f, "{value}"),
             Value::Float(value) => write_float(f, *value),
             Value::Complex(real, imaginary) => write_complex(f, *real, *imaginary),

@@ -11,6 +11,8 @@ import itertools
 import struct
 
 MAX_DEPTH = 64
+# Decimals and fractions are compared in time that grows with the square of their digits.
+MAX_DIGITS, MAX_BITS = 4300, 14284
 
 
 class NotPlain(Exception):
@@ -65,8 +67,13 @@ def write(value, depth, parts, room):
     elif kind is collections.deque:
         return items(b"q", len(value), list(value), depth, parts, room)
     elif kind is decimal.Decimal:
-        data = sized(b"D", str(value).encode())
+        text = str(value).encode()
+        if len(text) > MAX_DIGITS:
+            raise NotPlain("a decimal of more than %d digits" % MAX_DIGITS)
+        data = sized(b"D", text)
     elif kind is fractions.Fraction:
+        if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
+            raise NotPlain("a fraction of more than %d digits" % MAX_DIGITS)
         parts.append(b"F")
         room = write(value.numerator, depth, parts, room - 1)
         return write(value.denominator, depth, parts, room)
