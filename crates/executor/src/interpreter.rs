@@ -25,6 +25,8 @@ const GREETING: u32 = 1 << 16;
 /// A running interpreter and the socket to it. Dropping it kills the process.
 pub struct Interpreter {
     process: Child,
+    /// The one that does the work: in namespaces of its own, it is a child of the other.
+    worker: Pid,
     /// Where it is talked to.
     pub control: UnixStream,
 }
@@ -59,7 +61,8 @@ impl Interpreter {
             .process_group(0)
             .spawn()
             .map_err(no_python)?;
-        let mut interpreter = Interpreter { process, control };
+        let worker = Pid::from_child(&process);
+        let mut interpreter = Interpreter { process, worker, control };
         interpreter.control.set_read_timeout(Some(PATIENCE)).map_err(no_python)?;
         interpreter.control.set_write_timeout(Some(PATIENCE)).map_err(no_python)?;
         let bad = |message: String| Error::BadPython { python: settings.python.clone(), message };
@@ -98,6 +101,7 @@ impl Interpreter {
         };
         let order = json!({
             "tier": tier.name(),
+            "readable": confinement.readable,
             "filters": confinement.filters.iter().map(hex).collect::<Vec<_>>(),
             "child_filter": confinement.child_filter.as_ref().map(hex),
         });
@@ -108,8 +112,11 @@ impl Interpreter {
             None => self.control.write_all(&length)?,
         }
         self.control.write_all(order.as_bytes())?;
-        let mut done = [0];
-        self.control.read_exact(&mut done)
+        let mut done = [0; 5];
+        self.control.read_exact(&mut done)?;
+        let [_, number @ ..] = done;
+        self.worker = Pid::from_raw(i32::from_le_bytes(number)).unwrap_or(self.worker);
+        Ok(())
     }
 
     /// Sends some bytes together with a descriptor.
@@ -123,9 +130,9 @@ impl Interpreter {
         self.control.write_all(&bytes[sent..])
     }
 
-    /// Its process.
+    /// The process that does its work.
     pub fn process(&self) -> Pid {
-        Pid::from_child(&self.process)
+        self.worker
     }
 
     fn last_words(&mut self) -> String {

@@ -129,7 +129,7 @@ impl Default for Settings {
             wall_seconds: 6.0,
             memory_bytes: 1 << 30,
             output_limit: 1 << 20,
-            strongest_tier: Tier::B,
+            strongest_tier: Tier::A,
             weakest_tier: Tier::C,
         }
     }

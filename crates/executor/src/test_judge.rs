@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = concat!(
     include_str!("python/plain.py"),
+    include_str!("python/namespaces.py"),
     include_str!("python/confine.py"),
     include_str!("python/judge.py")
 );

@@ -97,8 +97,8 @@ fn left_over() -> Vec<String> {
         let status = std::fs::read_to_string(entry.path().join("stat")).ok()?;
         let parent = status.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
         let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
-        let suspicious =
-            command.contains("sleep\u{0}1000") || (parent == ours && command.contains("-I\0-S\0-c"));
+        let suspicious = command.contains("sleep\u{0}1000")
+            || ([ours.as_str(), "1"].contains(&parent.as_str()) && command.contains("-I\0-S\0-c"));
         suspicious.then(|| command.chars().take(80).collect())
     };
     processes.filter_map(command).collect()
@@ -106,7 +106,8 @@ fn left_over() -> Vec<String> {
 
 /// One after the other: what is left over is looked for among all processes.
 #[test]
-fn no_attack_gets_through_at_tiers_b_and_c() {
+fn no_attack_gets_through_at_tiers_a_b_and_c() {
+    judge_suite(Tier::A);
     judge_suite(Tier::B);
     judge_suite(Tier::C);
 }

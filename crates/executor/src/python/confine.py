@@ -59,6 +59,7 @@ def confine():
     control.sendall(b"ready" + struct.pack("<I", len(greeting)) + greeting)
     data, descriptors, _, _ = socket.recv_fds(control, 4, 1)
     order = json.loads(receive(struct.unpack("<I", receive(4, data))[0]))
+    number = enter_namespaces(order["readable"]) if order["tier"] == "A" else os.getpid()
     if order["tier"] == "C":
         for name in OTHER_MODULES:
             __import__(name)
@@ -72,7 +73,7 @@ def confine():
         os.close(descriptor)
     for program in order["filters"]:
         Filter(bytes.fromhex(program)).install()
-    control.sendall(b"k")
+    control.sendall(b"k" + struct.pack("<i", number))
     return Filter(bytes.fromhex(order["child_filter"])) if order["child_filter"] else None
 
 

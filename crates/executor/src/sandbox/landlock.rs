@@ -6,17 +6,12 @@ use landlock::{
 };
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Where shared libraries that Python's modules link to are found.
-const SYSTEM_LIBRARIES: [&str; 6] =
-    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/dev/null"];
-
-/// A ruleset that lets a process read under `libraries` and the system's libraries. The first
+/// A ruleset that lets a process read under these directories. The first
 /// version of Landlock is required; what later ones add (truncation, the network, signals to
 /// others) is denied too where the kernel knows it.
-pub fn read_only(libraries: &[PathBuf]) -> io::Result<OwnedFd> {
-    let readable = libraries.iter().map(PathBuf::as_path).chain(SYSTEM_LIBRARIES.map(Path::new));
+pub fn read_only(readable: &[PathBuf]) -> io::Result<OwnedFd> {
     let created = || -> Result<Option<OwnedFd>, landlock::RulesetError> {
         let ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
@@ -26,7 +21,7 @@ pub fn read_only(libraries: &[PathBuf]) -> io::Result<OwnedFd> {
             .handle_access(AccessNet::from_all(ABI::V4))?
             .scope(Scope::from_all(ABI::V6))?
             .create()?
-            .add_rules(path_beneath_rules(readable, AccessFs::ReadFile | AccessFs::ReadDir))?;
+            .add_rules(path_beneath_rules(readable.iter(), AccessFs::ReadFile | AccessFs::ReadDir))?;
         Ok(ruleset.into())
     };
     match created() {

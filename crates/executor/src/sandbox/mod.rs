@@ -2,6 +2,7 @@
 //!
 //! | tier | in force |
 //! | --- | --- |
+//! | A | namespaces, Landlock, seccomp, resource limits |
 //! | B | Landlock, seccomp, resource limits |
 //! | C | seccomp, resource limits; no file can be opened at all |
 //! | D | resource limits only |
@@ -11,11 +12,13 @@
 //! their order:
 //!
 //! 1. the interpreter starts with an empty environment and no descriptor but its socket;
-//! 2. it imports what candidates need, then gives up new privileges (`PR_SET_NO_NEW_PRIVS`);
-//! 3. Landlock: files may be read under Python's own directories, nothing else ([`landlock`]);
-//! 4. seccomp: the system calls that a forking interpreter needs, no others ([`seccomp::allowed`]);
-//! 5. each child leads a session of its own, takes on limits, and gives up what only the
-//!    interpreter needs: processes, signals, limits, messages ([`seccomp::denied_to_children`]).
+//! 2. it imports what candidates need; at tier A it steps into namespaces of its own, as nobody,
+//!    without capabilities, in a root directory that holds Python only (`python/namespaces.py`);
+//! 3. it gives up new privileges (`PR_SET_NO_NEW_PRIVS`);
+//! 4. Landlock: files may be read under Python's own directories, nothing else ([`landlock`]);
+//! 5. seccomp: the system calls that a forking interpreter needs, no others ([`seccomp::allowed`]);
+//! 6. each child takes on limits, and gives up what only the interpreter needs: processes, signals,
+//!    limits, messages ([`seccomp::denied_to_children`]).
 
 mod landlock;
 mod seccomp;
@@ -26,9 +29,15 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+/// Where shared libraries that Python's modules link to are found.
+const SYSTEM_LIBRARIES: [&str; 6] =
+    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/share/zoneinfo", "/dev/null"];
+
 /// How strongly candidates are isolated; the first is the strongest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Tier {
+    /// Namespaces, Landlock, seccomp, resource limits.
+    A,
     /// Landlock, seccomp, resource limits.
     B,
     /// Seccomp, resource limits.
@@ -39,11 +48,12 @@ pub enum Tier {
 
 impl Tier {
     /// All of them, the strongest first.
-    pub const ALL: [Tier; 3] = [Tier::B, Tier::C, Tier::D];
+    pub const ALL: [Tier; 4] = [Tier::A, Tier::B, Tier::C, Tier::D];
 
     /// Its letter.
     pub fn name(self) -> &'static str {
         match self {
+            Tier::A => "A",
             Tier::B => "B",
             Tier::C => "C",
             Tier::D => "D",
@@ -53,6 +63,7 @@ impl Tier {
     /// What it consists of.
     pub fn description(self) -> &'static str {
         match self {
+            Tier::A => "namespaces, Landlock, seccomp, resource limits",
             Tier::B => "Landlock, seccomp, resource limits",
             Tier::C => "seccomp, resource limits",
             Tier::D => "resource limits only",
@@ -65,12 +76,14 @@ impl FromStr for Tier {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = Tier::ALL.into_iter().find(|tier| tier.name().eq_ignore_ascii_case(text));
-        known.ok_or_else(|| format!("expected B, C or D, found {text}"))
+        known.ok_or_else(|| format!("expected A, B, C or D, found {text}"))
     }
 }
 
 /// What an interpreter takes on.
 pub struct Confinement {
+    /// What may be read; in a root directory of its own, what there is.
+    pub readable: Vec<PathBuf>,
     /// A Landlock ruleset to enforce.
     pub ruleset: Option<OwnedFd>,
     /// Seccomp programs for the interpreter, in the kernel's form.
@@ -86,15 +99,17 @@ impl Confinement {
     /// # Errors
     /// Where the kernel cannot do it.
     pub fn of(tier: Tier, libraries: &[PathBuf]) -> io::Result<Self> {
+        let readable =
+            libraries.iter().cloned().chain(SYSTEM_LIBRARIES.map(PathBuf::from)).collect::<Vec<_>>();
         let ruleset = match tier {
-            Tier::B => Some(landlock::read_only(libraries)?),
+            Tier::A | Tier::B => Some(landlock::read_only(&readable)?),
             Tier::C | Tier::D => None,
         };
         if tier == Tier::D {
-            return Ok(Confinement { ruleset, filters: Vec::new(), child_filter: None });
+            return Ok(Confinement { readable, ruleset, filters: Vec::new(), child_filter: None });
         }
-        let filters = vec![seccomp::without_clone3()?, seccomp::allowed(tier == Tier::B)?];
-        Ok(Confinement { ruleset, filters, child_filter: Some(seccomp::denied_to_children()?) })
+        let filters = vec![seccomp::without_clone3()?, seccomp::allowed(tier <= Tier::B)?];
+        Ok(Confinement { readable, ruleset, filters, child_filter: Some(seccomp::denied_to_children()?) })
     }
 }
 

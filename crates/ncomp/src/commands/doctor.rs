@@ -56,6 +56,10 @@ impl Doctor {
 /// What became of trying a tier, and what to do about it.
 fn isolation(tier: Tier, tried: &Result<Executor, Error>) -> String {
     let advice = match tier {
+        Tier::A => {
+            "needs user namespaces: containers may forbid them, and so may the settings \
+             kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces"
+        }
         Tier::B => "needs Linux 5.13 with Landlock: add `landlock` to the kernel's lsm= list",
         Tier::C => "needs Linux with seccomp filters; containers may forbid them (seccomp=unconfined)",
         Tier::D => "needs a Unix system",
