@@ -2,7 +2,7 @@
 //! same however the bytes are cut into pieces.
 #![no_main]
 
-use executor::wire::{Message, decode, take_message};
+use executor::wire::{Message, TooLong, decode, take_message};
 use libfuzzer_sys::fuzz_target;
 
 const LIMIT: usize = 4096;
@@ -15,7 +15,7 @@ fn messages(pieces: &[&[u8]]) -> (Vec<Message>, bool) {
             match take_message(&mut buffer, LIMIT) {
                 Ok(Some(message)) => taken.push(message),
                 Ok(None) => break,
-                Err(()) => return (taken, false),
+                Err(TooLong) => return (taken, false),
             }
         }
     }

@@ -158,6 +158,7 @@ fn empty_verdict(task: &Task, plan: &Plan, at: &Workplace) -> Verdict {
         wall_milliseconds: 0.0,
         peak_memory_kib: 0,
         isolation: at.tier.name().to_owned(),
+        fingerprint: task.fingerprint(&at.settings),
     }
 }
 

@@ -52,6 +52,8 @@ use processor::{Place, Processors};
 use pydata::Value;
 use records::{JudgeMode, Outcome, Problem, Test, Verdict};
 use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -144,6 +146,23 @@ pub struct Task<'a> {
     pub index: usize,
     /// The program.
     pub code: &'a str,
+}
+
+impl Task<'_> {
+    /// Tells this program, problem and limits from others: a verdict with another fingerprint is on
+    /// something else. It is the same from run to run of one build; another build's may differ,
+    /// which costs a run of the candidates and nothing else.
+    pub fn fingerprint(&self, settings: &Settings) -> String {
+        let mut hasher = DefaultHasher::new();
+        let Problem { setup, completion_prefix, test_setup, entry_point, tests, .. } = self.problem;
+        (setup, completion_prefix, self.code, test_setup, entry_point).hash(&mut hasher);
+        for test in tests {
+            test.source.hash(&mut hasher);
+        }
+        (settings.cpu_seconds.to_bits(), settings.wall_seconds.to_bits()).hash(&mut hasher);
+        (settings.memory_bytes, settings.output_limit).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
 }
 
 /// Takes a task's place and what each of its calls gave; none if the executor itself failed.

@@ -174,8 +174,7 @@ impl TestJudge {
     fn next(&mut self, deadline: Instant) -> io::Result<Message> {
         let mut chunk = [0; 16 * 1024];
         loop {
-            let taken = take_message(&mut self.buffer, LIMIT);
-            if let Some(message) = taken.map_err(|()| io::Error::other("a message over the limit"))? {
+            if let Some(message) = take_message(&mut self.buffer, LIMIT).map_err(io::Error::other)? {
                 return Ok(message);
             }
             let left = deadline.saturating_duration_since(Instant::now());

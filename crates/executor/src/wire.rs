@@ -16,12 +16,20 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
-/// Takes the first whole message from a buffer. `Err` if its length is over the limit.
-pub fn take_message(buffer: &mut Vec<u8>, limit: usize) -> Result<Option<Message>, ()> {
+/// A message says that it is longer than it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a message over the limit")]
+pub struct TooLong;
+
+/// Takes the first whole message from a buffer, if there is one.
+///
+/// # Errors
+/// Where its length is over the limit.
+pub fn take_message(buffer: &mut Vec<u8>, limit: usize) -> Result<Option<Message>, TooLong> {
     let Some(header) = buffer.first_chunk::<5>() else { return Ok(None) };
     let length = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
     if length > limit {
-        return Err(());
+        return Err(TooLong);
     }
     if buffer.len() < 5 + length {
         return Ok(None);
@@ -112,7 +120,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// As a fraction this would be equal to every number.
-    const ZERO_BY_ZERO: &[u8] = b"Fi\x01\0\0\00i\x01\0\0\00";
+    const ZERO_BY_ZERO: &[u8] = b"Fi\x01\0\0\x000i\x01\0\0\x000";
 
     /// Two pairs with the same key: one key of an expected dictionary of two would not be asked for.
     const REPEATED_KEY: &[u8] = b"m\x02\0\0\0tntn";
@@ -135,7 +143,7 @@ mod tests {
         }
         assert!(decode(&b"l\x01\0\0\0".repeat(100_000)).is_none());
         let mut buffer = b"V\xff\xff\xff\xff".to_vec();
-        assert_eq!(take_message(&mut buffer, 1000), Err(()));
+        assert_eq!(take_message(&mut buffer, 1000), Err(TooLong));
     }
 
     #[test]

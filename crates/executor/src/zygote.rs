@@ -3,7 +3,7 @@
 use crate::backend::{Backend, Conversation, Ended, Silence};
 use crate::interpreter::Interpreter;
 use crate::sandbox::Tier;
-use crate::wire::{Message, take_message};
+use crate::wire::{Message, TooLong, take_message};
 use crate::{Error, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -104,7 +104,7 @@ impl Conversation for Socket {
             match take_message(&mut self.buffer, self.limit) {
                 Ok(Some(message)) => return Ok(message),
                 Ok(None) => {}
-                Err(()) => return Err(Silence::Garbage),
+                Err(TooLong) => return Err(Silence::Garbage),
             }
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || !readable(&self.stream, left) {

@@ -6,9 +6,9 @@ use problems::basics::World;
 use problems::extract::extract_code;
 use records::jsonl;
 use records::{Candidate, Problem, Split};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The problems of a set; the built-in one gives 1,000 of each split.
 ///
@@ -23,13 +23,14 @@ pub fn problem_set(source: &str) -> Result<Vec<Problem>> {
     Ok(splits.into_iter().flat_map(|split| world.problems(split, 1000, 1)).collect())
 }
 
-/// Reads candidates. A sample's `task_id` may be the problem's id or its number alone; a
-/// `solution` is a program, a `completion` goes on from the problem's text.
+/// Reads candidates from a file, or from a directory as EvalPlus has them: `Mbpp_11/0.py`. A
+/// sample's `task_id` may be the problem's id or its number alone; a `solution` is a program, a
+/// `completion` goes on from the problem's text.
 ///
 /// # Errors
 /// Names file, line and field.
 pub fn read(path: &Path, problems: &[Problem]) -> Result<Vec<Candidate>> {
-    let values: Vec<Value> = jsonl::read(path)?;
+    let values: Vec<Value> = if path.is_dir() { in_directory(path)? } else { jsonl::read(path)? };
     let mut ids: HashMap<String, &Problem> = HashMap::new();
     for problem in problems {
         ids.insert(problem.id.clone(), problem);
@@ -77,4 +78,39 @@ pub fn read(path: &Path, problems: &[Problem]) -> Result<Vec<Candidate>> {
         *index += 1;
     }
     Ok(candidates)
+}
+
+/// Programs in a directory with one for each problem, whose name is its id with `_` for `/`; in the
+/// order of the numbers that they are named by.
+fn in_directory(path: &Path) -> Result<Vec<Value>> {
+    let mut samples = Vec::new();
+    for problem in sorted(path)?.into_iter().filter(|entry| entry.is_dir()) {
+        let id = name(&problem).replacen('_', "/", 1);
+        let mut programs = sorted(&problem)?;
+        programs.retain(|program| program.extension().is_some_and(|extension| extension == "py"));
+        programs
+            .sort_by_key(|program| program.file_stem().and_then(|stem| stem.to_str()?.parse::<u64>().ok()));
+        for program in programs {
+            let bytes = std::fs::read(&program).with_context(|| program.display().to_string())?;
+            let Ok(solution) = String::from_utf8(bytes) else {
+                bail!("{}: not UTF-8: save the program as UTF-8, or leave it out", program.display());
+            };
+            samples.push(json!({ "task_id": id, "solution": solution }));
+        }
+    }
+    if samples.is_empty() {
+        bail!("{}: expected directories such as Mbpp_11 with programs such as 0.py", path.display());
+    }
+    Ok(samples)
+}
+
+fn sorted(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<PathBuf>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -70,7 +70,8 @@ pub fn generate(
     Ok(Done::now())
 }
 
-/// Verdicts on every candidate of a file, into another.
+/// Verdicts on every candidate of a file, into another. Those of an earlier call are kept where they
+/// are on the same program, tests and limits; others, and what the executor failed on, are made anew.
 pub fn execute(
     label: &str,
     executor: &Executor,
@@ -80,11 +81,6 @@ pub fn execute(
 ) -> Result<Done> {
     let by_id: HashMap<&str, &Problem> =
         problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let (mut file, old) = Appender::resume::<Verdict>(path)?;
-    // What the executor failed on is tried again.
-    let settled = old.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure);
-    let present: HashSet<(&str, usize)> =
-        settled.map(|verdict| (verdict.problem.as_str(), verdict.index)).collect();
     let mut tasks = Vec::new();
     let mut unknown = HashSet::new();
     for candidate in candidates {
@@ -92,7 +88,6 @@ pub fn execute(
             None => {
                 unknown.insert(candidate.problem.as_str());
             }
-            Some(_) if present.contains(&(candidate.problem.as_str(), candidate.index)) => {}
             Some(problem) => tasks.push(Task { problem, index: candidate.index, code: &candidate.code }),
         }
     }
@@ -102,6 +97,7 @@ pub fn execute(
             unknown.len()
         );
     }
+    let mut file = keep_verdicts(label, executor, &mut tasks, path)?;
     let mut progress = Progress::start(label, candidates.len(), candidates.len() - tasks.len());
     let mut failed = None;
     executor.judge_all(&tasks, &mut |verdict| {
@@ -115,6 +111,37 @@ pub fn execute(
     file.flush()?;
     progress.finish();
     Ok(Done::now())
+}
+
+/// Opens a file of verdicts to go on with: drops from it what does not hold for the task of its name,
+/// and from the tasks what is judged already.
+fn keep_verdicts(label: &str, executor: &Executor, tasks: &mut Vec<Task>, path: &Path) -> Result<Appender> {
+    let (file, old) = Appender::resume::<Verdict>(path)?;
+    let wanted: HashMap<(&str, usize), String> = tasks
+        .iter()
+        .map(|task| ((task.problem.id.as_str(), task.index), task.fingerprint(executor.settings())))
+        .collect();
+    let (kept, dropped): (Vec<Verdict>, Vec<Verdict>) = old.into_iter().partition(|verdict| {
+        let wanted = wanted.get(&(verdict.problem.as_str(), verdict.index));
+        let holds = wanted.is_none_or(|wanted| *wanted == verdict.fingerprint);
+        holds && verdict.outcome != Outcome::Infrastructure
+    });
+    let kept_keys: HashSet<(&str, usize)> =
+        kept.iter().map(|verdict| (verdict.problem.as_str(), verdict.index)).collect();
+    tasks.retain(|task| !kept_keys.contains(&(task.problem.id.as_str(), task.index)));
+    if dropped.is_empty() {
+        return Ok(file);
+    }
+    let stale = dropped.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure).count();
+    if stale > 0 {
+        eprintln!(
+            "{label}: {stale} verdicts in {} are on other programs, tests or limits: judged anew",
+            path.display()
+        );
+    }
+    drop(file);
+    jsonl::write(path, &kept)?;
+    Ok(Appender::resume::<Verdict>(path)?.0)
 }
 
 /// Questions to a critic: one for each problem that has candidates, in the problems' order.

@@ -213,6 +213,60 @@ fn a_killed_execution_leaves_nothing_running_and_goes_on() {
     assert_eq!(report(&output)["outcomes"]["passed"].as_u64(), Some(100), "{}", report(&output));
 }
 
+/// A verdict is kept as long as program, tests and limits stay the same, and no longer.
+#[test]
+fn verdicts_on_something_else_are_made_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(path(name), text).expect("written");
+    let problem = |expected: usize| {
+        format!(
+            r#"{{"id":"one","text":"","entry_point":"f","tests":[{{"source":"assert f() == {expected}"}}],"split":"test"}}"#
+        )
+    };
+    let sample = |value: usize| format!("{{\"task_id\":\"one\",\"solution\":\"def f(): return {value}\"}}\n");
+    let execute = |timeout: &str| {
+        let (problems, samples) = (path("problems.jsonl"), path("samples.jsonl"));
+        let files = ["execute", "--problems", &problems, "--samples", &samples, "--json"];
+        let output = ncomp(&[&files[..], &["--timeout", timeout]].concat());
+        let anew = String::from_utf8_lossy(&output.stderr).contains("judged anew");
+        let outcomes = report(&output)["outcomes"].clone();
+        (outcomes["passed"].as_u64().unwrap_or(0), outcomes["wrong_answer"].as_u64().unwrap_or(0), anew)
+    };
+    write("problems.jsonl", &problem(1));
+    write("samples.jsonl", &(sample(1) + &sample(2)));
+    assert_eq!(execute("2"), (1, 1, false));
+    assert_eq!(execute("2"), (1, 1, false), "nothing has changed");
+    write("samples.jsonl", &(sample(1) + &sample(1)));
+    assert_eq!(execute("2"), (2, 0, true), "another program");
+    write("problems.jsonl", &problem(2));
+    assert_eq!(execute("2"), (0, 2, true), "another test");
+    assert_eq!(execute("3"), (0, 2, true), "another limit");
+    write("samples.jsonl", &sample(1));
+    assert_eq!(execute("3"), (0, 1, false), "fewer samples");
+}
+
+/// EvalPlus also has samples as directories of programs.
+#[test]
+fn a_directory_of_samples_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let problem =
+        r#"{"id":"Own/1","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
+    std::fs::write(path("problems.jsonl"), problem).expect("written");
+    std::fs::create_dir_all(path("samples/Own_1")).expect("a directory");
+    for (name, code) in [("0.py", "def f(): return 1"), ("10.py", "def f(): return 2"), ("notes.txt", "?")] {
+        std::fs::write(path(&format!("samples/Own_1/{name}")), code).expect("written");
+    }
+    let (problems, samples) = (path("problems.jsonl"), path("samples"));
+    let judged = ncomp(&["execute", "--problems", &problems, "--samples", &samples, "--json"]);
+    let outcomes = &report(&judged)["outcomes"];
+    assert_eq!((outcomes["passed"].as_u64(), outcomes["wrong_answer"].as_u64()), (Some(1), Some(1)));
+    std::fs::write(path("samples/Own_1/11.py"), b"\xff").expect("written");
+    let error = error(&ncomp(&["execute", "--problems", &problems, "--samples", &samples]));
+    assert!(error.contains("11.py") && error.contains("UTF-8"), "{error}");
+}
+
 /// With too few descriptors for its workers, every candidate still gets its verdict.
 #[test]
 fn a_lack_of_descriptors_loses_no_candidate() {

@@ -281,6 +281,10 @@ pub struct Verdict {
     pub peak_memory_kib: u64,
     /// The tier of isolation in force: its letter.
     pub isolation: String,
+    /// Tells what was judged: the program, the problem's code and tests, the limits. A verdict holds
+    /// for what has the same.
+    #[serde(default)]
+    pub fingerprint: String,
 }
 
 impl Verdict {

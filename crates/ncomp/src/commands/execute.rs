@@ -54,7 +54,8 @@ impl Limits {
 /// Beside the verdicts it writes EvalPlus's *_eval_results.json.
 #[derive(clap::Args)]
 pub struct Execute {
-    /// Candidates: our records, or samples with task_id and solution or completion; plain or gzip
+    /// Candidates: our records, or samples with task_id and solution or completion, plain or gzip; or a
+    /// directory as EvalPlus has it (Mbpp_11/0.py)
     #[arg(long)]
     samples: Option<PathBuf>,
     /// Problem set: mbpp, mbpp-sanitized, humaneval, or a file
@@ -90,7 +91,11 @@ impl Execute {
             eprintln!("stopped; the same command goes on from here ({})", out.display());
             return Ok(());
         }
-        let verdicts: Vec<Verdict> = jsonl::read(&out)?;
+        // The file may hold verdicts on candidates that these samples no longer have.
+        let asked: HashSet<(&str, usize)> =
+            candidates.iter().map(|candidate| (candidate.problem.as_str(), candidate.index)).collect();
+        let mut verdicts: Vec<Verdict> = jsonl::read(&out)?;
+        verdicts.retain(|verdict| asked.contains(&(verdict.problem.as_str(), verdict.index)));
         let results = eval_results_path(&out);
         write_eval_results(&results, &candidates, &verdicts)?;
         print_verdicts(&verdicts, self.samples.is_none(), self.json);
