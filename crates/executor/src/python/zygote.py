@@ -190,11 +190,16 @@ def is_loaded(statement):
     return kind == "Import" and all(alias.name in sys.modules for alias in statement.names)
 
 
-def set_limit(name, soft, hard):
+def within(name, soft, hard):
+    """A limit as setrlimit takes it, no higher than this process may set."""
     allowed = resource.getrlimit(name)[1]
     if allowed != resource.RLIM_INFINITY:
         soft, hard = min(soft, allowed), min(hard, allowed)
-    resource.setrlimit(name, (soft, hard))
+    return soft, hard
+
+
+def set_limit(name, soft, hard):
+    resource.setrlimit(name, within(name, soft, hard))
 
 
 def limit_all():
@@ -256,22 +261,15 @@ def kill_orphans():
                 pass
 
 
-def within(name, limit, extra):
-    """A limit as setrlimit takes it, no higher than this process may set."""
-    allowed = resource.getrlimit(name)[1]
-    if allowed == resource.RLIM_INFINITY:
-        return limit, limit + extra
-    return min(limit, allowed), min(limit + extra, allowed)
-
-
 def read_job(data):
     job = json.loads(receive(struct.unpack("<I", receive(5, data)[1:])[0]))
     job["tests"] = [prepare(test) for test in job["tests"]]
     job["namespace"] = namespace_after(job["setup"])
     if job["namespace"] is None:
         job["namespace"], job["program"] = fresh(), job["setup"] + "\n" + job["program"]
-    job["memory"] = within(resource.RLIMIT_AS, job["memory_bytes"], 0)
-    job["cpu"] = within(resource.RLIMIT_CPU, int(math.ceil(job["cpu_seconds"])), 1)
+    memory, cpu = job["memory_bytes"], int(math.ceil(job["cpu_seconds"]))
+    job["memory"] = within(resource.RLIMIT_AS, memory, memory)
+    job["cpu"] = within(resource.RLIMIT_CPU, cpu, cpu + 1)
     return job
 
 
