@@ -2,7 +2,7 @@
 //!
 //! Judge, interpreter and candidate take turns: only one of them runs at a time. Left alone, the
 //! scheduler wakes each on another processor, where its caches and page tables are cold: that costs
-//! a third of the rate on two cores. A worker looks for a free processor anew now and then, so that
+//! a fifth to a third of the rate on two cores. A worker looks for a free processor anew now and then, so that
 //! other work on the machine is made way for.
 
 use crate::judge::Slot;

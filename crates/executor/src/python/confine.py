@@ -19,7 +19,7 @@ OTHER_MODULES = (
     "unicodedata urllib.parse uuid weakref zlib"
 ).split()
 
-PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 22, 38
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38
 SECCOMP_MODE_FILTER = 2
 LANDLOCK_RESTRICT_SELF = 446
 libc = ctypes.CDLL(None, use_errno=True)

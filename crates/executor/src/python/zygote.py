@@ -35,7 +35,7 @@ import socket
 # What candidates import most, so that no child pays for it.
 import bisect, copy, functools, heapq, itertools, operator, re, string, typing  # noqa: E401,F401
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_CHILD_SUBREAPER = 36
 # Calls of a problem's tests stay compiled for its next candidate, and setups done; when there are so
 # many, all are forgotten.
 MOST_COMPILED = 4096
@@ -142,19 +142,22 @@ compiled = {}
 
 
 def prepare(test):
-    """A test as `child` takes it. Where it cannot be compiled, the source stands for itself: the
-    child fails on it as on any other error."""
-    mode, source = ("eval", test["call"]) if "call" in test else ("exec", test["source"])
-    code = compiled.get((mode, source))
+    """A test as `child` takes it. A call that cannot be compiled stands for itself: the child fails
+    on it as on any other error. The source of a test, which may hold what is expected, is not kept:
+    candidates of other problems are forked from here too."""
+    if "call" not in test:
+        return run, test["source"]
+    call = test["call"]
+    code = compiled.get(call)
     if code is None:
         try:
-            code = compile(source, "<test>", mode)
+            code = compile(call, "<test>", "eval")
         except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
-            code = source
+            code = call
         if len(compiled) >= MOST_COMPILED:
             compiled.clear()
-        compiled[mode, source] = code
-    return (value_of if mode == "eval" else run), code
+        compiled[call] = code
+    return value_of, code
 
 
 def fresh():
@@ -230,15 +233,11 @@ def kill_and_reap(pid):
     if pid <= 0:
         control.sendall(struct.pack("<idq", -1, 0, 0))
         return
-    if child_filter is None:
+    for kill in (os.killpg, os.kill) if child_filter is None else (os.kill,):
         try:
-            os.killpg(pid, signal.SIGKILL)
+            kill(pid, signal.SIGKILL)
         except OSError:
             pass
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except OSError:
-        pass
     _, status, usage = os.wait4(pid, 0)
     if child_filter is None:
         kill_orphans()
