@@ -305,15 +305,15 @@ impl Executor {
 
     /// Makes calls of every task's program: `calls` gives those of a problem. Otherwise as
     /// [`judge_all`](Self::judge_all).
-    pub fn observe_all(
+    pub fn observe_all<'c>(
         &self,
         tasks: &[Task],
-        calls: &(dyn Fn(&Problem) -> Vec<String> + Sync),
+        calls: &(dyn Fn(&Problem) -> &'c [String] + Sync),
         on_observed: &mut OnObserved,
     ) {
         let observe = |slot: &mut Slot, task: &Task| {
             let _together = self.alone.read().unwrap_or_else(PoisonError::into_inner);
-            judge::observe(&self.at, slot, task, &calls(task.problem))
+            judge::observe(&self.at, slot, task, calls(task.problem))
         };
         let workers = self.at.settings.workers;
         self.each_distinct(workers, tasks, &observe, &mut |at, observed| {

@@ -15,6 +15,8 @@ pub struct Behaviour {
     pub observed: Vec<Vec<Observed>>,
     /// How many inputs, from the first, come from the problem; the others are of our own making.
     pub given: usize,
+    /// The inputs, as Python's text.
+    pub calls: Vec<String>,
 }
 
 /// What the comparison says of each candidate of a problem.
@@ -29,8 +31,7 @@ pub struct Agreement {
 }
 
 impl Behaviour {
-    /// Compares the candidates. Inputs of our own making count only where at least half of the
-    /// candidates that run give a value: elsewhere the input, not the candidate, is at fault.
+    /// Compares the candidates, on the inputs that count.
     pub fn agreement(&self) -> Agreement {
         let count = self.observed.len();
         let inputs = self.observed.first().map_or(0, Vec::len);
@@ -49,13 +50,8 @@ impl Behaviour {
             if answers { groups[&key] as f64 / count as f64 } else { 0.0 }
         });
         let exact: Vec<f64> = exact.collect();
-        let runners = runs.iter().filter(|&&runs| runs > 0.0).count();
-        let counts = |(input, classes): &(usize, &Vec<Option<usize>>)| {
-            *input < self.given
-                || 2 * classes.iter().filter(|class| class.is_some()).count() >= runners.max(1)
-        };
         let telling: Vec<&Vec<Option<usize>>> =
-            classes.iter().enumerate().filter(counts).map(|(_, classes)| classes).collect();
+            self.telling().into_iter().map(|input| &classes[input]).collect();
         let mut soft = vec![0.0; count];
         for classes in &telling {
             let mut sizes: HashMap<usize, usize> = HashMap::new();
@@ -66,6 +62,20 @@ impl Behaviour {
             }
         }
         Agreement { runs, exact, soft }
+    }
+
+    /// The inputs that count: those given, and of those of our own making the ones on which at least
+    /// half of the candidates that run give a value. Elsewhere the input, not the candidate, is at
+    /// fault.
+    pub(crate) fn telling(&self) -> Vec<usize> {
+        let gives = |candidate: &Vec<Observed>, input: usize| {
+            matches!(candidate.get(input), Some(Observed::Value(_)))
+        };
+        let inputs = self.observed.first().map_or(0, Vec::len);
+        let runs = |candidate: &&Vec<Observed>| (0..self.given).any(|input| gives(candidate, input));
+        let runners = self.observed.iter().filter(runs).count().max(1);
+        let takers = |input: usize| self.observed.iter().filter(|row| gives(row, input)).count();
+        (0..inputs).filter(|&input| input < self.given || 2 * takers(input) >= runners).collect()
     }
 
     /// For each candidate the first one that gave an equal value on an input.
@@ -116,7 +126,7 @@ mod tests {
 
     fn behaviour(rows: &[&[&str]], given: usize) -> Behaviour {
         let row = |row: &&[&str]| row.iter().map(|text| value(text)).collect();
-        Behaviour { observed: rows.iter().map(row).collect(), given }
+        Behaviour { observed: rows.iter().map(row).collect(), given, ..Behaviour::default() }
     }
 
     #[test]

@@ -3,82 +3,184 @@
 //! Most are shares, and many compare a candidate with the others of its problem, because a choice
 //! is made inside one problem. What is not known of a pool (a critic, a likelihood) is 0 for all.
 
-use crate::{Agreement, Pool};
+use crate::signs::Signs;
+use crate::{Agreement, Conduct, Pool};
 
-/// Names of the features, in their order.
-pub const NAMES: [&str; 18] = [
-    "runs",
-    "exact",
-    "exact_of_best",
-    "soft",
-    "soft_of_best",
-    "soft_rank",
-    "distinct_behaviours",
-    "passes_visible",
-    "passes_visible_alone",
-    "share_passing_visible",
-    "length",
-    "length_squared",
-    "returns",
-    "prints",
-    "duplicates",
-    "likelihood_rank",
-    "critic",
-    "critic_rank",
-];
-
-/// The features of each candidate of a pool: `[candidate][feature]`.
-pub fn features(pool: &Pool) -> Vec<[f64; NAMES.len()]> {
-    let count = pool.codes.len();
-    let none = Agreement { runs: vec![0.0; count], exact: vec![0.0; count], soft: vec![0.0; count] };
-    let agreement = pool.agreement.as_ref().unwrap_or(&none);
-    let visible: Vec<f64> = match &pool.passes_visible {
-        Some(passes) => passes.iter().map(|&passes| number(passes)).collect(),
-        None => vec![0.0; count],
-    };
-    let visible_share = visible.iter().sum::<f64>() / count.max(1) as f64;
-    let lengths: Vec<f64> = pool.codes.iter().map(|code| (1.0 + code.trim().len() as f64).ln()).collect();
-    let usual = median(&lengths);
-    let likelihood_ranks = pool.mean_log_probability.as_deref().map_or(vec![0.0; count], ranks);
-    let critic = pool.critic.clone().unwrap_or_else(|| vec![0.0; count]);
-    let (soft_ranks, critic_ranks) = (ranks(&agreement.soft), ranks(&critic));
-    let behaviours = distinct(&agreement.soft) / count.max(1) as f64;
-    let row = |index: usize| {
-        let code = &pool.codes[index];
-        let same = pool.codes.iter().filter(|other| *other == code).count() as f64;
-        let length = lengths[index] - usual;
-        [
-            agreement.runs[index],
-            agreement.exact[index],
-            of_best(&agreement.exact, index),
-            agreement.soft[index],
-            of_best(&agreement.soft, index),
-            soft_ranks[index],
-            behaviours,
-            visible[index],
-            visible[index] * (1.0 - visible_share),
-            visible_share,
-            length,
-            length * length,
-            number(code.contains("return ")),
-            number(code.contains("print(")),
-            same / count.max(1) as f64,
-            likelihood_ranks[index],
-            critic[index],
-            critic_ranks[index],
-        ]
-    };
-    (0..count).map(row).collect()
+/// Named columns of numbers, one value for each candidate of a pool.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Names of the columns.
+    pub names: Vec<&'static str>,
+    /// `[feature][candidate]`
+    pub columns: Vec<Vec<f64>>,
 }
+
+impl Features {
+    /// The features of a pool. The names are the same for every pool.
+    pub fn of(pool: &Pool) -> Self {
+        let mut features = Features::default();
+        features.agreement(pool);
+        features.conduct(pool);
+        features.visible(pool);
+        features.models(pool);
+        features.program(pool);
+        features
+    }
+
+    /// The row of each candidate: `[candidate][feature]`.
+    pub fn rows(&self) -> Vec<Vec<f64>> {
+        let count = self.columns.first().map_or(0, Vec::len);
+        (0..count).map(|candidate| self.columns.iter().map(|column| column[candidate]).collect()).collect()
+    }
+
+    fn add(&mut self, name: &'static str, column: Vec<f64>) {
+        self.names.push(name);
+        self.columns.push(column);
+    }
+
+    /// Who agrees with it.
+    fn agreement(&mut self, pool: &Pool) {
+        let count = pool.codes.len();
+        let none = Agreement { runs: vec![0.0; count], exact: vec![0.0; count], soft: vec![0.0; count] };
+        let Agreement { runs, exact, soft } = pool.agreement.as_ref().unwrap_or(&none);
+        let largest = exact.iter().copied().fold(0.0, f64::max);
+        self.add("runs", runs.clone());
+        self.add("exact", exact.clone());
+        self.add("exact_of_best", of_best(exact));
+        self.add("exact_rank", ranks(exact));
+        self.add("soft", soft.clone());
+        self.add("soft_of_best", of_best(soft));
+        self.add("soft_rank", ranks(soft));
+        self.add("distinct_behaviours", vec![distinct(soft) / count.max(1) as f64; count]);
+        self.add("largest_group", vec![largest; count]);
+    }
+
+    /// What its answers look like.
+    fn conduct(&mut self, pool: &Pool) {
+        let silent = vec![Conduct::default(); pool.codes.len()];
+        let conduct = pool.conduct.as_ref().unwrap_or(&silent);
+        let of = |field: &dyn Fn(&Conduct) -> f64| conduct.iter().map(field).collect::<Vec<f64>>();
+        self.add("varied_given", of(&|c| c.varied_given));
+        self.add("varied_given_of_best", of_best(&of(&|c| c.varied_given)));
+        self.add("varied", of(&|c| c.varied));
+        self.add("varied_of_best", of_best(&of(&|c| c.varied)));
+        self.add("constant", of(&|c| c.constant));
+        self.add("none", of(&|c| c.none));
+        self.add("trivial", of(&|c| c.trivial));
+        self.add("echoes", of(&|c| c.echoes));
+        self.add("many_digits", of(&|c| c.many_digits));
+        self.add("types", of(&|c| c.types));
+        self.add("answer_length", of(&|c| c.answer_length));
+        self.add("answers_own", of(&|c| c.answers_own));
+        self.add("raises", of(&|c| c.raises));
+        self.add("gives_nothing", of(&|c| c.gives_nothing));
+        self.add("type_share", of(&|c| c.type_share));
+        self.add("first_true", of(&|c| number(c.first_truth == Some(true))));
+        self.add("first_false", of(&|c| number(c.first_truth == Some(false))));
+        let text = pool.text.to_lowercase();
+        for (name, cues, types) in ASKED {
+            let asked = text.split(|c: char| !c.is_alphanumeric()).any(|word| cues.contains(&word));
+            let fits = |conduct: &Conduct| match types.contains(&conduct.first_type) {
+                _ if !asked || conduct.first_type.is_empty() => 0.0,
+                true => 1.0,
+                false => -1.0,
+            };
+            self.add(name, of(&fits));
+        }
+    }
+
+    /// Whether it passes what a prompt shows.
+    fn visible(&mut self, pool: &Pool) {
+        let count = pool.codes.len();
+        let visible: Vec<f64> = match &pool.passes_visible {
+            Some(passes) => passes.iter().map(|&passes| number(passes)).collect(),
+            None => vec![0.0; count],
+        };
+        let share = visible.iter().sum::<f64>() / count.max(1) as f64;
+        self.add("passes_visible_alone", visible.iter().map(|passes| passes * (1.0 - share)).collect());
+        self.add("share_passing_visible", vec![share; count]);
+        self.add("passes_visible", visible);
+    }
+
+    /// What models say of it.
+    fn models(&mut self, pool: &Pool) {
+        let none = vec![0.0; pool.codes.len()];
+        self.add("likelihood_rank", pool.mean_log_probability.as_deref().map_or(none.clone(), ranks));
+        self.add("reviewer_rank", pool.reviewer.as_deref().map_or(none.clone(), ranks));
+        self.add("critic_rank", pool.critic.as_deref().map_or(none.clone(), ranks));
+        self.add("critic", pool.critic.clone().unwrap_or(none));
+    }
+
+    /// What its text shows.
+    fn program(&mut self, pool: &Pool) {
+        let count = pool.codes.len();
+        let lengths: Vec<f64> = pool.codes.iter().map(|code| (1.0 + code.trim().len() as f64).ln()).collect();
+        let usual = median(&lengths);
+        let same = |code: &String| pool.codes.iter().filter(|other| *other == code).count() as f64;
+        self.add("length", lengths.iter().map(|length| length - usual).collect());
+        self.add("length_squared", lengths.iter().map(|length| (length - usual).powi(2)).collect());
+        self.add("duplicates", pool.codes.iter().map(|code| same(code) / count as f64).collect());
+        let signs: Vec<Signs> = pool.codes.iter().map(|code| Signs::of(code, &pool.entry_point)).collect();
+        let of = |field: &dyn Fn(&Signs) -> f64| signs.iter().map(field).collect::<Vec<f64>>();
+        self.add("unused_parameters", of(&|s| s.unused_parameters));
+        self.add("returns_nothing", of(&|s| s.returns_nothing));
+        self.add("endless_recursion", of(&|s| s.endless_recursion));
+        self.add("functions", of(&|s| s.functions));
+        self.add("loops", of(&|s| s.loops));
+        self.add("branches", of(&|s| s.branches));
+        self.add("imports", of(&|s| s.imports));
+        self.add("prints", of(&|s| s.prints));
+        self.add("inputs", of(&|s| s.inputs));
+        self.add("calls", of(&|s| s.calls));
+        self.add("constants", of(&|s| s.constants));
+        self.add("list_of_set", of(&|s| s.list_of_set));
+        self.add("docstring", of(&|s| s.docstring));
+        self.add("unclosed", of(&|s| s.unclosed));
+    }
+}
+
+/// Words of a text, and the types of value that they ask for.
+const ASKED: [(&str, &[&str], &[&str]); 4] = [
+    ("asked_truth", &["check", "whether"], &["bool"]),
+    (
+        "asked_number",
+        &[
+            "count",
+            "number",
+            "sum",
+            "length",
+            "index",
+            "area",
+            "volume",
+            "maximum",
+            "minimum",
+            "largest",
+            "smallest",
+            "nth",
+            "difference",
+            "product",
+            "perimeter",
+            "average",
+            "position",
+        ],
+        &["int", "float"],
+    ),
+    (
+        "asked_collection",
+        &["elements", "sort", "filter", "extract", "tuples", "lists", "remove", "pairs"],
+        &["list", "tuple", "set", "dict"],
+    ),
+    ("asked_text", &["string", "replace", "characters"], &["str"]),
+];
 
 fn number(yes: bool) -> f64 {
     f64::from(u8::from(yes))
 }
 
-/// A value as a share of the largest.
-fn of_best(values: &[f64], index: usize) -> f64 {
+/// Values as shares of the largest.
+fn of_best(values: &[f64]) -> Vec<f64> {
     let best = values.iter().copied().fold(0.0, f64::max);
-    if best > 0.0 { values[index] / best } else { 0.0 }
+    values.iter().map(|value| if best > 0.0 { value / best } else { 0.0 }).collect()
 }
 
 /// For each value the share of the others that are smaller, ties counting half.
@@ -103,4 +205,33 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pool_has_the_same_features() {
+        let names = Features::of(&Pool::default()).names;
+        let distinct: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+        let conduct =
+            |first_type: &'static str| Conduct { first_type, first_truth: None, ..Conduct::default() };
+        let pool = Pool {
+            text: "Check whether a number is odd.".into(),
+            codes: vec!["def f(): return True".into(), "def f(): print(1)".into()],
+            conduct: Some(vec![conduct("bool"), conduct("NoneType")]),
+            ..Pool::default()
+        };
+        let features = Features::of(&pool);
+        assert_eq!(features.names, names);
+        let column = |name: &str| {
+            &features.columns[features.names.iter().position(|other| *other == name).expect("a feature")]
+        };
+        assert_eq!(column("asked_truth"), &[1.0, -1.0]);
+        assert_eq!(column("asked_text"), &[0.0, 0.0]);
+        assert_eq!(column("returns_nothing"), &[0.0, 1.0]);
+        assert_eq!(features.rows().len(), 2);
+    }
 }

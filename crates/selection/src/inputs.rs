@@ -8,6 +8,7 @@ use pydata::{BigInt, Call, Value};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use std::cmp::Ordering;
 
 /// Nesting below which values stay as they are.
 const MAX_DEPTH: usize = 6;
@@ -15,15 +16,15 @@ const MAX_DEPTH: usize = 6;
 /// Up to `count` different calls like the given ones, none of them among these, as Python's text.
 /// The same seed gives the same calls.
 pub fn variations(calls: &[Call], count: usize, seed: u64) -> Vec<String> {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut varier = Varier::of(calls, seed);
     let mut seen: Vec<String> = calls.iter().map(text).collect();
     let known = seen.len();
     for _ in 0..count * 20 {
         if seen.len() >= known + count {
             break;
         }
-        let Some(call) = calls.choose(&mut random) else { break };
-        let varied = text(&vary_call(call, &mut random));
+        let Some(call) = calls.choose(&mut varier.random) else { break };
+        let varied = text(&varier.call(call));
         if !seen.contains(&varied) {
             seen.push(varied);
         }
@@ -32,132 +33,240 @@ pub fn variations(calls: &[Call], count: usize, seed: u64) -> Vec<String> {
 }
 
 /// A call as Python's text.
-fn text(call: &Call) -> String {
+pub(crate) fn text(call: &Call) -> String {
     let arguments = call.args.iter().map(Value::to_string);
     let keywords = call.keywords.iter().map(|(name, value)| format!("{name}={value}"));
     format!("{}({})", call.function, arguments.chain(keywords).collect::<Vec<_>>().join(", "))
 }
 
-/// One argument changed, sometimes all of them.
-fn vary_call(call: &Call, random: &mut ChaCha8Rng) -> Call {
-    let mut varied = call.clone();
-    let total = varied.args.len() + varied.keywords.len();
-    let only = (total > 0 && random.random_bool(0.6)).then(|| random.random_range(0..total));
-    let arguments = varied.args.iter_mut().chain(varied.keywords.iter_mut().map(|(_, value)| value));
-    for (at, value) in arguments.enumerate() {
-        if only.is_none_or(|only| only == at) {
-            *value = vary(value, random, 0);
-        }
-    }
-    varied
+/// Changes values at random, within what the given calls suggest that a program is meant for.
+struct Varier {
+    random: ChaCha8Rng,
+    /// Whether some given number is below zero.
+    negatives: bool,
 }
 
-fn vary(value: &Value, random: &mut ChaCha8Rng, depth: usize) -> Value {
-    if depth > MAX_DEPTH {
-        return value.clone();
+impl Varier {
+    fn of(calls: &[Call], seed: u64) -> Self {
+        let values = calls.iter().flat_map(|call| &call.args);
+        Varier { random: ChaCha8Rng::seed_from_u64(seed), negatives: values.into_iter().any(has_negative) }
     }
-    match value {
-        Value::Bool(value) => Value::Bool(!value),
-        Value::Int(value) => Value::Int(vary_integer(value, random)),
-        Value::Float(value) => Value::Float(match random.random_range(0..5) {
+
+    /// True so often.
+    fn chance(&mut self, share: f64) -> bool {
+        self.random.random_bool(share)
+    }
+
+    /// One argument changed, sometimes all of them. What the call suggests between its arguments
+    /// mostly stays so: a number that is a list's length, two lists as long as each other.
+    fn call(&mut self, call: &Call) -> Call {
+        let mut varied = call.clone();
+        let total = varied.args.len() + varied.keywords.len();
+        let only = (total > 0 && self.chance(0.6)).then(|| self.random.random_range(0..total));
+        let arguments = varied.args.iter_mut().chain(varied.keywords.iter_mut().map(|(_, value)| value));
+        for (at, value) in arguments.enumerate() {
+            if only.is_none_or(|only| only == at) {
+                *value = self.value(value, 0);
+            }
+        }
+        if self.chance(0.9) {
+            keep_lengths(&call.args, &mut varied.args);
+        }
+        varied
+    }
+
+    fn value(&mut self, value: &Value, depth: usize) -> Value {
+        if depth > MAX_DEPTH {
+            return value.clone();
+        }
+        match value {
+            Value::Bool(value) => Value::Bool(!value),
+            Value::Int(value) => Value::Int(self.integer(value)),
+            Value::Float(value) => Value::Float(self.float(*value)),
+            Value::Str(text) => Value::Str(self.text(text)),
+            Value::List(items) => Value::List(self.items(items, depth)),
+            Value::Set(items) => Value::Set(self.items(items, depth)),
+            // A tuple's length often has a meaning: a point, a record.
+            Value::Tuple(items) if items.len() <= 3 && self.chance(0.8) => {
+                Value::Tuple(items.iter().map(|item| self.value(item, depth + 1)).collect())
+            }
+            Value::Tuple(items) => Value::Tuple(self.items(items, depth)),
+            Value::Dict(pairs) => Value::Dict(self.pairs(pairs, depth)),
+            other => other.clone(),
+        }
+    }
+
+    fn integer(&mut self, value: &BigInt) -> BigInt {
+        let small: i64 = self.random.random_range(0..20);
+        let varied = match self.random.random_range(0..8) {
+            0 => value + 1,
+            1 => value - 1,
+            2 => value * 2,
+            3 => value / 2,
+            4 => -value,
+            5 => BigInt::from(small),
+            6 => value + small,
+            _ => BigInt::from(self.random.random_range(0..3)),
+        };
+        let below = varied < BigInt::from(0);
+        if below && !self.negatives && self.chance(0.9) { -varied } else { varied }
+    }
+
+    fn float(&mut self, value: f64) -> f64 {
+        let varied = match self.random.random_range(0..5) {
             0 => -value,
             1 => value + 1.0,
             2 => value / 2.0,
             3 => value.round(),
-            _ => value + f64::from(random.random_range(-100..100)) / 10.0,
-        }),
-        Value::Str(text) => Value::Str(vary_text(text, random)),
-        Value::List(items) => Value::List(vary_items(items, random, depth)),
-        Value::Set(items) => Value::Set(vary_items(items, random, depth)),
-        // A tuple's length often has a meaning: a point, a record.
-        Value::Tuple(items) if items.len() <= 3 && random.random_bool(0.8) => {
-            Value::Tuple(items.iter().map(|item| vary(item, random, depth + 1)).collect())
+            _ => value + f64::from(self.random.random_range(-100..100)) / 10.0,
+        };
+        if varied < 0.0 && !self.negatives && self.chance(0.9) { -varied } else { varied }
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        let mut characters: Vec<char> = text.chars().collect();
+        let alphabet: Vec<char> =
+            if characters.is_empty() { vec!['a', 'B', '1', ' '] } else { characters.clone() };
+        let at = self.random.random_range(0..=characters.len());
+        let random = &mut self.random;
+        match random.random_range(0..11) {
+            0 if random.random_bool(0.5) => characters.clear(),
+            1 => characters.reverse(),
+            2 => characters.shuffle(random),
+            3 => characters.truncate(at),
+            4 => characters = characters.split_off(at),
+            5 => characters.extend(characters.clone()),
+            6 => characters.insert(at, *['a', 'Z', '7', ' ', '_'].choose(random).unwrap_or(&'a')),
+            7 => characters.insert(at, *alphabet.choose(random).unwrap_or(&'a')),
+            8 => return if random.random_bool(0.5) { text.to_uppercase() } else { text.to_lowercase() },
+            9 if at < characters.len() => characters[at] = *alphabet.choose(random).unwrap_or(&'a'),
+            _ => {
+                if at < characters.len() {
+                    characters.remove(at);
+                }
+            }
         }
-        Value::Tuple(items) => Value::Tuple(vary_items(items, random, depth)),
-        Value::Dict(pairs) => Value::Dict(vary_pairs(pairs, random, depth)),
-        other => other.clone(),
+        characters.into_iter().collect()
+    }
+
+    fn items(&mut self, given: &[Value], depth: usize) -> Vec<Value> {
+        let mut items = given.to_vec();
+        let at = self.random.random_range(0..=items.len());
+        match self.random.random_range(0..11) {
+            0 => items.truncate(at),
+            1 => items.reverse(),
+            2 => items.shuffle(&mut self.random),
+            3 => items = items.split_off(at),
+            4 if at < items.len() => {
+                let repeated = items[at].clone();
+                items.push(repeated);
+            }
+            5 if at < items.len() => {
+                items.remove(at);
+            }
+            6 if self.chance(0.3) => items.clear(),
+            7 => items.iter_mut().for_each(|item| *item = self.value(item, depth + 1)),
+            // As many of its own items, some of them more than once, some not at all.
+            8 => items = given.iter().filter_map(|_| given.choose(&mut self.random).cloned()).collect(),
+            _ => {
+                if let Some(item) = items.get_mut(at) {
+                    *item = self.value(item, depth + 1);
+                } else if let Some(last) = items.last() {
+                    let another = self.value(last, depth + 1);
+                    items.push(another);
+                }
+            }
+        }
+        // What comes sorted may have to.
+        if given.len() > 2 && is_sorted(given) && self.chance(0.7) {
+            sort(&mut items);
+        }
+        items
+    }
+
+    fn pairs(&mut self, pairs: &[(Value, Value)], depth: usize) -> Vec<(Value, Value)> {
+        let mut pairs = pairs.to_vec();
+        let at = self.random.random_range(0..=pairs.len());
+        match self.random.random_range(0..4) {
+            0 => pairs.truncate(at),
+            1 if at < pairs.len() => {
+                pairs.remove(at);
+            }
+            2 => pairs.shuffle(&mut self.random),
+            _ => pairs.iter_mut().for_each(|(_, value)| *value = self.value(value, depth + 1)),
+        }
+        pairs
     }
 }
 
-fn vary_integer(value: &BigInt, random: &mut ChaCha8Rng) -> BigInt {
-    let small: i64 = random.random_range(0..20);
-    match random.random_range(0..8) {
-        0 => value + 1,
-        1 => value - 1,
-        2 => value * 2,
-        3 => value / 2,
-        4 => -value,
-        5 => BigInt::from(small),
-        6 => value + small,
-        _ => BigInt::from(random.random_range(0..3)),
+/// Whether a value holds a number below zero.
+fn has_negative(value: &Value) -> bool {
+    match value {
+        Value::Int(value) => *value < BigInt::from(0),
+        Value::Float(value) => *value < 0.0,
+        Value::List(items) | Value::Tuple(items) | Value::Set(items) => items.iter().any(has_negative),
+        Value::Dict(pairs) => pairs.iter().any(|(key, value)| has_negative(key) || has_negative(value)),
+        _ => false,
     }
 }
 
-fn vary_text(text: &str, random: &mut ChaCha8Rng) -> String {
-    let mut characters: Vec<char> = text.chars().collect();
-    let alphabet: Vec<char> =
-        if characters.is_empty() { vec!['a', 'B', '1', ' '] } else { characters.clone() };
-    let at = random.random_range(0..=characters.len());
-    match random.random_range(0..10) {
-        0 => characters.clear(),
-        1 => characters.reverse(),
-        2 => characters.shuffle(random),
-        3 => characters.truncate(at),
-        4 => characters = characters.split_off(at),
-        5 => characters.extend(characters.clone()),
-        6 => characters.insert(at, *['a', 'Z', '7', ' ', '_'].choose(random).unwrap_or(&'a')),
-        7 => characters.insert(at, *alphabet.choose(random).unwrap_or(&'a')),
-        8 => return if random.random_bool(0.5) { text.to_uppercase() } else { text.to_lowercase() },
-        _ => {
-            if at < characters.len() {
-                characters.remove(at);
+/// The length of what has one and can be shortened.
+fn length(value: &Value) -> Option<usize> {
+    match value {
+        Value::List(items) | Value::Tuple(items) => Some(items.len()),
+        Value::Str(text) => Some(text.chars().count()),
+        _ => None,
+    }
+}
+
+/// Makes varied arguments agree in length where the given ones do: lists as long as the first of
+/// their length, and numbers that say a length.
+fn keep_lengths(given: &[Value], varied: &mut [Value]) {
+    let lengths: Vec<Option<usize>> = given.iter().map(length).collect();
+    for at in 1..given.len() {
+        let Value::List(_) = given[at] else { continue };
+        let twin =
+            (0..at).find(|&other| matches!(given[other], Value::List(_)) && lengths[other] == lengths[at]);
+        let Some(shared) = twin.and_then(|twin| Some(length(&varied[twin])?.min(length(&varied[at])?)))
+        else {
+            continue;
+        };
+        for at in [twin, Some(at)].into_iter().flatten() {
+            if let Value::List(items) = &mut varied[at] {
+                items.truncate(shared);
             }
         }
     }
-    characters.into_iter().collect()
-}
-
-fn vary_items(items: &[Value], random: &mut ChaCha8Rng, depth: usize) -> Vec<Value> {
-    let mut items = items.to_vec();
-    let at = random.random_range(0..=items.len());
-    match random.random_range(0..10) {
-        0 => items.truncate(at),
-        1 => items.reverse(),
-        2 => items.shuffle(random),
-        3 => items = items.split_off(at),
-        4 if at < items.len() => {
-            let repeated = items[at].clone();
-            items.push(repeated);
-        }
-        5 if at < items.len() => {
-            items.remove(at);
-        }
-        6 if random.random_bool(0.3) => items.clear(),
-        7 => items.iter_mut().for_each(|item| *item = vary(item, random, depth + 1)),
-        _ => {
-            if let Some(item) = items.get_mut(at) {
-                *item = vary(item, random, depth + 1);
-            } else if let Some(last) = items.last() {
-                let another = vary(last, random, depth + 1);
-                items.push(another);
-            }
+    for (at, value) in given.iter().enumerate() {
+        let Value::Int(value) = value else { continue };
+        let says = |other: &usize| lengths[*other].is_some_and(|length| *value == BigInt::from(length));
+        // The nearest before it: `f(first, m, second, n)`.
+        let of = (0..at).rev().find(says).or_else(|| (at + 1..given.len()).find(says));
+        if let Some(now) = of.and_then(|of| length(&varied[of])) {
+            varied[at] = Value::Int(BigInt::from(now));
         }
     }
-    items
 }
 
-fn vary_pairs(pairs: &[(Value, Value)], random: &mut ChaCha8Rng, depth: usize) -> Vec<(Value, Value)> {
-    let mut pairs = pairs.to_vec();
-    let at = random.random_range(0..=pairs.len());
-    match random.random_range(0..4) {
-        0 => pairs.truncate(at),
-        1 if at < pairs.len() => {
-            pairs.remove(at);
-        }
-        2 => pairs.shuffle(random),
-        _ => pairs.iter_mut().for_each(|(_, value)| *value = vary(value, random, depth + 1)),
+/// Compares numbers with numbers and text with text.
+fn order(a: &Value, b: &Value) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
+        (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
+        (Value::Str(a), Value::Str(b)) => Some(a.cmp(b)),
+        _ => None,
     }
-    pairs
+}
+
+fn is_sorted(items: &[Value]) -> bool {
+    items.windows(2).all(|pair| order(&pair[0], &pair[1]).is_some_and(Ordering::is_le))
+}
+
+/// Sorts what can be compared; a mixture stays as it is.
+fn sort(items: &mut [Value]) {
+    if items.windows(2).all(|pair| order(&pair[0], &pair[1]).is_some()) {
+        items.sort_by(|a, b| order(a, b).unwrap_or(Ordering::Equal));
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +288,26 @@ mod tests {
             assert_eq!(types(&again), types(&call), "{text}");
             assert_eq!(again.keywords.len(), 1);
         }
+    }
+
+    #[test]
+    fn what_arguments_share_mostly_stays_so() {
+        let share = |source: &str, holds: &dyn Fn(&[Value]) -> bool| {
+            let call = pydata::parse_call(source).expect("a call");
+            let varied = variations(&[call], 100, 3);
+            let held = varied.iter().filter(|text| holds(&pydata::parse_call(text).expect("a call").args));
+            held.count() as f64 / varied.len() as f64
+        };
+        let says_length = |args: &[Value]| args[1].to_string() == length(&args[0]).unwrap_or(0).to_string();
+        assert!(share("f([5, 1, 7, 2], 4)", &says_length) > 0.8);
+        assert!(share("f([5, 1, 7, 2], 3)", &says_length) < 0.4);
+        let as_long = |args: &[Value]| length(&args[0]) == length(&args[1]);
+        assert!(share("f([5, 1, 7], ['a', 'b', 'c'])", &as_long) > 0.8);
+        let sorted = |args: &[Value]| matches!(&args[0], Value::List(items) if is_sorted(items));
+        assert!(share("f([1, 4, 6, 8, 11])", &sorted) > 0.6);
+        let positive = |args: &[Value]| !args.iter().any(has_negative);
+        assert!(share("f(3, [0.5])", &positive) > 0.9);
+        assert!(share("f(-3, [0.5])", &positive) < 0.8);
     }
 
     #[test]

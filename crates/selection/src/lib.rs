@@ -17,14 +17,18 @@
 //! ```
 
 pub mod behaviour;
+pub mod conduct;
 pub mod features;
+pub mod guess;
 pub mod inputs;
 pub mod ranker;
+pub mod signs;
 
 pub use behaviour::{Agreement, Behaviour};
+pub use conduct::Conduct;
 pub use ranker::Ranker;
 
-use records::{Candidate, Outcome, Score, Verdict};
+use records::{Candidate, Outcome, Problem, Score, Verdict};
 use std::collections::HashMap;
 
 /// The candidates of one problem, as selectors see them.
@@ -34,6 +38,10 @@ pub struct Pool {
     pub problem: String,
     /// Whether each candidate passed; only the oracle may look.
     pub passed: Vec<bool>,
+    /// The problem's text.
+    pub text: String,
+    /// The function that is asked for.
+    pub entry_point: String,
     /// The program of each.
     pub codes: Vec<String>,
     /// Sum of token log-probabilities of each, where the generator gave them.
@@ -44,8 +52,13 @@ pub struct Pool {
     pub critic: Option<Vec<f64>>,
     /// How the candidates behave among each other, where they were run for that.
     pub agreement: Option<Agreement>,
+    /// How each answers, where they were run.
+    pub conduct: Option<Vec<Conduct>>,
     /// What the inputs they were run on tell of the problem: the level of what depends on them.
     pub agreement_level: u8,
+    /// Mean log-probability of a token of the problem's text, given each program, where a model was
+    /// asked.
+    pub reviewer: Option<Vec<f64>>,
     /// A ranker's probability for each, where there is a ranker.
     pub combined: Option<Vec<f64>>,
     /// Whether each passes the tests that a prompt shows, where that was tried.
@@ -65,6 +78,9 @@ pub enum Selector {
     Shortest,
     /// The critic's highest probability.
     Critic,
+    /// The program that makes the problem's text likeliest (Zhang et al., 2022, Coder-Reviewer):
+    /// the reviewer's log-probability of a token and the generator's, added, where both are there.
+    Reviewer,
     /// One that gives a value on the given inputs (executability; Zhang et al., 2022,
     /// Coder-Reviewer, section 2.3).
     Runs,
@@ -83,12 +99,13 @@ pub enum Selector {
 
 impl Selector {
     /// Every selector.
-    pub const ALL: [Selector; 11] = [
+    pub const ALL: [Selector; 12] = [
         Selector::Random,
         Selector::Shortest,
         Selector::Likelihood,
         Selector::LikelihoodSum,
         Selector::Critic,
+        Selector::Reviewer,
         Selector::Runs,
         Selector::Consensus,
         Selector::ConsensusSoft,
@@ -105,6 +122,7 @@ impl Selector {
             Selector::LikelihoodSum => "likelihood_sum",
             Selector::Shortest => "shortest",
             Selector::Critic => "critic",
+            Selector::Reviewer => "reviewer",
             Selector::Runs => "runs",
             Selector::Consensus => "consensus",
             Selector::ConsensusSoft => "consensus_soft",
@@ -143,6 +161,12 @@ impl Selector {
             Selector::Likelihood => pool.mean_log_probability.as_deref().map(highest),
             Selector::LikelihoodSum => pool.log_likelihood.as_deref().map(highest),
             Selector::Critic => pool.critic.as_deref().map(highest),
+            Selector::Reviewer => pool.reviewer.as_ref().map(|reviewer| {
+                let coder = pool.mean_log_probability.clone().unwrap_or_else(|| vec![0.0; reviewer.len()]);
+                highest(
+                    &reviewer.iter().zip(coder).map(|(reviewer, coder)| reviewer + coder).collect::<Vec<_>>(),
+                )
+            }),
             Selector::Shortest => {
                 Some(highest(&pool.codes.iter().map(|code| -(code.trim().len() as f64)).collect::<Vec<_>>()))
             }
@@ -203,7 +227,14 @@ fn narrowed(candidates: Vec<usize>, signals: &[Option<&Vec<f64>>]) -> Vec<usize>
 /// Gathers candidates, verdicts and scores into one pool a problem, in the order in which the
 /// problems first occur. A candidate without a verdict, or with one that says nothing of it
 /// ([`Outcome::Infrastructure`]), counts as not passed: it never leaves the denominator.
-pub fn pools(candidates: &[Candidate], verdicts: &[Verdict], scores: &[Score]) -> Vec<Pool> {
+pub fn pools(
+    problems: &[Problem],
+    candidates: &[Candidate],
+    verdicts: &[Verdict],
+    scores: &[Score],
+) -> Vec<Pool> {
+    let problems: HashMap<&str, &Problem> =
+        problems.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let verdicts: HashMap<(&str, usize), Outcome> =
         verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict.outcome)).collect();
     let scores: HashMap<(&str, usize), f64> =
@@ -229,8 +260,11 @@ pub fn pools(candidates: &[Candidate], verdicts: &[Verdict], scores: &[Score]) -
             let (problem, index) = key(candidate);
             scores.get(&(problem.as_str(), index)).copied()
         });
+        let known = problems.get(problem);
         Pool {
             problem: problem.to_owned(),
+            text: known.map(|problem| problem.text.clone()).unwrap_or_default(),
+            entry_point: known.map(|problem| problem.entry_point.clone()).unwrap_or_default(),
             passed: passed.collect(),
             codes: group.iter().map(|candidate| candidate.code.clone()).collect(),
             log_likelihood: group.iter().map(|candidate| candidate.log_likelihood()).collect(),
@@ -290,7 +324,7 @@ mod tests {
     fn a_missing_verdict_stays_in_the_denominator() {
         let candidates =
             [candidate("a", 1, &[-1.0]), candidate("a", 0, &[-0.5, -3.0]), candidate("b", 0, &[])];
-        let pools = pools(&candidates, &[], &[]);
+        let pools = pools(&[], &candidates, &[], &[]);
         assert_eq!(pools.len(), 2);
         assert_eq!(Selector::Random.accuracy(&pools[0]), Some(0.0));
         assert_eq!(Selector::Likelihood.choices(&pools[0]), Some(vec![1]));

@@ -87,13 +87,8 @@ pub struct Rank {
         default_value = "random,shortest,likelihood,likelihood_sum,critic,runs,consensus,consensus_soft,visible_test,combined,oracle"
     )]
     select: Vec<String>,
-    /// What selectors may know of the tests: 0 nothing, 1 the visible tests' calls, 2 the calls of
-    /// all tests, 3 the visible tests with their values
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
-    level: u8,
-    /// Inputs of our own making for each problem, like the calls that may be known
-    #[arg(long, default_value_t = 20)]
-    inputs: usize,
+    #[command(flatten)]
+    knowledge: Knowledge,
     #[command(flatten)]
     limits: Limits,
     /// File for the first selector's choices, as EvalPlus has them
@@ -147,19 +142,20 @@ impl Rank {
             .map(|path| critic_scores(path, &problems, &candidates))
             .transpose()?
             .unwrap_or_default();
-        let mut pools = pools(&candidates, &verdicts, &scores);
+        let mut pools = pools(&problems, &candidates, &verdicts, &scores);
         let ranker = self.ranker.as_deref().map(read_ranker).transpose()?;
         let (level, own_inputs) =
-            ranker.as_ref().map_or((self.level, self.inputs), |ranker| (ranker.level, ranker.own_inputs));
+            ranker.as_ref().map_or((self.knowledge.level, self.knowledge.own_inputs), |ranker| {
+                (ranker.level, ranker.own_inputs)
+            });
         let needs_behaviour = ["runs", "consensus", "consensus_soft", "visible_test", "combined"];
-        if level > 0 && self.select.iter().any(|name| needs_behaviour.contains(&name.as_str())) {
-            let knowledge = Knowledge { level, own_inputs, seed: 0 };
+        if self.select.iter().any(|name| needs_behaviour.contains(&name.as_str())) {
+            let knowledge = Knowledge { level, own_inputs, ..self.knowledge };
             let executor = self.limits.start()?;
-            let Some((calls, programs)) = observe(&executor, &problems, &candidates, knowledge, &mut pools)
-            else {
+            let Some(effort) = observe(&executor, &problems, &candidates, knowledge, &mut pools) else {
                 bail!("stopped before all candidates had run");
             };
-            eprintln!("behaviour of {programs} distinct programs in {calls} calls");
+            eprintln!("behaviour of {} distinct programs in {} calls", effort.programs, effort.calls);
         }
         if let Some(ranker) = &ranker {
             pools.iter_mut().for_each(|pool| pool.combined = Some(ranker.probabilities(pool)));

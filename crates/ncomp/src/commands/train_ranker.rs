@@ -12,9 +12,6 @@ use selection::{Pool, Ranker, Selector, pools};
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Parts for cross-validation; problems are dealt to them.
-const PARTS: usize = 5;
-
 /// A ranker over every signal, for `rank --ranker`. It says how good it is on problems that it did
 /// not learn from, by cross-validation over problems.
 #[derive(clap::Args)]
@@ -28,13 +25,8 @@ pub struct TrainRanker {
     /// Their verdicts, as `execute` writes them
     #[arg(long)]
     verdicts: PathBuf,
-    /// What it may know of the tests: 1 the visible tests' calls, 2 the calls of all tests, 3 the
-    /// visible tests with their values
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
-    level: u8,
-    /// Inputs of our own making for each problem
-    #[arg(long, default_value_t = 20)]
-    inputs: usize,
+    #[command(flatten)]
+    knowledge: Knowledge,
     #[command(flatten)]
     limits: Limits,
     /// File to write
@@ -50,14 +42,13 @@ impl TrainRanker {
         let problems = problem_set(&self.problems)?;
         let candidates = samples::read(&self.samples, &problems)?;
         let verdicts: Vec<Verdict> = jsonl::read(&self.verdicts)?;
-        let mut pools = pools(&candidates, &verdicts, &[]);
+        let mut pools = pools(&problems, &candidates, &verdicts, &[]);
         let executor = self.limits.start()?;
-        let knowledge = Knowledge { level: self.level, own_inputs: self.inputs, seed: 0 };
-        if observe(&executor, &problems, &candidates, knowledge, &mut pools).is_none() {
+        if observe(&executor, &problems, &candidates, self.knowledge, &mut pools).is_none() {
             bail!("stopped before all candidates had run");
         }
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());
-        let probabilities = cross_validated(&pools, PARTS, self.level).map_err(learn)?;
+        let probabilities = cross_validated(&pools, self.knowledge.level).map_err(learn)?;
         for (pool, probabilities) in pools.iter_mut().zip(probabilities) {
             pool.combined = Some(probabilities);
         }
@@ -75,7 +66,8 @@ impl TrainRanker {
         others.iter_mut().for_each(|row| row.compare(&random[0]));
         let error = picks_calibration_error(&pools);
         let ranker =
-            Ranker::train(&pools.iter().collect::<Vec<_>>(), self.level, self.inputs).map_err(learn)?;
+            Ranker::train(&pools.iter().collect::<Vec<_>>(), self.knowledge.level, self.knowledge.own_inputs)
+                .map_err(learn)?;
         let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
         jsonl::write_atomically(&self.out, |out| out.write_all(file.as_bytes()))?;
         if self.json {

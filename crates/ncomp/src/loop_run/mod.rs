@@ -267,7 +267,7 @@ impl Loop<'_> {
     /// Runs the pool on the visible tests' calls and on inputs like them, for the consensus.
     fn observe_pool(&mut self) -> Result<Done> {
         let candidates = self.candidates("pool")?;
-        let mut pools = selection::pools(&candidates, &[], &[]);
+        let mut pools = selection::pools(&self.problems.test, &candidates, &[], &[]);
         let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
         match observe(&self.executor, &self.problems.test, &candidates, knowledge, &mut pools) {
             None => Ok(Done::Interrupted),

@@ -62,7 +62,7 @@ impl Loop<'_> {
 
     fn pools(&self, name: &str) -> Result<Vec<Pool>> {
         let scores: Vec<Score> = jsonl::read(&self.run.path(&format!("scores/{name}.jsonl")))?;
-        let mut found = pools(&self.candidates(name)?, &self.verdicts(name)?, &scores);
+        let mut found = pools(&self.problems.test, &self.candidates(name)?, &self.verdicts(name)?, &scores);
         let place: HashMap<&str, usize> =
             self.problems.test.iter().enumerate().map(|(at, problem)| (problem.id.as_str(), at)).collect();
         found.sort_by_key(|pool| place.get(pool.problem.as_str()).copied());
