@@ -18,6 +18,8 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
+mod reviewer;
+
 use anyhow::{Context, Result};
 use problems::extract::extract_code;
 use problems::prompt::{ANSWER_CLOSING, ChatTemplate, PromptFormat, PromptTests, comment_prompt};
@@ -88,6 +90,15 @@ impl Generator {
         let name =
             directory.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
         Ok(Generator { prompter: Prompter::load(format, directory)?, model, tokenizer, name })
+    }
+
+    /// Reads a model's directory; it is asked as a chat where it has a template for that.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn open(directory: &Path) -> Result<Self> {
+        let has_template = ChatTemplate::load(directory).is_ok();
+        Self::load(directory, if has_template { PromptFormat::Chat } else { PromptFormat::Comment })
     }
 
     /// A generator of a model in memory that is asked in comments.

@@ -3,8 +3,10 @@
 mod behaviour;
 mod commands;
 mod loop_run;
+mod opinions;
 mod pretrain;
 mod progress;
+mod rankers;
 mod recipe;
 mod run_directory;
 mod samples;

@@ -3,6 +3,7 @@
 use crate::statistics::{bootstrap_interval, mean, paired_interval};
 use selection::{Pool, Selector};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// One line of a table: a way to answer, and the share of problems it solves.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,12 +88,22 @@ impl Row {
 
     /// Notes the paired difference to another row of the same problems.
     pub fn compare(&mut self, baseline: &Row) {
-        if self.per_problem.len() != baseline.per_problem.len() {
-            return;
+        self.against_baseline = self.difference(baseline);
+    }
+
+    /// The paired difference to another row; none if it is not about the same problems.
+    pub fn difference(&self, other: &Row) -> Option<Difference> {
+        if self.per_problem.len() != other.per_problem.len() {
+            return None;
         }
-        let (low, high) = paired_interval(&self.per_problem, &baseline.per_problem, self.seed);
-        let value = self.value - baseline.value;
-        self.against_baseline = Some(Difference { value, low: 100.0 * low, high: 100.0 * high });
+        let (low, high) = paired_interval(&self.per_problem, &other.per_problem, self.seed);
+        Some(Difference { value: self.value - other.value, low: 100.0 * low, high: 100.0 * high })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:+.1} [{:+.1}, {:+.1}]", self.value, self.low, self.high)
     }
 }
 
@@ -101,8 +112,7 @@ pub fn text(rows: &[Row]) -> String {
     let header = ["", "solved", "95 % interval", "against baseline", "gap recovered"];
     let mut lines: Vec<[String; 5]> = vec![header.map(str::to_owned)];
     for row in rows {
-        let difference =
-            row.against_baseline.map(|d| format!("{:+.1} [{:+.1}, {:+.1}]", d.value, d.low, d.high));
+        let difference = row.against_baseline.map(|difference| difference.to_string());
         lines.push([
             row.label.clone(),
             format!("{:.1} %", row.value),

@@ -13,7 +13,13 @@ pub struct Features {
     pub names: Vec<&'static str>,
     /// `[feature][candidate]`
     pub columns: Vec<Vec<f64>>,
+    /// How far each feature's weight may go, beside others' 1: what candidates do is believed more
+    /// readily than what their text looks like, which changes from model to model.
+    pub trust: Vec<f64>,
 }
+
+/// Trust in what a program's text looks like.
+const TRUST_IN_TEXT: f64 = 0.15;
 
 impl Features {
     /// The features of a pool. The names are the same for every pool.
@@ -36,6 +42,13 @@ impl Features {
     fn add(&mut self, name: &'static str, column: Vec<f64>) {
         self.names.push(name);
         self.columns.push(column);
+        self.trust.push(1.0);
+    }
+
+    fn add_of_text(&mut self, name: &'static str, column: Vec<f64>) {
+        self.add(name, column);
+        self.trust.pop();
+        self.trust.push(TRUST_IN_TEXT);
     }
 
     /// Who agrees with it.
@@ -107,6 +120,7 @@ impl Features {
         let none = vec![0.0; pool.codes.len()];
         self.add("likelihood_rank", pool.mean_log_probability.as_deref().map_or(none.clone(), ranks));
         self.add("reviewer_rank", pool.reviewer.as_deref().map_or(none.clone(), ranks));
+        self.add("generated_tests_rank", pool.generated_tests.as_deref().map_or(none.clone(), ranks));
         self.add("critic_rank", pool.critic.as_deref().map_or(none.clone(), ranks));
         self.add("critic", pool.critic.clone().unwrap_or(none));
     }
@@ -117,25 +131,25 @@ impl Features {
         let lengths: Vec<f64> = pool.codes.iter().map(|code| (1.0 + code.trim().len() as f64).ln()).collect();
         let usual = median(&lengths);
         let same = |code: &String| pool.codes.iter().filter(|other| *other == code).count() as f64;
-        self.add("length", lengths.iter().map(|length| length - usual).collect());
-        self.add("length_squared", lengths.iter().map(|length| (length - usual).powi(2)).collect());
-        self.add("duplicates", pool.codes.iter().map(|code| same(code) / count as f64).collect());
+        self.add_of_text("length", lengths.iter().map(|length| length - usual).collect());
+        self.add_of_text("length_squared", lengths.iter().map(|length| (length - usual).powi(2)).collect());
+        self.add_of_text("duplicates", pool.codes.iter().map(|code| same(code) / count as f64).collect());
         let signs: Vec<Signs> = pool.codes.iter().map(|code| Signs::of(code, &pool.entry_point)).collect();
         let of = |field: &dyn Fn(&Signs) -> f64| signs.iter().map(field).collect::<Vec<f64>>();
-        self.add("unused_parameters", of(&|s| s.unused_parameters));
-        self.add("returns_nothing", of(&|s| s.returns_nothing));
-        self.add("endless_recursion", of(&|s| s.endless_recursion));
-        self.add("functions", of(&|s| s.functions));
-        self.add("loops", of(&|s| s.loops));
-        self.add("branches", of(&|s| s.branches));
-        self.add("imports", of(&|s| s.imports));
-        self.add("prints", of(&|s| s.prints));
-        self.add("inputs", of(&|s| s.inputs));
-        self.add("calls", of(&|s| s.calls));
-        self.add("constants", of(&|s| s.constants));
-        self.add("list_of_set", of(&|s| s.list_of_set));
-        self.add("docstring", of(&|s| s.docstring));
-        self.add("unclosed", of(&|s| s.unclosed));
+        self.add_of_text("unused_parameters", of(&|s| s.unused_parameters));
+        self.add_of_text("returns_nothing", of(&|s| s.returns_nothing));
+        self.add_of_text("endless_recursion", of(&|s| s.endless_recursion));
+        self.add_of_text("functions", of(&|s| s.functions));
+        self.add_of_text("loops", of(&|s| s.loops));
+        self.add_of_text("branches", of(&|s| s.branches));
+        self.add_of_text("imports", of(&|s| s.imports));
+        self.add_of_text("prints", of(&|s| s.prints));
+        self.add_of_text("inputs", of(&|s| s.inputs));
+        self.add_of_text("calls", of(&|s| s.calls));
+        self.add_of_text("constants", of(&|s| s.constants));
+        self.add_of_text("list_of_set", of(&|s| s.list_of_set));
+        self.add_of_text("docstring", of(&|s| s.docstring));
+        self.add_of_text("unclosed", of(&|s| s.unclosed));
     }
 }
 

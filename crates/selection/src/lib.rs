@@ -19,6 +19,7 @@
 pub mod behaviour;
 pub mod conduct;
 pub mod features;
+pub mod generated_tests;
 pub mod guess;
 pub mod inputs;
 pub mod ranker;
@@ -59,6 +60,8 @@ pub struct Pool {
     /// Mean log-probability of a token of the problem's text, given each program, where a model was
     /// asked.
     pub reviewer: Option<Vec<f64>>,
+    /// How each agrees with tests that a model wrote, where there are such.
+    pub generated_tests: Option<Vec<f64>>,
     /// A ranker's probability for each, where there is a ranker.
     pub combined: Option<Vec<f64>>,
     /// Whether each passes the tests that a prompt shows, where that was tried.
@@ -81,6 +84,8 @@ pub enum Selector {
     /// The program that makes the problem's text likeliest (Zhang et al., 2022, Coder-Reviewer):
     /// the reviewer's log-probability of a token and the generator's, added, where both are there.
     Reviewer,
+    /// The highest agreement with tests that a model wrote (Chen et al., 2022, CodeT).
+    GeneratedTests,
     /// One that gives a value on the given inputs (executability; Zhang et al., 2022,
     /// Coder-Reviewer, section 2.3).
     Runs,
@@ -99,13 +104,14 @@ pub enum Selector {
 
 impl Selector {
     /// Every selector.
-    pub const ALL: [Selector; 12] = [
+    pub const ALL: [Selector; 13] = [
         Selector::Random,
         Selector::Shortest,
         Selector::Likelihood,
         Selector::LikelihoodSum,
         Selector::Critic,
         Selector::Reviewer,
+        Selector::GeneratedTests,
         Selector::Runs,
         Selector::Consensus,
         Selector::ConsensusSoft,
@@ -123,6 +129,7 @@ impl Selector {
             Selector::Shortest => "shortest",
             Selector::Critic => "critic",
             Selector::Reviewer => "reviewer",
+            Selector::GeneratedTests => "generated_tests",
             Selector::Runs => "runs",
             Selector::Consensus => "consensus",
             Selector::ConsensusSoft => "consensus_soft",
@@ -167,6 +174,7 @@ impl Selector {
                     &reviewer.iter().zip(coder).map(|(reviewer, coder)| reviewer + coder).collect::<Vec<_>>(),
                 )
             }),
+            Selector::GeneratedTests => pool.generated_tests.as_deref().map(highest),
             Selector::Shortest => {
                 Some(highest(&pool.codes.iter().map(|code| -(code.trim().len() as f64)).collect::<Vec<_>>()))
             }
@@ -197,6 +205,21 @@ impl Selector {
                 Some(if passing.is_empty() { all.collect() } else { passing })
             }
         }
+    }
+
+    /// The one it would take: where it cannot tell some apart, the other signals decide, and only
+    /// where these cannot either the first of them.
+    pub fn pick(self, pool: &Pool) -> Option<usize> {
+        let (exact, soft) = pool.agreement.as_ref().map(|a| (&a.exact, &a.soft)).unzip();
+        let others = [
+            pool.combined.as_ref(),
+            soft,
+            exact,
+            pool.critic.as_ref(),
+            pool.reviewer.as_ref(),
+            pool.mean_log_probability.as_ref(),
+        ];
+        narrowed(self.choices(pool)?, &others).first().copied()
     }
 
     /// The chance that its choice passes.

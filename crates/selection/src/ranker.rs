@@ -14,7 +14,7 @@ use smartcore::linalg::basic::matrix::DenseMatrix;
 use smartcore::linear::logistic_regression::{LogisticRegression, LogisticRegressionParameters};
 
 /// Strength of the pull towards small weights.
-const RIDGE: f64 = 30.0;
+const RIDGE: f64 = 200.0;
 /// Pairs of a problem that passes and fails to learn from.
 const PAIRS: usize = 12;
 /// Parts that problems are dealt to, where what is learned from some is tried on the others.
@@ -31,9 +31,9 @@ pub struct Ranker {
     pub features: Vec<String>,
     /// Mean of each feature in training.
     pub means: Vec<f64>,
-    /// Deviation of each feature in training.
+    /// Unit of each feature: its deviation in training, larger where it is trusted less.
     pub deviations: Vec<f64>,
-    /// Weight of each feature, in deviations from its mean.
+    /// Weight of each feature, for its distance from its mean in units.
     pub weights: Vec<f64>,
     /// Score of a candidate whose features are all at their means.
     pub intercept: f64,
@@ -74,10 +74,12 @@ impl Ranker {
         let count = rows.len() as f64;
         let column = |at: usize| rows.iter().map(move |row| row[at]);
         let means: Vec<f64> = (0..names.len()).map(|at| column(at).sum::<f64>() / count).collect();
+        let trust = Features::of(&Pool::default()).trust;
         let deviation = |at: usize| {
             let variance = column(at).map(|value| (value - means[at]).powi(2)).sum::<f64>() / count;
-            // A feature that never varies says nothing; whatever it is later, it counts 0.
-            if variance > 1e-12 { variance.sqrt() } else { 0.0 }
+            // A feature that never varies says nothing; whatever it is later, it counts 0. Measured
+            // in larger units, a feature needs a larger weight, which the ridge grants less readily.
+            if variance > 1e-12 { variance.sqrt() / trust[at] } else { 0.0 }
         };
         let deviations: Vec<f64> = (0..names.len()).map(deviation).collect();
         let mut equations = Equations::default();

@@ -2,7 +2,7 @@
 
 use crate::progress::interrupted;
 use crate::recipe::ExecutorRecipe;
-use crate::samples::{self, problem_set};
+use crate::samples::{self, Note, Samples, problem_set};
 use crate::stages::{self, Done};
 use anyhow::Result;
 use executor::{Executor, Task, Tier};
@@ -74,9 +74,9 @@ pub struct Execute {
 impl Execute {
     pub(super) fn run(self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
-        let candidates = match &self.samples {
+        let Samples { candidates, notes } = match &self.samples {
             Some(path) => samples::read(path, &problems)?,
-            None => references(&problems),
+            None => Samples { candidates: references(&problems), ..Samples::default() },
         };
         let beside = self
             .samples
@@ -98,7 +98,7 @@ impl Execute {
         verdicts.retain(|verdict| asked.contains(&(verdict.problem.as_str(), verdict.index)));
         let results = eval_results_path(&out);
         write_eval_results(&results, &candidates, &verdicts)?;
-        print_verdicts(&verdicts, self.samples.is_none(), self.json);
+        print_verdicts(&verdicts, &notes, self.samples.is_none(), self.json);
         if self.samples.is_none() {
             list_unqualified(&executor, &problems);
         }
@@ -194,7 +194,7 @@ fn references(problems: &[Problem]) -> Vec<Candidate> {
     with_reference.map(candidate).collect()
 }
 
-fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
+fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_json: bool) {
     let mut by_problem: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     // What the executor itself failed on is neither a pass nor a fail: it is counted in the table.
     for verdict in verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure) {
@@ -220,7 +220,7 @@ fn print_verdicts(verdicts: &[Verdict], list_failures: bool, as_json: bool) {
             failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
         println!(
             "{}",
-            json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures, "modes": how})
+            json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures, "modes": how, "notes": notes})
         );
         return;
     }

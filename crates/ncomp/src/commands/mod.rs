@@ -3,8 +3,10 @@
 mod demo;
 mod doctor;
 mod execute;
-mod records;
+mod generate;
+mod rank;
 mod run;
+mod signals;
 mod train;
 mod train_ranker;
 
@@ -19,14 +21,14 @@ pub enum Command {
     /// Run the whole loop of a recipe
     Run(run::Run),
     /// Sample candidates for problems
-    Generate(records::Generate),
+    Generate(generate::Generate),
     /// Judge candidates in the Python sandbox
     Execute(execute::Execute),
-    /// Train a generator or a critic
+    /// Train a generator, a critic or a ranker
     #[command(subcommand)]
     Train(train::Train),
     /// Choose one candidate a problem and say how good the choices are
-    Rank(records::Rank),
+    Rank(rank::Rank),
     /// Show the table of a finished run
     Report(run::Report),
     /// Say what this machine offers

@@ -125,7 +125,7 @@ impl TrainCritic {
         let settings = &recipe.critic.training;
         let sets = loop_run::ProblemSets::of(&recipe)?;
         let problems: Vec<Problem> = sets.train.into_iter().chain(sets.test).collect();
-        let candidates = samples::read(&self.samples, &problems)?;
+        let candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts: Vec<Verdict> = jsonl::read(&self.verdicts)?;
         let generator = Generator::load(&model_directory(&recipe.model.path)?, recipe.model.prompt)?;
         let (model, tokenizer) = (generator.model.clone(), generator.tokenizer.clone());

@@ -1,14 +1,14 @@
 //! `ncomp train ranker`: the combined selector, from candidates and their verdicts.
 
-use super::execute::Limits;
-use crate::behaviour::{Knowledge, observe};
+use super::rank::coverage_text;
+use super::signals::Signals;
 use crate::samples::{self, problem_set};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use records::{Verdict, jsonl};
 use report::statistics::{calibration, calibration_error};
-use report::table::{Row, align, text};
+use report::table::{Row, text};
 use selection::ranker::{coverage, cross_validated, picks};
-use selection::{Pool, Ranker, Selector, pools};
+use selection::{Pool, Ranker, Selector};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -26,9 +26,7 @@ pub struct TrainRanker {
     #[arg(long)]
     verdicts: PathBuf,
     #[command(flatten)]
-    knowledge: Knowledge,
-    #[command(flatten)]
-    limits: Limits,
+    signals: Signals,
     /// File to write
     #[arg(long)]
     out: PathBuf,
@@ -40,34 +38,22 @@ pub struct TrainRanker {
 impl TrainRanker {
     pub(super) fn run(self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
-        let candidates = samples::read(&self.samples, &problems)?;
+        let candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts: Vec<Verdict> = jsonl::read(&self.verdicts)?;
-        let mut pools = pools(&problems, &candidates, &verdicts, &[]);
-        let executor = self.limits.start()?;
-        if observe(&executor, &problems, &candidates, self.knowledge, &mut pools).is_none() {
-            bail!("stopped before all candidates had run");
-        }
+        let (mut pools, _) = self.signals.gather(&problems, &candidates, &verdicts)?;
+        let knowledge = self.signals.knowledge;
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());
-        let probabilities = cross_validated(&pools, self.knowledge.level).map_err(learn)?;
+        let probabilities = cross_validated(&pools, knowledge.level).map_err(learn)?;
         for (pool, probabilities) in pools.iter_mut().zip(probabilities) {
             pool.combined = Some(probabilities);
         }
-        let selectors = [
-            Selector::Random,
-            Selector::Consensus,
-            Selector::ConsensusSoft,
-            Selector::VisibleTest,
-            Selector::Combined,
-            Selector::Oracle,
-        ];
-        let rows = selectors.iter().filter_map(|&s| Row::of_selector(s, s.name(), s.name(), &pools, 0));
+        let rows = Selector::ALL.iter().filter_map(|&s| Row::of_selector(s, s.name(), s.name(), &pools, 0));
         let mut rows: Vec<Row> = rows.collect();
         let (random, others) = rows.split_at_mut(1);
         others.iter_mut().for_each(|row| row.compare(&random[0]));
         let error = picks_calibration_error(&pools);
-        let ranker =
-            Ranker::train(&pools.iter().collect::<Vec<_>>(), self.knowledge.level, self.knowledge.own_inputs)
-                .map_err(learn)?;
+        let all: Vec<&Pool> = pools.iter().collect();
+        let ranker = Ranker::train(&all, knowledge.level, knowledge.own_inputs).map_err(learn)?;
         let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
         jsonl::write_atomically(&self.out, |out| out.write_all(file.as_bytes()))?;
         if self.json {
@@ -80,24 +66,14 @@ impl TrainRanker {
         print!("{}", text(&rows));
         println!("differences are to random; combined is cross-validated over {} problems", pools.len());
         println!("calibration error of its picks: {:.1} %", 100.0 * error);
-        print!("{}", coverage_text(&pools));
+        print!("{}", coverage_text(&coverage(&pools)));
         println!("{}", self.out.display());
         Ok(())
     }
 }
 
-/// The curve of [`coverage`] as a table.
-pub(super) fn coverage_text(pools: &[Pool]) -> String {
-    let mut lines = vec![["answer from confidence".to_owned(), "answered".into(), "of these pass".into()]];
-    let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    for point in coverage(pools) {
-        lines.push([format!("{:.1}", point.confidence), percent(point.coverage), percent(point.accuracy)]);
-    }
-    align(&lines)
-}
-
 /// How far the probability of a problem's pick is from how often such picks pass.
-fn picks_calibration_error(pools: &[Pool]) -> f64 {
+pub(super) fn picks_calibration_error(pools: &[Pool]) -> f64 {
     let (scores, passed): (Vec<f64>, Vec<bool>) = picks(pools).into_iter().unzip();
     calibration_error(&calibration(&scores, &passed))
 }

@@ -1,0 +1,184 @@
+//! The model as a reviewer, and as an author of tests.
+//!
+//! A reviewer is asked what a program is for, and how likely it finds the problem's own text as the
+//! answer (Zhang et al., 2022, Coder-Reviewer reranking). An author of tests goes on from an
+//! `assert` that calls the function (Chen et al., 2022, CodeT).
+
+use crate::{Generator, Prompter, Request, stream_of};
+use anyhow::Result;
+use problems::prompt::{Message, PromptTests, SYSTEM_MESSAGE, comment_prompt, instruction};
+use records::Problem;
+use std::ops::ControlFlow;
+use transformer::decode::{self, Settings, decode};
+use transformer::head::{Prediction, Target};
+use transformer::{PackedBatch, Workspace};
+
+/// Rows computed at once.
+const ROWS: usize = 4096;
+/// Longest test that is written, in tokens.
+const TEST_TOKENS: usize = 96;
+
+impl Generator {
+    /// Mean log-probability of a token of the problem's text, given each program. Programs longer
+    /// than `max_tokens` lose their beginning.
+    ///
+    /// # Errors
+    /// Where the model's chat template refuses the question.
+    pub fn review(&self, problem: &Problem, programs: &[String], max_tokens: usize) -> Result<Vec<f64>> {
+        let text = self.tokenizer.encode(&format!(" {}", problem.text.trim()));
+        let mut questions = Vec::with_capacity(programs.len());
+        for program in programs {
+            let mut question = self.tokenizer.encode(&self.review_prompt(program)?);
+            question.drain(..question.len().saturating_sub(max_tokens.max(1)));
+            questions.push(question);
+        }
+        let mut found = Vec::with_capacity(programs.len());
+        let mut rest = questions.as_slice();
+        while !rest.is_empty() && !text.is_empty() {
+            let mut rows = 0;
+            let fits = rest.iter().take_while(|question| {
+                rows += question.len() + text.len();
+                rows <= ROWS
+            });
+            let (group, later) = rest.split_at(fits.count().max(1));
+            found.extend(self.review_group(group, &text));
+            rest = later;
+        }
+        Ok(found)
+    }
+
+    fn review_group(&self, questions: &[Vec<u32>], text: &[u32]) -> Vec<f64> {
+        let (mut batch, mut targets) = (PackedBatch::default(), Vec::new());
+        for question in questions {
+            let tokens = [question.as_slice(), &text[..text.len() - 1]].concat();
+            let rows = batch.push_sequence(&tokens);
+            // The row before a token predicts it.
+            let first = rows.start + question.len() - 1;
+            targets.extend(text.iter().enumerate().map(|(at, &token)| Target { row: first + at, token }));
+        }
+        let mut workspace = Workspace::for_inference();
+        let hidden = self.model.forward(&batch, &mut workspace).to_vec();
+        let predictions = self.model.predictions(&hidden, &targets);
+        let mean = |of_one: &[Prediction]| {
+            of_one.iter().map(|p| f64::from(p.log_probability)).sum::<f64>() / text.len() as f64
+        };
+        predictions.chunks(text.len()).map(mean).collect()
+    }
+
+    fn review_prompt(&self, program: &str) -> Result<String> {
+        let program = program.trim_end();
+        Ok(match &self.prompter {
+            Prompter::Comment => format!("{program}\n\n# The function above solves this problem:\n#"),
+            Prompter::Chat(template) => {
+                let question = format!(
+                    "Here is a Python program:\n```python\n{program}\n```\n\nState the problem that it solves."
+                );
+                template.render(&[Message::new("system", SYSTEM_MESSAGE), Message::new("user", question)])?
+            }
+        })
+    }
+
+    /// Tests for a problem as the model would write them, as many as `samples`, equal ones included;
+    /// lines of Python that begin with `assert`. The visible tests are shown to it where the
+    /// request says so.
+    ///
+    /// # Errors
+    /// Where the model's chat template refuses the question.
+    pub fn write_tests(&self, problem: &Problem, request: &Request, shown: bool) -> Result<Vec<String>> {
+        let opening = format!("assert {}(", problem.entry_point);
+        let prompt = self.tests_prompt(problem, shown)? + &opening;
+        let decode_request = decode::Request {
+            prompt: self.tokenizer.encode(&prompt),
+            samples: request.samples,
+            stream: stream_of(&problem.id) ^ (1 << 63),
+        };
+        let settings = Settings {
+            sampling: request.sampling,
+            max_new_tokens: TEST_TOKENS.min(request.max_new_tokens),
+            seed: request.seed,
+            max_sequences: request.max_sequences,
+        };
+        let ends_line =
+            |tokens: &[u32]| self.tokenizer.decode(&tokens[tokens.len().saturating_sub(1)..]).contains('\n');
+        let mut tests = Vec::with_capacity(request.samples);
+        let _ = decode(&self.model, &[decode_request], &settings, &ends_line, &mut |sample| {
+            let text = self.tokenizer.decode(&sample.tokens);
+            tests.push(opening.clone() + text.lines().next().unwrap_or_default());
+            ControlFlow::Continue(())
+        });
+        Ok(tests)
+    }
+
+    fn tests_prompt(&self, problem: &Problem, shown: bool) -> Result<String> {
+        let known = if shown { problem.clone() } else { Problem { tests: Vec::new(), ..problem.clone() } };
+        Ok(match &self.prompter {
+            Prompter::Comment => format!(
+                "{}def {}(*arguments):\n    ...\n\n# Tests of {}:\n",
+                comment_prompt(&known, PromptTests::Visible),
+                problem.entry_point,
+                problem.entry_point
+            ),
+            Prompter::Chat(template) => {
+                let task = instruction(&known, PromptTests::Visible);
+                let question = format!(
+                    "{task}\nDo not solve it. Write tests for the function {}, one assert a line.",
+                    problem.entry_point
+                );
+                template.render(&[Message::new("system", SYSTEM_MESSAGE), Message::new("user", question)])?
+                    + problems::prompt::ANSWER_OPENING
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transformer::{Config, Model, Tokenizer};
+
+    fn generator() -> Generator {
+        let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n", "assert f(1, 2) == 3\n"];
+        let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
+        let config = Config { vocab_size: tokenizer.vocab_size(), ..Config::tiny() };
+        Generator::new(Model::random(config, 3), tokenizer, "tiny")
+    }
+
+    #[test]
+    fn a_review_is_the_texts_likelihood_after_each_program() {
+        let generator = generator();
+        let problem = Problem { text: "Add two numbers.".into(), ..Problem::default() };
+        let programs = ["def f(a, b):\n    return a + b\n".to_owned(), "x".to_owned(), String::new()];
+        let together = generator.review(&problem, &programs, 512).expect("reviews");
+        for (program, &expected) in programs.iter().zip(&together) {
+            // Token by token, each from all tokens before it.
+            let mut tokens = generator.tokenizer.encode(&generator.review_prompt(program).expect("a prompt"));
+            let text = generator.tokenizer.encode(" Add two numbers.");
+            let mut sum = 0.0;
+            for &token in &text {
+                let mut batch = PackedBatch::default();
+                let rows = batch.push_sequence(&tokens);
+                let hidden = generator.model.forward(&batch, &mut Workspace::for_inference()).to_vec();
+                let target = Target { row: rows.end - 1, token };
+                sum += f64::from(generator.model.predictions(&hidden, &[target])[0].log_probability);
+                tokens.push(token);
+            }
+            let mean = sum / text.len() as f64;
+            assert!((mean - expected).abs() < 1e-4, "{program:?}: {mean} {expected}");
+        }
+        assert!(generator.review(&problem, &[], 512).expect("none").is_empty());
+        let cut = generator.review(&problem, &programs[..1], 4).expect("a review");
+        assert!(cut[0].is_finite() && (cut[0] - together[0]).abs() > 1e-9);
+    }
+
+    #[test]
+    fn tests_are_lines_that_call_the_function() {
+        let generator = generator();
+        let problem =
+            Problem { text: "Add two numbers.".into(), entry_point: "f".into(), ..Problem::default() };
+        let request = Request { samples: 5, max_new_tokens: 8, ..Request::default() };
+        let tests = generator.write_tests(&problem, &request, true).expect("tests");
+        assert_eq!(tests.len(), 5);
+        assert!(tests.iter().all(|test| test.starts_with("assert f(") && !test.contains('\n')), "{tests:?}");
+        assert_eq!(tests, generator.write_tests(&problem, &request, true).expect("tests"));
+    }
+}

@@ -1,0 +1,83 @@
+//! `ncomp generate`: candidates into a file of records.
+
+use crate::loop_run::model_directory;
+use crate::samples::problem_set;
+use crate::stages;
+use anyhow::{Context, Result, ensure};
+use generator::{Generator, Request, Sampling};
+use problems::prompt::PromptTests;
+use records::Split;
+use std::path::PathBuf;
+
+/// Samples candidates for problems into a file of records; goes on where it stopped.
+#[derive(clap::Args)]
+pub struct Generate {
+    /// A model's directory, or owner/name on the Hub
+    #[arg(long, default_value = "models/basics")]
+    model: String,
+    /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, or a file
+    #[arg(long, default_value = "basics")]
+    problems: String,
+    /// Part of the set: train, validation, test or all
+    #[arg(long, default_value = "test")]
+    split: String,
+    /// Take only the first problems
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Candidates a problem
+    #[arg(short = 'n', long, default_value_t = 1)]
+    samples: usize,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.8)]
+    temperature: f32,
+    /// Nucleus
+    #[arg(long, default_value_t = 0.95)]
+    top_p: f32,
+    /// Likeliest tokens to keep; 0 keeps all
+    #[arg(long, default_value_t = 0)]
+    top_k: usize,
+    /// Longest completion in tokens
+    #[arg(long, default_value_t = 512)]
+    max_new_tokens: usize,
+    /// Sequences in flight
+    #[arg(long, default_value_t = 256)]
+    max_sequences: usize,
+    /// Seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Show all tests in the prompt, not only the visible one
+    #[arg(long)]
+    all_tests: bool,
+    /// File to write
+    #[arg(long)]
+    out: PathBuf,
+}
+
+impl Generate {
+    pub(super) fn run(self) -> Result<()> {
+        let mut problems = problem_set(&self.problems)?;
+        if self.split != "all" {
+            let splits = [Split::Train, Split::Validation, Split::Test, Split::Prompt];
+            let split = splits.into_iter().find(|split| split.name() == self.split);
+            let split = split.with_context(|| {
+                format!("--split: expected train, validation, test or all, found {}", self.split)
+            })?;
+            problems.retain(|problem| problem.split == split);
+        }
+        problems.truncate(self.limit.unwrap_or(usize::MAX));
+        ensure!(!problems.is_empty(), "{} has no problems in the split {}", self.problems, self.split);
+        let directory = model_directory(&self.model)?;
+        let generator = Generator::open(&directory)?;
+        let request = Request {
+            samples: self.samples,
+            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
+            max_new_tokens: self.max_new_tokens,
+            max_sequences: self.max_sequences,
+            seed: self.seed,
+            tests: if self.all_tests { PromptTests::All } else { PromptTests::Visible },
+        };
+        stages::generate("candidates", &generator, &problems, &request, &self.out)?;
+        println!("{}", self.out.display());
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! What `rank` and `train ranker` know of candidates, and what it cost to learn it.
+
+use super::execute::Limits;
+use crate::behaviour::{Knowledge, observe};
+use crate::loop_run::model_directory;
+use crate::{opinions, stages};
+use anyhow::{Result, bail};
+use critic::Critic;
+use generator::{Generator, Request};
+use problems::prompt::{PromptTests, comment_prompt};
+use records::{Candidate, Problem, Score, Verdict};
+use selection::{Pool, Selector, pools};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Where signals come from.
+#[derive(clap::Args)]
+pub struct Signals {
+    #[command(flatten)]
+    pub knowledge: Knowledge,
+    /// A critic's directory, for the selector critic
+    #[arg(long)]
+    critic: Option<PathBuf>,
+    /// A model's directory, or owner/name on the Hub, for the selectors reviewer and generated_tests
+    #[arg(long)]
+    model: Option<String>,
+    /// Tests that the model writes for each problem
+    #[arg(long, default_value_t = 20)]
+    written_tests: usize,
+    #[command(flatten)]
+    limits: Limits,
+}
+
+/// What signals cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Cost {
+    /// Calls made of candidates.
+    pub executions: usize,
+    /// Tokens that a model read or wrote.
+    pub tokens: usize,
+    /// Time it took on this machine.
+    pub seconds: f64,
+}
+
+impl std::ops::Add for Cost {
+    type Output = Cost;
+
+    fn add(self, other: Cost) -> Cost {
+        Cost {
+            executions: self.executions + other.executions,
+            tokens: self.tokens + other.tokens,
+            seconds: self.seconds + other.seconds,
+        }
+    }
+}
+
+/// The cost of each kind of signal; none where it was not gathered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Costs {
+    behaviour: Option<Cost>,
+    critic: Option<Cost>,
+    reviewer: Option<Cost>,
+    tests: Option<Cost>,
+}
+
+impl Costs {
+    /// What a selector's signals cost; a ranker uses all.
+    pub fn of(&self, selector: Selector) -> Cost {
+        let used = match selector {
+            Selector::Runs | Selector::Consensus | Selector::ConsensusSoft | Selector::VisibleTest => {
+                [self.behaviour, None, None, None]
+            }
+            Selector::Critic => [self.critic, None, None, None],
+            Selector::Reviewer => [self.reviewer, None, None, None],
+            Selector::GeneratedTests => [self.tests, None, None, None],
+            Selector::Combined => [self.behaviour, self.critic, self.reviewer, self.tests],
+            _ => [None; 4],
+        };
+        used.into_iter().flatten().fold(Cost::default(), |sum, cost| sum + cost)
+    }
+}
+
+impl Signals {
+    /// The candidates in pools with every signal that can be had.
+    ///
+    /// # Errors
+    /// Where a model cannot be read or the executor does not start; or when Ctrl-C stopped it.
+    pub fn gather(
+        &self,
+        problems: &[Problem],
+        candidates: &[Candidate],
+        verdicts: &[Verdict],
+    ) -> Result<(Vec<Pool>, Costs)> {
+        let mut costs = Costs::default();
+        let mut scores = Vec::new();
+        if let Some(directory) = &self.critic {
+            let started = Instant::now();
+            let tokens;
+            (scores, tokens) = critic_scores(directory, problems, candidates)?;
+            costs.critic = Some(Cost { executions: 0, tokens, seconds: started.elapsed().as_secs_f64() });
+        }
+        let mut pools = pools(problems, candidates, verdicts, &scores);
+        let executor = self.limits.start()?;
+        let started = Instant::now();
+        let Some(effort) = observe(&executor, problems, candidates, self.knowledge, &mut pools) else {
+            bail!("stopped before all candidates had run");
+        };
+        costs.behaviour =
+            Some(Cost { executions: effort.calls, tokens: 0, seconds: started.elapsed().as_secs_f64() });
+        let Some(model) = &self.model else { return Ok((pools, costs)) };
+        let model = Generator::open(&model_directory(model)?)?;
+        let started = Instant::now();
+        let Some(tokens) = opinions::review(&model, problems, &mut pools)? else {
+            bail!("stopped before all candidates were reviewed");
+        };
+        costs.reviewer = Some(Cost { executions: 0, tokens, seconds: started.elapsed().as_secs_f64() });
+        let started = Instant::now();
+        let request = Request { samples: self.written_tests, ..Request::default() };
+        let shown = self.knowledge.level == 3;
+        let Some(effort) = opinions::test(&model, &request, shown, &executor, problems, &mut pools)? else {
+            bail!("stopped before all candidates had run");
+        };
+        costs.tests = Some(Cost {
+            executions: effort.executions,
+            tokens: effort.tokens,
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        Ok((pools, costs))
+    }
+}
+
+/// The critic's scores, and how many tokens it read for them.
+fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<(Vec<Score>, usize)> {
+    let critic = Critic::load(path)?;
+    let prompt = |problem: &Problem| Ok(comment_prompt(problem, PromptTests::Visible));
+    let (mut scores, mut tokens) = (Vec::new(), 0);
+    for (question, group) in stages::questions(&prompt, problems, candidates)? {
+        tokens += critic.tokenize(&question).rows();
+        let values = critic.score(std::slice::from_ref(&question)).remove(0);
+        scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
+            problem: candidate.problem.clone(),
+            index: candidate.index,
+            critic,
+        }));
+    }
+    Ok((scores, tokens))
+}
