@@ -1,16 +1,19 @@
-//! Makes the built-in model: a tokenizer and a generator trained on programs of the built-in world.
+//! Makes a small model from nothing: a tokenizer and a generator, trained on programs of the built-in
+//! world (the built-in model is made so) or on samples.
 
 use crate::progress::{Progress, interrupted};
 use crate::recipe::{PretrainRecipe, Recipe};
 use crate::run_directory::RunDirectory;
+use crate::samples::{self, problem_set};
 use anyhow::Result;
 use learning::Trainer;
 use learning::metrics::MetricsWriter;
 use learning::supervised::{self, Example};
 use problems::basics::{Program, World};
-use problems::prompt::comment_prompt_of;
+use problems::prompt::{PromptTests, comment_prompt, comment_prompt_of};
 use records::jsonl;
 use serde_json::json;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
@@ -31,13 +34,11 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
         return Ok(true);
     }
     let started = Instant::now();
-    let programs = World::new().programs(pretrain.programs, recipe.seed);
-    let prompts: Vec<String> = programs.iter().map(prompt).collect();
-    let codes = programs.iter().map(|program| program.code.as_str());
-    let texts = prompts.iter().map(String::as_str).chain(codes);
-    let tokenizer = Tokenizer::train(texts, pretrain.vocab_size, &[END])?;
-    let examples = programs.iter().zip(&prompts).map(|(program, prompt)| {
-        let mut completion = tokenizer.encode(&program.code);
+    let texts = texts(recipe, pretrain)?;
+    let all = texts.iter().flat_map(|(prompt, program)| [prompt.as_str(), program.as_str()]);
+    let tokenizer = Tokenizer::train(all, pretrain.vocab_size, &[END])?;
+    let examples = texts.iter().map(|(prompt, program)| {
+        let mut completion = tokenizer.encode(program);
         completion.push(0);
         Example { prompt: tokenizer.encode(prompt), completion }
     });
@@ -88,8 +89,21 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
     Ok(true)
 }
 
-fn prompt(program: &Program) -> String {
-    comment_prompt_of(&program.text, std::iter::once(program.test.as_str()))
+/// Prompts and the programs that follow them.
+fn texts(recipe: &Recipe, pretrain: &PretrainRecipe) -> Result<Vec<(String, String)>> {
+    if pretrain.samples.is_empty() {
+        let programs = World::new().programs(pretrain.programs, recipe.seed);
+        let prompt = |p: &Program| comment_prompt_of(&p.text, std::iter::once(p.test.as_str()));
+        return Ok(programs.into_iter().map(|program| (prompt(&program), program.code)).collect());
+    }
+    let problems = problem_set(&recipe.problems.source)?;
+    let prompts: HashMap<&str, String> = problems
+        .iter()
+        .map(|problem| (problem.id.as_str(), comment_prompt(problem, PromptTests::Visible)))
+        .collect();
+    let candidates = samples::read(Path::new(&pretrain.samples), &problems)?.candidates;
+    let programs = candidates.into_iter().filter(|candidate| !candidate.code.trim().is_empty());
+    Ok(programs.map(|program| (prompts[program.problem.as_str()].clone(), program.code)).collect())
 }
 
 fn config(pretrain: &PretrainRecipe, vocab_size: usize) -> Config {

@@ -137,7 +137,10 @@ pub struct CriticRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainRecipe {
-    /// Programs to learn from.
+    /// File of programs written for the recipe's problems, as `rank` reads them, to learn from;
+    /// empty for programs of the built-in world.
+    pub samples: String,
+    /// Programs of the built-in world to learn from.
     pub programs: usize,
     /// Tokens of the vocabulary.
     pub vocab_size: usize,
@@ -234,6 +237,7 @@ impl Default for CriticRecipe {
 impl Default for PretrainRecipe {
     fn default() -> Self {
         PretrainRecipe {
+            samples: String::new(),
             programs: 60_000,
             vocab_size: 1024,
             hidden_size: 192,

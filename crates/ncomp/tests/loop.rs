@@ -246,27 +246,6 @@ fn verdicts_on_something_else_are_made_anew() {
     assert_eq!(execute("3"), (0, 1, false), "fewer samples");
 }
 
-/// EvalPlus also has samples as directories of programs.
-#[test]
-fn a_directory_of_samples_is_read() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let problem =
-        r#"{"id":"Own/1","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
-    std::fs::write(path("problems.jsonl"), problem).expect("written");
-    std::fs::create_dir_all(path("samples/Own_1")).expect("a directory");
-    for (name, code) in [("0.py", "def f(): return 1"), ("10.py", "def f(): return 2"), ("notes.txt", "?")] {
-        std::fs::write(path(&format!("samples/Own_1/{name}")), code).expect("written");
-    }
-    let (problems, samples) = (path("problems.jsonl"), path("samples"));
-    let judged = ncomp(&["execute", "--problems", &problems, "--samples", &samples, "--json"]);
-    let outcomes = &report(&judged)["outcomes"];
-    assert_eq!((outcomes["passed"].as_u64(), outcomes["wrong_answer"].as_u64()), (Some(1), Some(1)));
-    std::fs::write(path("samples/Own_1/11.py"), b"\xff").expect("written");
-    let error = error(&ncomp(&["execute", "--problems", &problems, "--samples", &samples]));
-    assert!(error.contains("11.py") && error.contains("UTF-8"), "{error}");
-}
-
 /// With too few descriptors for its workers, every candidate still gets its verdict.
 #[test]
 fn a_lack_of_descriptors_loses_no_candidate() {
@@ -389,71 +368,6 @@ fn a_tokenizer_that_does_not_fit_is_named() {
         out.to_str().expect("a path"),
     ]));
     assert!(message.contains("tokenizer.json") && message.contains("has no embedding"), "{message}");
-}
-
-/// The stages one by one on files.
-#[test]
-fn stages_work_on_files() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = |name: &str| directory.path().join(name).display().to_string();
-    let (samples, verdicts, picks) = (path("c.jsonl"), path("v.jsonl"), path("picks.jsonl"));
-    let set = path("problems.jsonl");
-    let problems = problems::basics::World::new().problems(records::Split::Test, 10, 5);
-    records::jsonl::write(set.as_ref(), &problems).expect("written");
-    assert!(
-        ncomp(&["generate", "--problems", &set, "-n", "4", "--max-new-tokens", "96", "--out", &samples])
-            .status
-            .success()
-    );
-    let judged = ncomp(&["execute", "--samples", &samples, "--problems", &set, "--out", &verdicts, "--json"]);
-    assert!(String::from_utf8_lossy(&judged.stdout).contains("\"candidates\":40"));
-    let ranked = ncomp(&[
-        "rank",
-        "--samples",
-        &samples,
-        "--problems",
-        &set,
-        "--verdicts",
-        &verdicts,
-        "--critic",
-        "models/basics-critic",
-        "--select",
-        "critic,random,oracle",
-        "--out",
-        &picks,
-        "--json",
-    ]);
-    assert_eq!(rows(&report(&ranked)).len(), 3);
-    let picked = std::fs::read_to_string(&picks).expect("picks");
-    assert_eq!(picked.lines().count(), 10);
-    // A ranker learns from the same files and ranks them; its probabilities are at its own level.
-    let ranker = path("ranker.json");
-    let files = ["--samples", &samples, "--problems", &set, "--verdicts", &verdicts, "--json"];
-    let learned = ncomp(
-        &[&["train", "ranker", "--level", "3", "--inputs", "5", "--out", &ranker], &files[..]].concat(),
-    );
-    let names = ["random", "consensus", "consensus_soft", "visible_test", "combined", "oracle"];
-    assert_eq!(rows(&report(&learned)).into_iter().map(|row| row.0).collect::<Vec<_>>(), names);
-    let ranked =
-        ncomp(&[&["rank", "--ranker", &ranker, "--select", "combined,visible_test"], &files[..]].concat());
-    let levels = report(&ranked)["rows"]
-        .as_array()
-        .expect("rows")
-        .iter()
-        .map(|row| row["level"].clone())
-        .collect::<Vec<_>>();
-    assert_eq!(levels, [3, 3]);
-    let broken = path("broken.json");
-    std::fs::write(&broken, "{}").expect("written");
-    assert!(error(&ncomp(&[&["rank", "--ranker", &broken], &files[..]].concat())).contains("broken.json"));
-    // What was picked can be judged again, in EvalPlus's form.
-    let again =
-        ncomp(&["execute", "--samples", &picks, "--problems", &set, "--out", &path("again.jsonl"), "--json"]);
-    assert!(
-        String::from_utf8_lossy(&again.stdout).contains("\"candidates\":10"),
-        "{}",
-        String::from_utf8_lossy(&again.stderr)
-    );
 }
 
 /// Every reference solution of the built-in set passes its tests.

@@ -1,0 +1,205 @@
+//! The verbs that work on files, as users run them: samples in, verdicts, choices and rankers out.
+
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn ncomp(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ncomp")).args(arguments).current_dir(root()).output().expect("ncomp")
+}
+
+fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn error(output: &Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn rows(report: &Value) -> Vec<(String, f64)> {
+    let row = |row: &Value| {
+        (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))
+    };
+    report["rows"].as_array().expect("rows").iter().map(row).collect()
+}
+
+/// EvalPlus also has samples as directories of programs.
+#[test]
+fn a_directory_of_samples_is_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let problem =
+        r#"{"id":"Own/1","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
+    std::fs::write(path("problems.jsonl"), problem).expect("written");
+    std::fs::create_dir_all(path("samples/Own_1")).expect("a directory");
+    for (name, code) in [("0.py", "def f(): return 1"), ("10.py", "def f(): return 2"), ("notes.txt", "?")] {
+        std::fs::write(path(&format!("samples/Own_1/{name}")), code).expect("written");
+    }
+    let (problems, samples) = (path("problems.jsonl"), path("samples"));
+    let judged = ncomp(&["execute", "--problems", &problems, "--samples", &samples, "--json"]);
+    let outcomes = &report(&judged)["outcomes"];
+    assert_eq!((outcomes["passed"].as_u64(), outcomes["wrong_answer"].as_u64()), (Some(1), Some(1)));
+    std::fs::write(path("samples/Own_1/11.py"), b"\xff").expect("written");
+    let judged = report(&ncomp(&["execute", "--problems", &problems, "--samples", &samples, "--json"]));
+    assert_eq!(judged["candidates"], 3);
+    let note = judged["notes"][0].to_string();
+    assert!(note.contains("11.py") && note.contains("UTF-8"), "{note}");
+}
+
+/// The stages one by one on files.
+#[test]
+fn stages_work_on_files() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (samples, verdicts, picks) = (path("c.jsonl"), path("v.jsonl"), path("picks.jsonl"));
+    let set = path("problems.jsonl");
+    let problems = problems::basics::World::new().problems(records::Split::Test, 10, 5);
+    records::jsonl::write(set.as_ref(), &problems).expect("written");
+    assert!(
+        ncomp(&["generate", "--problems", &set, "-n", "4", "--max-new-tokens", "96", "--out", &samples])
+            .status
+            .success()
+    );
+    let judged = ncomp(&["execute", "--samples", &samples, "--problems", &set, "--out", &verdicts, "--json"]);
+    assert!(String::from_utf8_lossy(&judged.stdout).contains("\"candidates\":40"));
+    let ranked = ncomp(&[
+        "rank",
+        "--samples",
+        &samples,
+        "--problems",
+        &set,
+        "--verdicts",
+        &verdicts,
+        "--critic",
+        "models/basics-critic",
+        "--select",
+        "critic,random,oracle",
+        "--out",
+        &picks,
+        "--json",
+    ]);
+    let ranked = report(&ranked);
+    assert_eq!(rows(&ranked).len(), 3);
+    let (critic, random) = (&ranked["rows"][0], &ranked["rows"][1]);
+    assert!(critic["cost"]["tokens"].as_u64() > Some(0) && random["cost"]["tokens"] == 0, "{ranked}");
+    assert!(critic["against_random"]["low"].is_number() && random["against_critic"]["low"].is_number());
+    let picked = std::fs::read_to_string(&picks).expect("picks");
+    assert_eq!(picked.lines().count(), 10);
+    // A ranker learns from the same files and ranks them; its probabilities are at its own level.
+    let ranker = path("ranker.json");
+    let files = ["--samples", &samples, "--problems", &set, "--verdicts", &verdicts, "--json"];
+    let learned = ncomp(
+        &[&["train", "ranker", "--level", "3", "--inputs", "5", "--out", &ranker], &files[..]].concat(),
+    );
+    let learned: Vec<String> = rows(&report(&learned)).into_iter().map(|row| row.0).collect();
+    for name in ["random", "consensus", "consensus_soft", "visible_test", "combined", "oracle"] {
+        assert!(learned.iter().any(|row| row == name), "{name}: {learned:?}");
+    }
+    let ranked =
+        ncomp(&[&["rank", "--ranker", &ranker, "--select", "combined,visible_test"], &files[..]].concat());
+    let levels = report(&ranked)["rows"]
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| row["level"].clone())
+        .collect::<Vec<_>>();
+    assert_eq!(levels, [3, 3]);
+    let broken = path("broken.json");
+    std::fs::write(&broken, "{}").expect("written");
+    assert!(error(&ncomp(&[&["rank", "--ranker", &broken], &files[..]].concat())).contains("broken.json"));
+    // What was picked can be judged again, in EvalPlus's form.
+    let again =
+        ncomp(&["execute", "--samples", &picks, "--problems", &set, "--out", &path("again.jsonl"), "--json"]);
+    assert!(
+        String::from_utf8_lossy(&again.stdout).contains("\"candidates\":10"),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
+}
+
+/// Odd samples are counted and named; none of them is lost from a denominator or stops the rest.
+#[test]
+fn odd_samples_are_counted_and_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (set, samples, verdicts) = (path("problems.jsonl"), path("samples.jsonl"), path("v.jsonl"));
+    let problem = |id: u32, name: &str| {
+        format!(
+            "{{\"task_id\": {id}, \"text\": \"Write a function to double a number.\", \"code\": \"def {name}(n):\\n    return 2 * n\", \"test_list\": [\"assert {name}(2) == 4\", \"assert {name}(5) == 10\"], \"test_setup_code\": \"\", \"challenge_test_list\": []}}\n"
+        )
+    };
+    std::fs::write(&set, problem(601, "twice") + &problem(602, "double") + &problem(603, "dup"))
+        .expect("written");
+    let good = "{\"task_id\": 601, \"solution\": \"def twice(n):\\n    return n + n\"}\n";
+    let unknown = "{\"task_id\": \"Mbpp/77\", \"solution\": \"x\"}\n";
+    let empty = "{\"task_id\": 602, \"solution\": \"\"}\n";
+    let nothing_runs = "{\"task_id\": 603, \"solution\": \"def dup(:\"}\n{\"task_id\": 603, \"solution\": \"raise SystemExit\"}\n";
+    let own = "{\"problem\": \"Mbpp/601\", \"index\": 0, \"text\": \"\", \"code\": \"def twice(n): return 0\", \"finish_reason\": \"stop\", \"generator\": \"x\", \"seed\": 0}\n";
+    let mut bytes = [good, unknown, unknown, empty, nothing_runs, own].concat().into_bytes();
+    bytes.extend(b"{\"task_id\": 601, \"solution\": \"def twice(n): return '\xff'\"}\n");
+    std::fs::write(&samples, bytes).expect("written");
+
+    let files = ["--samples", &samples, "--problems", &set];
+    let judged = report(&ncomp(&[&["execute", "--out", &verdicts, "--json"], &files[..]].concat()));
+    assert_eq!((&judged["candidates"], &judged["problems"]), (&6.into(), &3.into()), "{judged}");
+    assert_eq!(judged["outcomes"]["passed"], 1, "{judged}");
+    let notes: Vec<(String, u64)> = judged["notes"]
+        .as_array()
+        .expect("notes")
+        .iter()
+        .map(|note| {
+            (note["what"].to_string() + &note["first"].to_string(), note["count"].as_u64().expect("a count"))
+        })
+        .collect();
+    for (kind, place, count) in [
+        ("not in the set", "samples.jsonl:2, Mbpp/77", 2),
+        ("empty", "samples.jsonl:4", 1),
+        ("UTF-8", "samples.jsonl:8", 1),
+        ("index that another has", "samples.jsonl:7", 1),
+    ] {
+        let found = notes.iter().find(|(text, _)| text.contains(kind) && text.contains(place));
+        assert_eq!(found.map(|note| note.1), Some(count), "{kind}: {notes:?}");
+    }
+    for level in ["0", "1", "2", "3"] {
+        let ranked =
+            ncomp(&[&["rank", "--level", level, "--verdicts", &verdicts, "--json"], &files[..]].concat());
+        let ranked = report(&ranked);
+        for (name, value) in rows(&ranked) {
+            assert!((0.0..=100.0 / 3.0 + 1e-9).contains(&value), "{name}: {value}");
+        }
+        let combined = &ranked["rows"][0];
+        assert_eq!((&combined["name"], &combined["n"]), (&"combined".into(), &3.into()));
+    }
+    std::fs::write(&samples, unknown).expect("written");
+    assert!(
+        error(&ncomp(&[&["execute"], &files[..]].concat())).contains("no sample of a problem of this set")
+    );
+    std::fs::write(&samples, "[1").expect("written");
+    assert!(error(&ncomp(&[&["execute"], &files[..]].concat())).contains("samples.jsonl:1"));
+}
+
+/// A model at hand reviews candidates and writes tests for them.
+#[test]
+fn a_model_reviews_and_writes_tests() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (set, samples, verdicts) = (path("problems.jsonl"), path("c.jsonl"), path("v.jsonl"));
+    let problems = problems::basics::World::new().problems(records::Split::Test, 4, 5);
+    records::jsonl::write(set.as_ref(), &problems).expect("written");
+    let made = ["generate", "--problems", &set, "-n", "4", "--max-new-tokens", "96", "--out", &samples];
+    assert!(ncomp(&made).status.success());
+    let files = ["--samples", &samples, "--problems", &set];
+    assert!(ncomp(&[&["execute", "--out", &verdicts], &files[..]].concat()).status.success());
+    let select = ["--model", "models/basics", "--written-tests", "8", "--select", "reviewer,generated_tests"];
+    let ranked =
+        report(&ncomp(&[&["rank", "--verdicts", &verdicts, "--json"], &files[..], &select].concat()));
+    assert_eq!(rows(&ranked).len(), 2, "{ranked}");
+    assert!(ranked["rows"][0]["cost"]["tokens"].as_u64() > Some(100), "{ranked}");
+    assert!(ranked["rows"][1]["cost"]["seconds"].as_f64() > Some(0.0), "{ranked}");
+}
