@@ -112,6 +112,18 @@ pub fn calibration_error(bins: &[CalibrationBin]) -> f64 {
     weighted.sum::<f64>() / total.max(1) as f64
 }
 
+/// The calibration error that these probabilities would have on average if they were exactly right:
+/// with few problems chance alone makes some, which no one can calibrate away.
+pub fn calibration_error_by_chance(scores: &[f64], seed: u64) -> f64 {
+    const DRAWS: usize = 200;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut error = || {
+        let passed: Vec<bool> = scores.iter().map(|&score| random.random::<f64>() < score).collect();
+        calibration_error(&calibration(scores, &passed))
+    };
+    (0..DRAWS).map(|_| error()).sum::<f64>() / DRAWS as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +135,15 @@ mod tests {
         assert_eq!(pass_at_k(5, 0, 5), 0.0);
         assert_eq!(pass_at_k(5, 1, 50), 1.0);
         assert_eq!(pass_at_k(0, 0, 1), 0.0);
+    }
+
+    #[test]
+    fn chance_makes_less_calibration_error_the_more_there_is() {
+        let error = |count: usize| calibration_error_by_chance(&vec![0.5; count], 1);
+        assert!(error(25) > 2.0 * error(400), "{} {}", error(25), error(400));
+        // The mean distance of a binomial share from one half: sqrt(2 / (pi n)) / 2.
+        assert!((error(400) - 0.02).abs() < 0.003, "{}", error(400));
+        assert_eq!(calibration_error_by_chance(&[1.0, 0.0], 1), 0.0);
     }
 
     #[test]

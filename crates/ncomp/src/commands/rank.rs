@@ -1,7 +1,7 @@
 //! `ncomp rank`: one answer out of n.
 
 use super::signals::{Cost, Signals};
-use super::train_ranker::picks_calibration_error;
+use super::train_ranker::PicksCalibration;
 use crate::rankers;
 use crate::samples::{self, problem_set};
 use anyhow::{Result, bail, ensure};
@@ -109,15 +109,14 @@ impl Rank {
                 "{}",
                 json!({
                     "rows": lines,
-                    "calibration_error": picks_calibration_error(&pools),
+                    "calibration": PicksCalibration::of(&pools),
                     "coverage": coverage(&pools),
                     "notes": samples.notes,
                 })
             );
         } else {
             println!("{}", lines_text(&lines));
-            let error = 100.0 * picks_calibration_error(&pools);
-            println!("calibration error of combined's picks: {error:.1} %");
+            println!("{}", PicksCalibration::of(&pools));
             print!("{}", coverage_text(&coverage(&pools)));
         }
         Ok(())

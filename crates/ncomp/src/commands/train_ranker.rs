@@ -5,10 +5,11 @@ use super::signals::Signals;
 use crate::samples::{self, problem_set};
 use anyhow::{Context, Result, anyhow};
 use records::{Verdict, jsonl};
-use report::statistics::{calibration, calibration_error};
+use report::statistics::{calibration, calibration_error, calibration_error_by_chance};
 use report::table::{Row, text};
 use selection::ranker::{coverage, cross_validated, picks};
 use selection::{Pool, Ranker, Selector};
+use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -51,7 +52,7 @@ impl TrainRanker {
         let mut rows: Vec<Row> = rows.collect();
         let (random, others) = rows.split_at_mut(1);
         others.iter_mut().for_each(|row| row.compare(&random[0]));
-        let error = picks_calibration_error(&pools);
+        let picked = PicksCalibration::of(&pools);
         let all: Vec<&Pool> = pools.iter().collect();
         let ranker = Ranker::train(&all, knowledge.level, knowledge.own_inputs).map_err(learn)?;
         let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
@@ -59,21 +60,44 @@ impl TrainRanker {
         if self.json {
             println!(
                 "{}",
-                json!({ "rows": rows, "calibration_error": error, "problems": pools.len(), "coverage": coverage(&pools) })
+                json!({ "rows": rows, "calibration": picked, "problems": pools.len(), "coverage": coverage(&pools) })
             );
             return Ok(());
         }
         print!("{}", text(&rows));
         println!("differences are to random; combined is cross-validated over {} problems", pools.len());
-        println!("calibration error of its picks: {:.1} %", 100.0 * error);
+        println!("{picked}");
         print!("{}", coverage_text(&coverage(&pools)));
         println!("{}", self.out.display());
         Ok(())
     }
 }
 
-/// How far the probability of a problem's pick is from how often such picks pass.
-pub(super) fn picks_calibration_error(pools: &[Pool]) -> f64 {
-    let (scores, passed): (Vec<f64>, Vec<bool>) = picks(pools).into_iter().unzip();
-    calibration_error(&calibration(&scores, &passed))
+/// How far the probability of the picks is from how often they pass.
+#[derive(Serialize)]
+pub(super) struct PicksCalibration {
+    /// Expected calibration error in ten bins.
+    error: f64,
+    /// What it would be on average if the probabilities were exactly right.
+    by_chance: f64,
+}
+
+impl PicksCalibration {
+    pub(super) fn of(pools: &[Pool]) -> Self {
+        let (scores, passed): (Vec<f64>, Vec<bool>) = picks(pools).into_iter().unzip();
+        PicksCalibration {
+            error: calibration_error(&calibration(&scores, &passed)),
+            by_chance: calibration_error_by_chance(&scores, 0),
+        }
+    }
+}
+
+impl std::fmt::Display for PicksCalibration {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let (error, chance) = (100.0 * self.error, 100.0 * self.by_chance);
+        write!(
+            f,
+            "calibration error of combined's picks: {error:.1} % (exactly right ones: {chance:.1} % by chance)"
+        )
+    }
 }

@@ -172,6 +172,7 @@ impl Loop<'_> {
         let prompt = |problem: &Problem| self.base.prompt(problem, PromptTests::Visible);
         let questions = labelled_questions(&critic, &prompt, &self.problems.train, &candidates)?;
         let (held_out, training) = split(questions, recipe.validation, self.recipe.seed);
+        self.hold_out(&held_out.iter().map(|question| question.problem.as_str()).collect::<Vec<_>>())?;
         let state = self.run.path("states/critic.safetensors");
         let mut trainer = match state.exists() {
             true => CriticTrainer::load_state(critic.network.clone(), settings, &state)?,

@@ -2,11 +2,11 @@
 
 mod learn;
 mod results;
+mod select;
 
 pub(crate) use learn::{label, labelled_questions, split, validate};
 pub(crate) use results::outcomes;
 
-use crate::behaviour::{Knowledge, observe};
 use crate::progress::interrupted;
 use crate::recipe::Recipe;
 use crate::run_directory::RunDirectory;
@@ -76,11 +76,6 @@ pub fn model_directory(path: &str) -> Result<PathBuf> {
     )
 }
 
-/// Inputs of our own making on which a problem's candidates are compared.
-const OWN_INPUTS: usize = 10;
-/// How the pool's candidates agree, problem by problem.
-const BEHAVIOUR: &str = "scores/pool-behaviour.jsonl";
-
 /// A run under way.
 pub(crate) struct Loop<'a> {
     recipe: &'a Recipe,
@@ -122,7 +117,7 @@ pub fn reinforce_only(recipe: &Recipe, root: &Path) -> Result<()> {
 type Stage = (&'static str, fn(&mut Loop) -> Result<Done>);
 
 /// The loop's stages in their order.
-const STAGES: [Stage; 13] = [
+const STAGES: [Stage; 14] = [
     ("baseline-generate", |s| s.generate_greedy("baseline", false)),
     ("baseline-execute", |s| s.execute_test("baseline")),
     ("base-pool-generate", |s| s.generate_pool("base-pool", false)),
@@ -135,6 +130,7 @@ const STAGES: [Stage; 13] = [
     ("critic-data", |s| s.critic_data()),
     ("critic", |s| s.train_critic()),
     ("critic-score", |s| s.score_pools()),
+    ("ranker", |s| s.train_ranker()),
     ("behaviour", |s| s.observe_pool()),
 ];
 
@@ -262,20 +258,5 @@ impl Loop<'_> {
             }
         }
         Ok(Done::Whole)
-    }
-
-    /// Runs the pool on the visible tests' calls and on inputs like them, for the consensus.
-    fn observe_pool(&mut self) -> Result<Done> {
-        let candidates = self.candidates("pool")?;
-        let mut pools = selection::pools(&self.problems.test, &candidates, &[], &[]);
-        let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
-        match observe(&self.executor, &self.problems.test, &candidates, knowledge, &mut pools) {
-            None => Ok(Done::Interrupted),
-            Some(_) => {
-                let found = pools.into_iter().map(|pool| (pool.problem, pool.agreement));
-                jsonl::write(&self.run.path(BEHAVIOUR), &found.collect::<Vec<_>>())?;
-                Ok(Done::Whole)
-            }
-        }
     }
 }

@@ -7,7 +7,7 @@ use report::html::{Example, ExampleCandidate, Fact, Report};
 use report::statistics::{area_under_curve, calibration, calibration_error, mean, pass_at_k};
 use report::svg::{Plot, Series};
 use report::table::Row;
-use selection::{Agreement, Pool, Selector, pools};
+use selection::{Pool, Selector, pools};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
@@ -67,12 +67,7 @@ impl Loop<'_> {
             self.problems.test.iter().enumerate().map(|(at, problem)| (problem.id.as_str(), at)).collect();
         found.sort_by_key(|pool| place.get(pool.problem.as_str()).copied());
         if name == "pool" {
-            let behaviour: Vec<(String, Option<Agreement>)> = jsonl::read(&self.run.path(super::BEHAVIOUR))?;
-            let mut behaviour: HashMap<String, Option<Agreement>> = behaviour.into_iter().collect();
-            for pool in &mut found {
-                pool.agreement = behaviour.remove(&pool.problem).flatten();
-                pool.agreement_level = 1;
-            }
+            self.add_known(&mut found)?;
         }
         Ok(found)
     }
@@ -111,6 +106,7 @@ impl Loop<'_> {
             (Selector::LikelihoodSum, format!("  likeliest of {n}, sum")),
             (Selector::Critic, format!("+ critic's pick of {n}")),
             (Selector::Consensus, format!("+ consensus of {n}, behaviour on one call")),
+            (Selector::Combined, format!("+ combined pick of {n}, critic and behaviour")),
             (Selector::Oracle, format!("oracle (any of {n})")),
         ] {
             rows.extend(Row::of_selector(selector, selector.name(), &label, after, seed));

@@ -1,0 +1,116 @@
+//! The stages that prepare the choice among the pool: a ranker of the run's own, and the pool's
+//! behaviour.
+
+use super::Loop;
+use crate::behaviour::{Knowledge, observe};
+use crate::stages::{self, Done};
+use anyhow::Result;
+use critic::Critic;
+use records::{Candidate, Problem, Score, Verdict, jsonl};
+use selection::{Agreement, Pool, Ranker, pools};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// Inputs of our own making on which a problem's candidates are compared.
+const OWN_INPUTS: usize = 10;
+/// What the selectors know of the pool's candidates, problem by problem.
+const BEHAVIOUR: &str = "scores/pool-behaviour.jsonl";
+/// Problems that the critic did not learn from.
+const HELD_OUT: &str = "metrics/critic-held-out.json";
+/// The run's ranker.
+const RANKER: &str = "ranker.json";
+
+/// What the selectors know of one problem's candidates.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    problem: String,
+    agreement: Option<Agreement>,
+    /// The ranker's probabilities, where there is a ranker.
+    combined: Option<Vec<f64>>,
+}
+
+impl Loop<'_> {
+    /// Notes which problems the critic does not learn from.
+    pub(super) fn hold_out(&self, problems: &[&str]) -> Result<()> {
+        let text = serde_json::to_string(problems)?;
+        Ok(jsonl::write_atomically(&self.run.path(HELD_OUT), |file| file.write_all(text.as_bytes()))?)
+    }
+
+    /// Learns a ranker from candidates for training problems that the critic did not learn from: of
+    /// the others it would think that the critic is always right.
+    pub(super) fn train_ranker(&mut self) -> Result<Done> {
+        let text = std::fs::read_to_string(self.run.path(HELD_OUT)).unwrap_or_default();
+        let held_out: HashSet<String> = serde_json::from_str(&text).unwrap_or_default();
+        let name = if self.recipe.critic.samples > 0 { "critic-data" } else { "critic-data-base" };
+        if held_out.is_empty() || !self.run.path(&format!("generated/{name}.jsonl")).exists() {
+            return Ok(Done::Whole);
+        }
+        let mut candidates = self.candidates(name)?;
+        candidates.retain(|candidate| held_out.contains(&candidate.problem));
+        let verdicts = self.verdicts(name)?;
+        let problems = self.problems.train.clone();
+        let Some(pools) = self.known_pools(&problems, &candidates, &verdicts)? else {
+            return Ok(Done::Interrupted);
+        };
+        // Where all pass or none does there is nothing to learn, and the report has no such row.
+        if let Ok(ranker) = Ranker::train(&pools.iter().collect::<Vec<_>>(), 1, OWN_INPUTS) {
+            let text = serde_json::to_string_pretty(&ranker)?;
+            jsonl::write_atomically(&self.run.path(RANKER), |file| file.write_all(text.as_bytes()))?;
+        }
+        Ok(Done::Whole)
+    }
+
+    /// Runs the pool on the visible tests' calls and on inputs like them, for the consensus and the
+    /// ranker.
+    pub(super) fn observe_pool(&mut self) -> Result<Done> {
+        let candidates = self.candidates("pool")?;
+        let problems = self.problems.test.clone();
+        let Some(pools) = self.known_pools(&problems, &candidates, &[])? else {
+            return Ok(Done::Interrupted);
+        };
+        let path = self.run.path(RANKER);
+        let ranker = if path.exists() { Some(crate::rankers::read(&path)?) } else { None };
+        let known = pools.into_iter().map(|pool| Known {
+            combined: ranker.as_ref().map(|ranker| ranker.probabilities(&pool)),
+            problem: pool.problem,
+            agreement: pool.agreement,
+        });
+        jsonl::write(&self.run.path(BEHAVIOUR), &known.collect::<Vec<_>>())?;
+        Ok(Done::Whole)
+    }
+
+    /// Adds what the last stage found to the pools of a report.
+    pub(super) fn add_known(&self, pools: &mut [Pool]) -> Result<()> {
+        let known: Vec<Known> = jsonl::read(&self.run.path(BEHAVIOUR))?;
+        for known in known {
+            let Some(pool) = pools.iter_mut().find(|pool| pool.problem == known.problem) else { continue };
+            pool.agreement = known.agreement;
+            pool.agreement_level = 1;
+            pool.combined = known.combined;
+        }
+        Ok(())
+    }
+
+    /// Candidates with the critic's scores and their behaviour. None if Ctrl-C stopped it.
+    fn known_pools(
+        &self,
+        problems: &[Problem],
+        candidates: &[Candidate],
+        verdicts: &[Verdict],
+    ) -> Result<Option<Vec<Pool>>> {
+        let critic = Critic::load(&self.run.path("critic"))?;
+        let prompt = |problem: &Problem| self.base.prompt(problem, problems::prompt::PromptTests::Visible);
+        let mut scores = Vec::new();
+        for (question, group) in stages::questions(&prompt, problems, candidates)? {
+            let values = critic.score(std::slice::from_ref(&question)).remove(0);
+            scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
+                problem: candidate.problem.clone(),
+                index: candidate.index,
+                critic,
+            }));
+        }
+        let mut pools = pools(problems, candidates, verdicts, &scores);
+        let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
+        Ok(observe(&self.executor, problems, candidates, knowledge, &mut pools).map(|_| pools))
+    }
+}
