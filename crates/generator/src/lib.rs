@@ -18,6 +18,7 @@
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
+pub mod engine;
 mod reviewer;
 
 use anyhow::{Context, Result};
@@ -29,6 +30,7 @@ use std::path::Path;
 use transformer::decode::{self, Sample, Settings, decode};
 use transformer::{Model, Tokenizer};
 
+pub use engine::Engine;
 pub use transformer::sampling::Sampling;
 
 /// A model that can be asked for programs.

@@ -2,10 +2,10 @@
 
 use crate::progress::{Progress, interrupted};
 use executor::{Executor, Observed, Task};
-use pydata::{Call, parse_assert, parse_call};
-use records::{Candidate, Problem, Test};
+use pydata::{Call, parse_call};
+use records::{Candidate, Problem};
 use selection::guess::{best, guesses};
-use selection::inputs::variations;
+use selection::inputs::{Inputs, known_calls};
 use selection::{Behaviour, Pool};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -25,14 +25,6 @@ pub struct Knowledge {
     pub seed: u64,
 }
 
-/// The calls to make of a problem's programs.
-#[derive(Clone, Debug, Default)]
-struct Inputs {
-    calls: Vec<String>,
-    /// How many of them, from the first, are known or guessed; the others are varied from these.
-    given: usize,
-}
-
 /// What running the candidates took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
@@ -47,19 +39,7 @@ type Results<'a> = HashMap<(&'a str, usize), Vec<Observed>>;
 
 impl Knowledge {
     fn inputs(&self, given: &[Call]) -> Inputs {
-        let mut calls: Vec<String> = given.iter().map(|call| call.source.clone()).collect();
-        calls.extend(variations(given, self.own_inputs, self.seed));
-        Inputs { calls, given: given.len() }
-    }
-
-    /// The calls that may be known of a problem.
-    fn known(&self, problem: &Problem) -> Vec<Call> {
-        let call = |test: &Test| parse_assert(&test.source).ok().map(|assert| assert.call);
-        match self.level {
-            0 => Vec::new(),
-            2 => problem.tests.iter().filter_map(call).collect(),
-            _ => problem.visible().filter_map(call).collect(),
-        }
+        Inputs::around(given, self.own_inputs, self.seed)
     }
 }
 
@@ -83,7 +63,7 @@ pub fn observe(
         guessed(executor, &tasks, knowledge, &mut effort)?
     } else {
         one_for_each_problem(&tasks)
-            .map(|task| (id(task), knowledge.inputs(&knowledge.known(task.problem))))
+            .map(|task| (id(task), knowledge.inputs(&known_calls(task.problem, knowledge.level))))
             .collect()
     };
     let calls = |problem: &Problem| inputs.get(problem.id.as_str()).map_or(&[][..], |inputs| &inputs.calls);

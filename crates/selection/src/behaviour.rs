@@ -64,6 +64,24 @@ impl Behaviour {
         Agreement { runs, exact, soft }
     }
 
+    /// For each candidate the first one that behaves as it does on every input that counts; giving
+    /// nothing is a behaviour like another.
+    pub fn groups(&self) -> Vec<usize> {
+        let classes: Vec<Vec<Option<usize>>> =
+            self.telling().into_iter().map(|input| self.classes(input)).collect();
+        let mut first: HashMap<Vec<Option<usize>>, usize> = HashMap::new();
+        let key = |candidate: usize| classes.iter().map(|classes| classes[candidate]).collect::<Vec<_>>();
+        (0..self.observed.len()).map(|at| *first.entry(key(at)).or_insert(at)).collect()
+    }
+
+    /// The first input that counts on which two candidates do not give the same.
+    pub fn difference(&self, one: usize, other: usize) -> Option<usize> {
+        self.telling().into_iter().find(|&input| {
+            let classes = self.classes(input);
+            classes[one] != classes[other]
+        })
+    }
+
     /// The inputs that count: those given, and of those of our own making the ones on which at least
     /// half of the candidates that run give a value. Elsewhere the input, not the candidate, is at
     /// fault.
@@ -142,6 +160,15 @@ mod tests {
         // The second input is of our own making, and only the one that is alone takes it.
         let agreement = behaviour(&[&["3", "!"], &["3", "!"], &["4", "9"]], 1).agreement();
         assert_eq!(agreement.soft, [2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0]);
+    }
+
+    #[test]
+    fn candidates_are_grouped_by_all_that_counts() {
+        let behaviour = behaviour(&[&["3", "1"], &["3", "2"], &["3.0", "1"], &["!", "1"], &["?", "1"]], 2);
+        assert_eq!(behaviour.groups(), [0, 1, 0, 3, 3]);
+        assert_eq!(behaviour.difference(0, 1), Some(1));
+        assert_eq!(behaviour.difference(0, 2), None);
+        assert_eq!(behaviour.difference(0, 3), Some(0));
     }
 
     #[test]

@@ -4,14 +4,44 @@
 //! the types and the rough shape, because a program is only asked about inputs that it is meant
 //! for, and look where programs differ: boundaries, empties, repeats, signs, order.
 
-use pydata::{BigInt, Call, Value};
+use pydata::{BigInt, Call, Value, parse_assert};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use records::{Problem, Test};
 use std::cmp::Ordering;
 
 /// Nesting below which values stay as they are.
 const MAX_DEPTH: usize = 6;
+
+/// The calls to make of a problem's programs, to compare what they do.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inputs {
+    /// The calls, as Python's text.
+    pub calls: Vec<String>,
+    /// How many of them, from the first, are known or guessed; the others are varied from these.
+    pub given: usize,
+}
+
+impl Inputs {
+    /// Given calls and up to `own` others like them.
+    pub fn around(given: &[Call], own: usize, seed: u64) -> Self {
+        let mut calls: Vec<String> = given.iter().map(|call| call.source.clone()).collect();
+        calls.extend(variations(given, own, seed));
+        Inputs { calls, given: given.len() }
+    }
+}
+
+/// The calls of a problem that may be known at a level: 0 none, 1 and 3 those of the visible tests, 2
+/// those of all tests.
+pub fn known_calls(problem: &Problem, level: u8) -> Vec<Call> {
+    let call = |test: &Test| parse_assert(&test.source).ok().map(|assert| assert.call);
+    match level {
+        0 => Vec::new(),
+        2 => problem.tests.iter().filter_map(call).collect(),
+        _ => problem.visible().filter_map(call).collect(),
+    }
+}
 
 /// Up to `count` different calls like the given ones, none of them among these, as Python's text.
 /// The same seed gives the same calls.

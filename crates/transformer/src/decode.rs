@@ -76,6 +76,25 @@ struct Sequence {
     /// Positions in `cache`.
     length: usize,
     random: ChaCha8Rng,
+    sampling: Sampling,
+    max_new_tokens: usize,
+}
+
+/// A sample to be drawn beside others.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission<'r> {
+    /// Tells requests apart; samples of one request that are admitted in a row share its prompt.
+    pub request: usize,
+    /// Which of the request's samples it is.
+    pub index: usize,
+    /// The prompt's tokens; at least one.
+    pub prompt: &'r [u32],
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest completion.
+    pub max_new_tokens: usize,
+    /// Seed and index of its random stream.
+    pub random: (u64, u64),
 }
 
 /// Samples every request; `stop(tokens)` ends a sample early, `on_done` takes each finished one and
@@ -90,17 +109,25 @@ pub fn decode(
     stop: &(dyn Fn(&[u32]) -> bool + Sync),
     on_done: &mut dyn FnMut(Sample) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut decoder = Decoder::new(model, settings, stop);
+    let mut decoder = Decoder::new(model);
     let wanted = |(request, r): (usize, &Request)| (0..r.samples).map(move |index| (request, index));
     let mut pending = requests.iter().enumerate().flat_map(wanted).peekable();
     let capacity = settings.max_sequences.max(1);
+    let admission = |(request, index): (usize, usize)| Admission {
+        request,
+        index,
+        prompt: &requests[request].prompt,
+        sampling: settings.sampling,
+        max_new_tokens: settings.max_new_tokens,
+        random: (settings.seed, requests[request].stream + index as u64),
+    };
     loop {
         let room = capacity - decoder.active.len();
         if pending.peek().is_some() && room >= capacity.div_ceil(4) {
-            let next: Vec<_> = pending.by_ref().take(room).collect();
-            decoder.admit(requests, &next);
+            let next: Vec<Admission> = pending.by_ref().take(room).map(admission).collect();
+            decoder.admit(&next);
         }
-        for sample in decoder.take_finished() {
+        for sample in decoder.take_finished(&|sample| stop(&sample.tokens)) {
             on_done(sample)?;
         }
         if !decoder.active.is_empty() {
@@ -111,10 +138,10 @@ pub fn decode(
     }
 }
 
-struct Decoder<'a> {
+/// Sequences that are decoded together: any can join or leave between two steps (continuous
+/// batching; Yu et al., 2022, Orca).
+pub struct Decoder<'a> {
     model: &'a Model,
-    settings: &'a Settings,
-    stop: &'a (dyn Fn(&[u32]) -> bool + Sync),
     active: Vec<Sequence>,
     /// The last prompt admitted: its other samples may still be waiting.
     last_prefix: Option<(usize, Arc<Prefix>)>,
@@ -170,11 +197,10 @@ struct Buffers {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(model: &'a Model, settings: &'a Settings, stop: &'a (dyn Fn(&[u32]) -> bool + Sync)) -> Self {
+    /// A decoder without sequences.
+    pub fn new(model: &'a Model) -> Self {
         Decoder {
             model,
-            settings,
-            stop,
             active: Vec::new(),
             last_prefix: None,
             rotary: RotaryTable::default(),
@@ -184,34 +210,53 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    /// Number of sequences in flight.
+    pub fn active(&self) -> usize {
+        self.active.len()
+    }
+
+    /// The samples in flight as they are now, in no particular order.
+    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
+        self.active.iter().map(|sequence| &sequence.sample)
+    }
+
+    /// Drops the samples of which this is false.
+    pub fn retain(&mut self, keep: impl Fn(&Sample) -> bool) {
+        self.active.retain(|sequence| keep(&sequence.sample));
+    }
+
     /// Computes the prompts of new samples and draws their first tokens.
-    fn admit(&mut self, requests: &[Request], wanted: &[(usize, usize)]) {
+    ///
+    /// # Panics
+    /// If a prompt is empty or holds a token that is not below the vocabulary's size.
+    pub fn admit(&mut self, wanted: &[Admission]) {
         let mut prefixes: Vec<(usize, Arc<Prefix>)> = self.last_prefix.take().into_iter().collect();
         let known = prefixes.first().map(|(request, _)| *request);
-        let mut new: Vec<usize> = wanted.iter().map(|(request, _)| *request).collect();
-        new.dedup();
-        new.retain(|&request| Some(request) != known);
+        let mut new: Vec<&Admission> = wanted.iter().collect();
+        new.dedup_by_key(|admission| admission.request);
+        new.retain(|admission| Some(admission.request) != known);
         let mut rest = new.as_slice();
         while !rest.is_empty() {
             let mut tokens = 0;
-            let fits = rest.iter().take_while(|&&request| {
-                tokens += requests[request].prompt.len();
+            let fits = rest.iter().take_while(|admission| {
+                tokens += admission.prompt.len();
                 tokens <= PREFILL_TOKENS
             });
             let (group, later) = rest.split_at(fits.count().max(1));
-            let computed = self.compute_prefixes(requests, group);
-            prefixes.extend(group.iter().copied().zip(computed));
+            let prompts: Vec<&[u32]> = group.iter().map(|admission| admission.prompt).collect();
+            let computed = self.compute_prefixes(&prompts);
+            prefixes.extend(group.iter().map(|admission| admission.request).zip(computed));
             rest = later;
         }
         let mut at = 0;
-        for &(request, index) in wanted {
-            while prefixes[at].0 != request {
+        for admission in wanted {
+            while prefixes[at].0 != admission.request {
                 at += 1;
             }
             self.active.push(Sequence {
                 sample: Sample {
-                    request,
-                    index,
+                    request: admission.request,
+                    index: admission.index,
                     tokens: Vec::new(),
                     log_probabilities: Vec::new(),
                     stopped: false,
@@ -219,31 +264,32 @@ impl<'a> Decoder<'a> {
                 prefix: prefixes[at].1.clone(),
                 cache: KvCache::default(),
                 length: 0,
-                random: stream(self.settings.seed, requests[request].stream + index as u64),
+                random: stream(admission.random.0, admission.random.1),
+                sampling: admission.sampling,
+                max_new_tokens: admission.max_new_tokens,
             });
         }
         self.last_prefix = prefixes.pop();
         let first = self.active.len() - wanted.len();
-        let Decoder { settings, active, .. } = self;
-        active[first..].par_iter_mut().for_each(|sequence| {
+        self.active[first..].par_iter_mut().for_each(|sequence| {
             let mut logits = sequence.prefix.logits.clone();
-            sequence.draw(&mut logits, &settings.sampling);
+            sequence.draw(&mut logits);
         });
-        let longest = self.active.iter().map(|sequence| sequence.prefix.length).max().unwrap_or(0);
-        let positions = longest + self.settings.max_new_tokens;
+        let longest = |sequence: &Sequence| sequence.prefix.length + sequence.max_new_tokens;
+        let positions = self.active.iter().map(longest).max().unwrap_or(0);
         if self.rotary.positions() < positions {
             let config = &self.model.config;
             self.rotary = RotaryTable::new(config.head_dim, config.rope_theta, positions);
         }
     }
 
-    fn compute_prefixes(&mut self, requests: &[Request], group: &[usize]) -> Vec<Arc<Prefix>> {
+    fn compute_prefixes(&mut self, prompts: &[&[u32]]) -> Vec<Arc<Prefix>> {
         let config = &self.model.config;
         let shape = CacheShape::of(config);
         let mut batch = PackedBatch::default();
-        let rows = group.iter().map(|&request| batch.push_sequence(&requests[request].prompt));
+        let rows = prompts.iter().map(|prompt| batch.push_sequence(prompt));
         let rows: Vec<Range<usize>> = rows.collect();
-        let mut caches = vec![KvCache::default(); group.len()];
+        let mut caches = vec![KvCache::default(); prompts.len()];
         let (query, key_value, width) = (config.query_size(), config.key_value_size(), config.qkv_size());
         let hidden = self.model.forward_layers(&batch, &mut self.prefill, &mut |layer, qkv| {
             caches.par_iter_mut().zip(&rows).for_each(|(cache, rows)| {
@@ -265,15 +311,15 @@ impl<'a> Decoder<'a> {
             .collect()
     }
 
-    /// Removes the samples that have ended.
-    fn take_finished(&mut self) -> Vec<Sample> {
+    /// Removes the samples that have ended: by an end token, at their length, or where `stop` is true
+    /// of them.
+    pub fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
         let mut finished = Vec::new();
-        let (stop, end_tokens) = (self.stop, &self.model.config.eos_token_ids);
-        let limit = self.settings.max_new_tokens;
+        let end_tokens = &self.model.config.eos_token_ids;
         let (done, active): (Vec<Sequence>, Vec<Sequence>) =
             std::mem::take(&mut self.active).into_iter().partition(|sequence| {
-                let tokens = &sequence.sample.tokens;
-                tokens.len() >= limit || sequence.ended(end_tokens, stop)
+                let full = sequence.sample.tokens.len() >= sequence.max_new_tokens;
+                full || sequence.ended(end_tokens, stop)
             });
         self.active = active;
         for mut sequence in done {
@@ -285,8 +331,11 @@ impl<'a> Decoder<'a> {
 
     /// One token for each active sequence. Rows do not depend on each other, so every thread takes
     /// some of them through the whole model and none waits for another before the end.
-    fn step(&mut self) {
-        let Decoder { model, settings, active, rotary, buffers, packed, .. } = self;
+    pub fn step(&mut self) {
+        let Decoder { model, active, rotary, buffers, packed, .. } = self;
+        if active.is_empty() {
+            return;
+        }
         let part = active.len().div_ceil(rayon::current_num_threads());
         buffers.resize_with(active.len().div_ceil(part), Buffers::default);
         active.par_chunks_mut(part).zip(buffers).for_each(|(sequences, buffers)| {
@@ -294,7 +343,7 @@ impl<'a> Decoder<'a> {
             let logits = buffers.logits.chunks_exact_mut(model.config.vocab_size);
             for (sequence, logits) in sequences.iter_mut().zip(logits) {
                 sequence.length += 1;
-                sequence.draw(logits, &settings.sampling);
+                sequence.draw(logits);
             }
         });
     }
@@ -369,14 +418,14 @@ impl Buffers {
 }
 
 impl Sequence {
-    fn draw(&mut self, logits: &mut [f32], sampling: &Sampling) {
-        let (token, log_probability) = draw(logits, sampling, &mut self.random);
+    fn draw(&mut self, logits: &mut [f32]) {
+        let (token, log_probability) = draw(logits, &self.sampling, &mut self.random);
         self.sample.tokens.push(token);
         self.sample.log_probabilities.push(log_probability);
     }
 
-    fn ended(&self, end_tokens: &[u32], stop: &(dyn Fn(&[u32]) -> bool + Sync)) -> bool {
-        let tokens = &self.sample.tokens;
-        tokens.last().is_some_and(|last| end_tokens.contains(last)) || stop(tokens)
+    fn ended(&self, end_tokens: &[u32], stop: &dyn Fn(&Sample) -> bool) -> bool {
+        let last = self.sample.tokens.last();
+        last.is_some_and(|last| end_tokens.contains(last)) || stop(&self.sample)
     }
 }
