@@ -22,12 +22,15 @@ pub mod engine;
 mod reviewer;
 
 use anyhow::{Context, Result};
+use engine::Completion;
 use problems::extract::extract_code;
-use problems::prompt::{ANSWER_CLOSING, ChatTemplate, PromptFormat, PromptTests, comment_prompt};
+use problems::prompt::{
+    ANSWER_CLOSING, ChatTemplate, Message, PromptFormat, PromptTests, comment_prompt, comment_prompt_of,
+};
 use records::{Candidate, FinishReason, Problem};
 use std::ops::ControlFlow;
 use std::path::Path;
-use transformer::decode::{self, Sample, Settings, decode};
+use transformer::decode::{self, Settings, decode};
 use transformer::{Model, Tokenizer};
 
 pub use engine::Engine;
@@ -162,7 +165,14 @@ impl Generator {
         };
         let _ = decode(&self.model, &requests, &settings, &|tokens| self.stops(tokens), &mut |sample| {
             let (problem, first, _) = wanted[sample.request];
-            on_candidate(self.candidate(problem, first, sample, request.seed))
+            let completion = Completion {
+                index: first + sample.index,
+                text: self.tokenizer.decode(&sample.tokens),
+                tokens: sample.tokens,
+                log_probabilities: sample.log_probabilities,
+                stopped: sample.stopped,
+            };
+            on_candidate(self.candidate(problem, completion, request.seed))
         });
         Ok(())
     }
@@ -178,23 +188,46 @@ impl Generator {
         }
     }
 
-    fn candidate(&self, problem: &Problem, first: usize, sample: Sample, seed: u64) -> Candidate {
-        let text = self.tokenizer.decode(&sample.tokens);
+    /// Texts that end an answer, besides the model's own end tokens.
+    pub fn stop_strings(&self) -> Vec<String> {
+        match self.prompter {
+            Prompter::Comment => Vec::new(),
+            Prompter::Chat(_) => vec![ANSWER_CLOSING.to_owned()],
+        }
+    }
+
+    /// A completion of a problem's prompt as a candidate.
+    pub fn candidate(&self, problem: &Problem, completion: Completion, seed: u64) -> Candidate {
         // The prompt of a chat opened the fence, so what follows the next one is not code.
         let body = match self.prompter {
-            Prompter::Comment => text.as_str(),
-            Prompter::Chat(_) => text.split(ANSWER_CLOSING).next().unwrap_or(&text),
+            Prompter::Comment => completion.text.as_str(),
+            Prompter::Chat(_) => completion.text.split(ANSWER_CLOSING).next().unwrap_or(&completion.text),
         };
         Candidate {
             problem: problem.id.clone(),
-            index: first + sample.index,
+            index: completion.index,
             code: extract_code(body, &problem.entry_point),
-            text,
-            tokens: sample.tokens,
-            log_probabilities: sample.log_probabilities,
-            finish_reason: if sample.stopped { FinishReason::Stop } else { FinishReason::Length },
+            tokens: completion.tokens,
+            log_probabilities: completion.log_probabilities,
+            finish_reason: if completion.stopped { FinishReason::Stop } else { FinishReason::Length },
             generator: self.name.clone(),
             seed,
+            text: completion.text,
+        }
+    }
+
+    /// A conversation as the model expects it, the assistant's turn opened; for a model without a
+    /// chat template, what was said last as a comment.
+    ///
+    /// # Errors
+    /// Where the template refuses these messages.
+    pub fn conversation(&self, messages: &[Message]) -> Result<String> {
+        match &self.prompter {
+            Prompter::Comment => {
+                let last = messages.last().map_or("", |message| message.content.as_str());
+                Ok(comment_prompt_of(last, std::iter::empty()))
+            }
+            Prompter::Chat(template) => Ok(template.render(messages)?),
         }
     }
 }

@@ -6,7 +6,6 @@ mod loop_run;
 mod opinions;
 mod pretrain;
 mod progress;
-mod rankers;
 mod recipe;
 mod run_directory;
 mod samples;
@@ -28,8 +27,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     progress::watch_for_interrupt();
     match arguments.command.run() {
-        Ok(()) if progress::interrupted() => ExitCode::from(130),
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

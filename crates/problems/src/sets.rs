@@ -190,6 +190,11 @@ fn entry_point(tests: &[Test], reference: &str) -> Option<String> {
     called.iter().find(defined).or(called.first()).map(|name| (*name).to_owned())
 }
 
+/// The function that tests are about where there is no reference: the first name they call.
+pub fn entry_point_of_tests(tests: &[Test]) -> Option<String> {
+    entry_point(tests, "")
+}
+
 /// Every name before an opening parenthesis, in order.
 fn called_names(source: &str) -> Vec<&str> {
     let is_name = |c: char| c.is_alphanumeric() || c == '_';

@@ -41,7 +41,26 @@ pub struct Ranker {
     pub calibration: (f64, f64),
 }
 
+/// One ranker for each level of knowledge; `models/rankers/README.md` has the commands that make
+/// them.
+const BUILT_IN: [&str; 4] = [
+    include_str!("../../../models/rankers/level-0.json"),
+    include_str!("../../../models/rankers/level-1.json"),
+    include_str!("../../../models/rankers/level-2.json"),
+    include_str!("../../../models/rankers/level-3.json"),
+];
+
 impl Ranker {
+    /// The ranker that comes with the program for a level; where all tests are known it is that of
+    /// level 3.
+    ///
+    /// # Panics
+    /// If the files that this program was built with are not of its version: a test sees to that.
+    pub fn built_in(level: u8) -> Self {
+        let text = BUILT_IN[usize::from(level).min(BUILT_IN.len() - 1)];
+        Ranker::parse(text).unwrap_or_else(|error| panic!("models/rankers/level-{level}.json: {error}"))
+    }
+
     /// Learns from pools with verdicts.
     ///
     /// # Errors
@@ -323,6 +342,13 @@ mod tests {
         assert_eq!(at(0.5).map(|point| point.coverage), Some(0.75));
         assert_eq!(at(0.9).map(|point| (point.coverage, point.accuracy)), Some((0.25, 1.0)));
         assert!(coverage(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_built_in_rankers_are_of_this_version_and_of_their_levels() {
+        for level in 0..4 {
+            assert_eq!(Ranker::built_in(level).level, level);
+        }
     }
 
     #[test]

@@ -7,15 +7,23 @@ mod generate;
 mod rank;
 mod run;
 mod signals;
+mod solve;
+mod source;
 mod train;
 mod train_ranker;
 
+pub use signals::read_ranker;
+
+use crate::progress::interrupted;
 use anyhow::Result;
 use clap::Subcommand;
+use std::process::ExitCode;
 
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// Write a function, checked, to stdout
+    Solve(solve::Solve),
     /// Run the whole loop on the built-in model and problems, trained live
     Demo(demo::Demo),
     /// Run the whole loop of a recipe
@@ -36,9 +44,10 @@ pub enum Command {
 }
 
 impl Command {
-    /// Does it.
-    pub fn run(self) -> Result<()> {
+    /// Does it. What only ends well or with an error has the exit status that this says.
+    pub fn run(self) -> Result<ExitCode> {
         match self {
+            Command::Solve(solve) => return solve.run(),
             Command::Demo(demo) => demo.run(),
             Command::Run(run) => run.run(),
             Command::Generate(generate) => generate.run(),
@@ -47,6 +56,7 @@ impl Command {
             Command::Rank(rank) => rank.run(),
             Command::Report(report) => report.run(),
             Command::Doctor(doctor) => doctor.run(),
-        }
+        }?;
+        Ok(if interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
     }
 }

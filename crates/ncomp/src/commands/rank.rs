@@ -1,14 +1,15 @@
 //! `ncomp rank`: one answer out of n.
 
+use super::signals::read_ranker;
 use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
-use crate::rankers;
 use crate::samples::{self, problem_set};
 use anyhow::{Result, bail, ensure};
 use records::{Verdict, jsonl};
+use report::statistics::area_under_curve;
 use report::table::{Difference, Row, align};
 use selection::ranker::{Coverage, coverage};
-use selection::{Pool, Selector};
+use selection::{Pool, Ranker, Selector};
 use serde::Serialize;
 use serde_json::json;
 use std::path::PathBuf;
@@ -68,8 +69,8 @@ impl Rank {
         let verdicts: Vec<Verdict> =
             self.verdicts.as_deref().map(jsonl::read).transpose()?.unwrap_or_default();
         let ranker = match &self.ranker {
-            Some(path) => rankers::read(path)?,
-            None => rankers::built_in(self.signals.knowledge.level),
+            Some(path) => read_ranker(path)?,
+            None => Ranker::built_in(self.signals.knowledge.level),
         };
         if self.ranker.is_some() {
             // What it learned from is what it must be asked about.
@@ -117,6 +118,9 @@ impl Rank {
         } else {
             println!("{}", lines_text(&lines));
             println!("{}", PicksCalibration::of(&pools));
+            if let Some(area) = critic_auc(&pools) {
+                println!("critic's AUC on these candidates: {area:.3}");
+            }
             print!("{}", coverage_text(&coverage(&pools)));
         }
         Ok(())
@@ -137,6 +141,13 @@ impl Rank {
         }
         Ok(selectors)
     }
+}
+
+/// How well the critic's scores tell candidates that pass from others, all problems together.
+fn critic_auc(pools: &[Pool]) -> Option<f64> {
+    let scores: Vec<f64> = pools.iter().filter_map(|pool| pool.critic.as_ref()).flatten().copied().collect();
+    let passed: Vec<bool> = pools.iter().flat_map(|pool| &pool.passed).copied().collect();
+    if scores.len() == passed.len() { area_under_curve(&scores, &passed) } else { None }
 }
 
 fn write_choices(path: &std::path::Path, selector: Selector, pools: &[Pool]) -> Result<()> {

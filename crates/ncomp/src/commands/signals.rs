@@ -4,12 +4,12 @@ use super::execute::Limits;
 use crate::behaviour::{Knowledge, observe};
 use crate::loop_run::model_directory;
 use crate::{opinions, stages};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use critic::Critic;
 use generator::{Generator, Request};
 use problems::prompt::{PromptTests, comment_prompt};
 use records::{Candidate, Problem, Score, Verdict};
-use selection::{Pool, Selector, pools};
+use selection::{Pool, Ranker, Selector, pools};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -128,6 +128,15 @@ impl Signals {
         });
         Ok((pools, costs))
     }
+}
+
+/// Reads a ranker's file.
+///
+/// # Errors
+/// Where it cannot be read, or was made by another version.
+pub fn read_ranker(path: &Path) -> Result<Ranker> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ranker::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
 }
 
 /// The critic's scores, and how many tokens it read for them.

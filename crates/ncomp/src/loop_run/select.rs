@@ -69,7 +69,7 @@ impl Loop<'_> {
             return Ok(Done::Interrupted);
         };
         let path = self.run.path(RANKER);
-        let ranker = if path.exists() { Some(crate::rankers::read(&path)?) } else { None };
+        let ranker = if path.exists() { Some(crate::commands::read_ranker(&path)?) } else { None };
         let known = pools.into_iter().map(|pool| Known {
             combined: ranker.as_ref().map(|ranker| ranker.probabilities(&pool)),
             problem: pool.problem,

@@ -1,0 +1,159 @@
+//! Ask, check, answer.
+//!
+//! A [`Proposer`] suggests programs for a [`Question`]; each is run while others are still being
+//! written; the one that is likeliest to be right is the [`Answer`], with the evidence for it.
+//! Tests that come with the question are run first and decide: without them an answer is never
+//! called verified.
+//!
+//! ```no_run
+//! use assistant::{Question, Settings, solve};
+//! use executor::Executor;
+//! use generator::{Engine, Generator};
+//! use std::sync::{Mutex, atomic::AtomicBool};
+//!
+//! let model = Generator::open("models/basics".as_ref())?;
+//! let engine = Engine::start(model, 64, 64);
+//! let executor = Mutex::new(Executor::start(Default::default())?);
+//! let question = Question {
+//!     text: "Write a function to double a number.".into(),
+//!     tests: vec!["assert double(2) == 4".into()],
+//! };
+//! let stop = AtomicBool::new(false);
+//! let answer = solve(&question, &engine, &executor, &Settings::default(), &stop, &mut |_| {})?;
+//! println!("{}", answer.code.unwrap_or_default());
+//! # Ok::<(), anyhow::Error>(())
+//! ```
+
+mod answer;
+mod checker;
+mod proposer;
+mod remote;
+
+pub use answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
+pub use checker::Checker;
+pub use proposer::Proposer;
+pub use remote::{Remote, RemoteError};
+
+use anyhow::{Result, ensure};
+use executor::Executor;
+use generator::Sampling;
+use problems::sets::{entry_point_of_tests, split_test};
+use records::{Candidate, Problem};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Instant;
+
+/// What is asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// What the program shall do, in words.
+    pub text: String,
+    /// Tests that it must pass: pieces of Python that raise when it is wrong, asserts mostly.
+    pub tests: Vec<String>,
+}
+
+impl Question {
+    /// The question as a problem; its function's name is what the tests call.
+    ///
+    /// # Errors
+    /// Where there is no text.
+    pub fn problem(&self) -> Result<Problem> {
+        ensure!(!self.text.trim().is_empty(), "expected what the program shall do, found nothing");
+        let tests: Vec<_> = self.tests.iter().map(|test| split_test(test)).collect();
+        Ok(Problem {
+            id: "question".into(),
+            text: self.text.trim().to_owned(),
+            entry_point: entry_point_of_tests(&tests).unwrap_or_default(),
+            visible_tests: tests.len(),
+            tests,
+            ..Problem::default()
+        })
+    }
+}
+
+/// How hard to try.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Most candidates.
+    pub candidates: usize,
+    /// Probability of being right from which no more candidates are asked for.
+    pub until: f64,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Longest completion, in tokens.
+    pub max_new_tokens: usize,
+    /// Seed.
+    pub seed: u64,
+    /// Whether candidates are run while others are still being written; otherwise after the last.
+    pub streaming: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            candidates: 50,
+            until: 0.95,
+            sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },
+            max_new_tokens: 512,
+            seed: 0,
+            streaming: true,
+        }
+    }
+}
+
+/// Asks, checks and answers. `stop` may be set from outside: then what is there is the answer.
+/// `on_progress` is told whenever candidates have been checked.
+///
+/// # Errors
+/// Where the question is empty, a test is not Python, or the proposer fails before it has given
+/// anything.
+pub fn solve(
+    question: &Question,
+    proposer: &dyn Proposer,
+    executor: &Mutex<Executor>,
+    settings: &Settings,
+    stop: &AtomicBool,
+    on_progress: &mut dyn FnMut(&Checker),
+) -> Result<Answer> {
+    let started = Instant::now();
+    let problem = question.problem()?;
+    let lock = || executor.lock().unwrap_or_else(PoisonError::into_inner);
+    lock().check_tests([&problem])?;
+    let mut checker = Checker::new(problem.clone());
+    let enough = AtomicBool::new(false);
+    let failure = std::thread::scope(|scope| {
+        let (sender, candidates) = mpsc::channel::<Candidate>();
+        let stops = || enough.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed);
+        let proposing = scope.spawn(move || {
+            proposer.propose(&problem, settings, &stops, &mut |candidate| {
+                // The receiver has gone when there is enough.
+                let _ = sender.send(candidate);
+            })
+        });
+        while let Ok(first) = candidates.recv() {
+            checker.add(first);
+            candidates.try_iter().for_each(|candidate| checker.add(candidate));
+            if !settings.streaming {
+                continue;
+            }
+            checker.check(&lock(), false);
+            on_progress(&checker);
+            if checker.is_certain(settings.until) || stop.load(Ordering::Relaxed) {
+                enough.store(true, Ordering::Relaxed);
+                break;
+            }
+        }
+        drop(candidates);
+        proposing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the proposer's thread panicked")))
+    });
+    let early = enough.load(Ordering::Relaxed);
+    match failure {
+        Err(error) if checker.is_empty() => return Err(error),
+        // What came before it failed is still worth an answer.
+        Err(error) => checker.note(format!("{error:#}")),
+        Ok(()) => {}
+    }
+    checker.check(&lock(), true);
+    on_progress(&checker);
+    Ok(checker.answer(early, started.elapsed().as_secs_f64()))
+}
