@@ -1,5 +1,6 @@
 //! What is answered, and why.
 
+use records::Candidate;
 use serde::Serialize;
 
 /// How sure an answer is.
@@ -61,6 +62,8 @@ pub struct Evidence {
     /// What went wrong on the way.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// Tokens that all candidates have together.
+    pub tokens: usize,
     /// Seconds from question to answer.
     pub seconds: f64,
 }
@@ -108,6 +111,9 @@ pub struct Judged {
     pub failed: Option<FailedTest>,
     /// What it gives on the first input.
     pub gives: String,
+    /// The candidate as it was proposed.
+    #[serde(skip)]
+    pub candidate: Candidate,
 }
 
 impl Answer {

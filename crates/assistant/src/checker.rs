@@ -197,6 +197,7 @@ impl Checker {
                 tests_passed: verdict.map(tests_passed),
                 failed: verdict.and_then(|verdict| self.failed(verdict)),
                 gives: self.behaviour.observed[at].first().map(shown).unwrap_or_default(),
+                candidate: self.candidates[at].clone(),
             }
         });
         let mut judged: Vec<Judged> = judged.collect();
@@ -234,12 +235,13 @@ impl Checker {
             passing: self.pool.passes_visible.iter().flatten().filter(|&&passes| passes).count(),
             level: self.ranker.level,
             stopped_early,
+            tokens: self.candidates.iter().map(|c| c.tokens.len().max(c.log_probabilities.len())).sum(),
             notes: self.notes.clone(),
             seconds,
             ..Evidence::default()
         };
         let Some((pick, passes)) = self.pick() else {
-            return Answer { status: Status::NoneFound, code: None, evidence, candidates: Vec::new() };
+            return Answer { status: Status::NoneFound, code: None, evidence, candidates: self.judged() };
         };
         let code = &self.pool.codes[pick];
         let verdict = self.verdicts.get(code);

@@ -31,7 +31,7 @@ mod remote;
 
 pub use answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
 pub use checker::Checker;
-pub use proposer::Proposer;
+pub use proposer::{Proposer, TooLong};
 pub use remote::{Remote, RemoteError};
 
 use anyhow::{Result, ensure};
@@ -146,7 +146,7 @@ pub fn solve(
         drop(candidates);
         proposing.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the proposer's thread panicked")))
     });
-    let early = enough.load(Ordering::Relaxed);
+    let early = enough.load(Ordering::Relaxed) && checker.count() < settings.candidates;
     match failure {
         Err(error) if checker.is_empty() => return Err(error),
         // What came before it failed is still worth an answer.

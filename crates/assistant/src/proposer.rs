@@ -7,6 +7,30 @@ use generator::engine::{Event, Job};
 use problems::prompt::PromptTests;
 use records::{Candidate, Problem};
 
+/// Tokens that an answer must have room for.
+const LEAST_ROOM: usize = 32;
+
+/// A question that leaves no room for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong {
+    /// Tokens of the question.
+    pub tokens: usize,
+    /// Tokens that the model can take with its answer.
+    pub context: usize,
+}
+
+impl std::fmt::Display for TooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(
+            f,
+            "the question has {} tokens, of {} that the model takes: shorten it",
+            self.tokens, self.context
+        )
+    }
+}
+
+impl std::error::Error for TooLong {}
+
 /// Something that suggests programs for a problem.
 pub trait Proposer: Send + Sync {
     /// Its name, for records.
@@ -39,23 +63,26 @@ impl Proposer for Engine {
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()> {
         let generator = self.generator();
-        let prompt = generator.prompt(problem, PromptTests::All)?;
+        let prompt = generator.tokenizer.encode(&generator.prompt(problem, PromptTests::All)?);
+        let context = generator.model.config.max_position_embeddings;
+        let room = context.saturating_sub(prompt.len());
+        if room < LEAST_ROOM {
+            return Err(TooLong { tokens: prompt.len(), context }.into());
+        }
         let job = Job {
-            prompt: generator.tokenizer.encode(&prompt),
+            prompt,
             samples: settings.candidates,
             sampling: settings.sampling,
-            max_new_tokens: settings.max_new_tokens,
+            max_new_tokens: settings.max_new_tokens.min(room),
             seed: settings.seed,
             stream: 0,
             stop: generator.stop_strings(),
             pieces: false,
         };
-        for event in self.submit(job)? {
+        let events = self.submit(job)?;
+        while let Some(event) = events.next_unless(stops) {
             if let Event::Finished(completion) = event {
                 on_candidate(generator.candidate(problem, completion, settings.seed));
-            }
-            if stops() {
-                break;
             }
         }
         Ok(())

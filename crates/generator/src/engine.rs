@@ -6,8 +6,9 @@
 use crate::{Generator, Sampling};
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 use transformer::decode::{Admission, Decoder, Sample};
 
 /// Tokens at a text's end in which a stop string is looked for.
@@ -84,6 +85,22 @@ type Submission = (Job, Sender<Event>, Weak<()>);
 pub struct Events {
     receiver: Receiver<Event>,
     _listener: Arc<()>,
+}
+
+impl Events {
+    /// Waits for the next event while `stops` is false; none after the last, if the engine has
+    /// stopped, or once `stops` is true.
+    pub fn next_unless(&self, stops: &dyn Fn() -> bool) -> Option<Event> {
+        const LOOK_AGAIN: Duration = Duration::from_millis(20);
+        while !stops() {
+            match self.receiver.recv_timeout(LOOK_AGAIN) {
+                Ok(event) => return Some(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+        None
+    }
 }
 
 impl Iterator for Events {

@@ -8,6 +8,7 @@ mod pretrain;
 mod progress;
 mod recipe;
 mod run_directory;
+mod run_view;
 mod samples;
 mod stages;
 
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 /// A small coding model that gets better by checking its own work.
 #[derive(Parser)]
 #[command(name = "ncomp", version)]
-struct Arguments {
+pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
 }

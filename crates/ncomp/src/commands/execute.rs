@@ -37,14 +37,19 @@ pub(super) struct Limits {
 impl Limits {
     /// An executor with these limits.
     pub(super) fn start(&self) -> Result<Executor> {
-        let settings = ExecutorRecipe {
+        Ok(Executor::start(self.settings())?)
+    }
+
+    /// The limits as the executor has them.
+    pub(super) fn settings(&self) -> executor::Settings {
+        let recipe = ExecutorRecipe {
             python: self.python.clone(),
             workers: self.workers.unwrap_or(0),
             timeout: self.timeout,
             memory: self.memory,
             require_tier: self.require_tier,
         };
-        Ok(Executor::start(settings.settings())?)
+        recipe.settings()
     }
 }
 

@@ -1,11 +1,13 @@
 //! One module a verb, or a few verbs that belong together.
 
+mod completions;
 mod demo;
 mod doctor;
 mod execute;
 mod generate;
 mod rank;
 mod run;
+mod serve;
 mod signals;
 mod solve;
 mod source;
@@ -39,8 +41,14 @@ pub enum Command {
     Rank(rank::Rank),
     /// Show the table of a finished run
     Report(run::Report),
+    /// Serve OpenAI's interface and a page, with checked answers behind them
+    Serve(serve::Serve),
+    /// Show a finished run in the browser
+    View(serve::View),
     /// Say what this machine offers
     Doctor(doctor::Doctor),
+    /// Print completions for a shell
+    Completions(completions::Completions),
 }
 
 impl Command {
@@ -55,7 +63,11 @@ impl Command {
             Command::Train(train) => train.run(),
             Command::Rank(rank) => rank.run(),
             Command::Report(report) => report.run(),
+            // Ctrl-C is how a server is meant to end.
+            Command::Serve(serve) => return serve.run().map(|()| ExitCode::SUCCESS),
+            Command::View(view) => return view.run().map(|()| ExitCode::SUCCESS),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Completions(completions) => completions.run(),
         }?;
         Ok(if interrupted() { ExitCode::from(130) } else { ExitCode::SUCCESS })
     }

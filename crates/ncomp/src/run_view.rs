@@ -1,0 +1,69 @@
+//! A finished run as the page shows it.
+
+use anyhow::{Context, Result};
+use records::{Candidate, Outcome, Problem, Score, Verdict, jsonl};
+use report::html::Report;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// The run's table, and every problem with its candidates, those that the critic likes first.
+///
+/// # Errors
+/// Where a file of the run is missing or damaged.
+pub fn run_json(run: &Path) -> Result<String> {
+    let path = run.join("report.json");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("cannot read {}; expected the directory of a finished run", path.display())
+    })?;
+    let report: Report = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let problems: Vec<Problem> = jsonl::read(&run.join("problems/test.jsonl"))?;
+    let candidates: Vec<Candidate> = jsonl::read(&run.join("generated/pool.jsonl"))?;
+    let verdicts: Vec<Verdict> = jsonl::read(&run.join("verdicts/pool.jsonl"))?;
+    let scores: Vec<Score> = jsonl::read(&run.join("scores/pool.jsonl"))?;
+    let verdicts: HashMap<(&str, usize), &Verdict> =
+        verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();
+    let scores: HashMap<(&str, usize), f64> =
+        scores.iter().map(|score| ((score.problem.as_str(), score.index), score.critic)).collect();
+    let mut by_problem: HashMap<&str, Vec<Value>> = HashMap::new();
+    for candidate in &candidates {
+        let key = (candidate.problem.as_str(), candidate.index);
+        by_problem.entry(key.0).or_default().push(shown(
+            candidate,
+            verdicts.get(&key).copied(),
+            scores.get(&key).copied(),
+        ));
+    }
+    let problem = |problem: &Problem| {
+        let mut candidates = by_problem.remove(problem.id.as_str()).unwrap_or_default();
+        let score = |candidate: &Value| candidate["score"].as_f64().unwrap_or(-1.0);
+        candidates.sort_by(|a, b| score(b).total_cmp(&score(a)));
+        json!({
+            "id": problem.id,
+            "text": problem.text,
+            "tests": problem.tests.iter().map(|test| test.source.as_str()).collect::<Vec<_>>(),
+            "candidates": candidates,
+        })
+    };
+    let problems: Vec<Value> = problems.iter().map(problem).collect();
+    Ok(json!({
+        "title": report.title,
+        "summary": report.summary,
+        "rows": report.rows,
+        "problems": problems,
+    })
+    .to_string())
+}
+
+fn shown(candidate: &Candidate, verdict: Option<&Verdict>, score: Option<f64>) -> Value {
+    let outcome = verdict.map_or(Outcome::Infrastructure, |verdict| verdict.outcome);
+    let failed =
+        verdict.and_then(|verdict| verdict.tests.iter().find(|test| test.outcome != Outcome::Passed));
+    json!({
+        "code": candidate.code,
+        "passed": outcome == Outcome::Passed,
+        "outcome": outcome.name(),
+        "detail": failed.map_or("", |test| &test.detail),
+        "score": score,
+    })
+}

@@ -1,0 +1,248 @@
+//! `/v1/completions`, and chat without checking: the model's own text.
+
+use crate::api::{Body, CompletionRequest};
+use crate::chat::{fresh_id, now};
+use crate::service::Place;
+use crate::{ApiError, Service};
+use axum::Json;
+use axum::extract::State;
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use generator::engine::{Completion, Event, Events, Job, Refused};
+use generator::{Engine, Generator};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::sync::Arc;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+/// How a plain answer is put.
+pub(crate) struct Plain {
+    /// As messages of a chat, or as texts.
+    pub(crate) chat: bool,
+    /// Whether tokens come with their log-probabilities.
+    pub(crate) log_probabilities: bool,
+    /// Whether a stream ends with the tokens used.
+    pub(crate) usage: bool,
+}
+
+pub(crate) async fn answer(
+    State(service): State<Arc<Service>>,
+    Body(request): Body<CompletionRequest>,
+) -> Result<Response, ApiError> {
+    let place = service.enter()?;
+    let Some(engine) = service.engine.clone() else {
+        return Err(ApiError::not_found(
+            "/v1/completions needs a model of ours; with --generator ask /v1/chat/completions",
+        ));
+    };
+    let prompt = match &request.prompt {
+        Value::String(text) => text.clone(),
+        Value::Array(texts) if texts.len() == 1 => texts[0].as_str().unwrap_or_default().to_owned(),
+        _ => return Err(ApiError::invalid("prompt", "expected a text, or a list of one text")),
+    };
+    if request.echo == Some(true) {
+        return Err(ApiError::invalid("echo", "the prompt is not sent back: expected false"));
+    }
+    let prompt = engine.generator().tokenizer.encode(&prompt);
+    if prompt.is_empty() {
+        return Err(ApiError::invalid("prompt", "expected at least one token, found none"));
+    }
+    let job = Job {
+        prompt,
+        samples: request.common.count(service.limits.candidates)?,
+        sampling: request.common.sampling()?,
+        max_new_tokens: request.common.longest(service.limits.max_tokens)?,
+        seed: request.common.seed.unwrap_or(0) as u64,
+        stream: 0,
+        stop: request.common.stop()?,
+        pieces: request.common.stream.unwrap_or(false),
+    };
+    let usage = request.common.stream_options.unwrap_or_default().include_usage;
+    let wanted = Plain { chat: false, log_probabilities: request.logprobs.is_some(), usage };
+    plain(service, engine, place, job, wanted).await
+}
+
+/// Answers with what the model says, whole or as it comes.
+pub(crate) async fn plain(
+    service: Arc<Service>,
+    engine: Arc<Engine>,
+    place: Place,
+    job: Job,
+    wanted: Plain,
+) -> Result<Response, ApiError> {
+    let context = engine.generator().model.config.max_position_embeddings;
+    if job.prompt.len() + job.max_new_tokens > context {
+        let message = format!(
+            "the prompt has {} tokens: with max_tokens that is more than the model's {context}",
+            job.prompt.len()
+        );
+        return Err(ApiError::invalid("max_tokens", message));
+    }
+    let (prompt_tokens, samples, streaming) = (job.prompt.len(), job.samples, job.pieces);
+    let events = engine.submit(job).map_err(|refusal| match refusal {
+        Refused::Full { .. } => ApiError::busy(refusal.to_string()),
+        Refused::Stopped => ApiError::failed(refusal.to_string()),
+    })?;
+    let mut events = forwarded(events, place);
+    if streaming {
+        return Ok(stream(&service, engine, events, wanted, prompt_tokens));
+    }
+    let mut finished: Vec<Completion> = Vec::new();
+    while let Some(event) = events.recv().await {
+        if let Event::Finished(completion) = event {
+            finished.push(completion);
+        }
+    }
+    if finished.len() < samples {
+        return Err(ApiError::failed("the model is not running any more"));
+    }
+    finished.sort_by_key(|completion| completion.index);
+    let made: usize = finished.iter().map(|completion| completion.tokens.len()).sum();
+    let choice = |completion: &Completion| {
+        let logprobs = match wanted.log_probabilities {
+            true => put_logprobs(engine.generator(), completion, wanted.chat),
+            false => Value::Null,
+        };
+        let mut choice = json!({
+            "index": completion.index,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason(completion),
+        });
+        match wanted.chat {
+            true => choice["message"] = json!({"role": "assistant", "content": completion.text}),
+            false => choice["text"] = json!(completion.text),
+        }
+        choice
+    };
+    let (prefix, object) = kind(wanted.chat);
+    Ok(Json(json!({
+        "id": fresh_id(prefix),
+        "object": object,
+        "created": now(),
+        "model": service.model(),
+        "choices": finished.iter().map(choice).collect::<Vec<_>>(),
+        "usage": usage(prompt_tokens, made),
+    }))
+    .into_response())
+}
+
+fn kind(chat: bool) -> (&'static str, &'static str) {
+    if chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") }
+}
+
+fn usage(prompt: usize, made: usize) -> Value {
+    json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made})
+}
+
+fn finish_reason(completion: &Completion) -> &'static str {
+    if completion.stopped { "stop" } else { "length" }
+}
+
+/// An engine's events for asynchronous readers; when these go, the engine is told.
+fn forwarded(events: Events, place: Place) -> UnboundedReceiver<Event> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::task::spawn_blocking(move || {
+        let _place = place;
+        while let Some(event) = events.next_unless(&|| sender.is_closed()) {
+            let _ = sender.send(event);
+        }
+    });
+    receiver
+}
+
+fn stream(
+    service: &Service,
+    engine: Arc<Engine>,
+    mut events: UnboundedReceiver<Event>,
+    wanted: Plain,
+    prompt_tokens: usize,
+) -> Response {
+    let (sender, chunks) = unbounded_channel::<Result<SseEvent, Infallible>>();
+    let (prefix, object) = kind(wanted.chat);
+    let object = if wanted.chat { "chat.completion.chunk" } else { object };
+    let (id, created, model) = (fresh_id(prefix), now(), service.model());
+    tokio::spawn(async move {
+        let chunk = |choices: Value| {
+            let chunk =
+                json!({"id": id, "object": object, "created": created, "model": model, "choices": choices});
+            Ok(SseEvent::default().data(chunk.to_string()))
+        };
+        let mut made = 0;
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sender.closed() => return,
+            };
+            let choice = match event {
+                None => break,
+                Some(Event::Piece { index, text }) => match wanted.chat {
+                    true => {
+                        json!({"index": index, "delta": {"role": "assistant", "content": text}, "finish_reason": null})
+                    }
+                    false => json!({"index": index, "text": text, "finish_reason": null}),
+                },
+                Some(Event::Finished(completion)) => {
+                    made += completion.tokens.len();
+                    let mut choice =
+                        json!({"index": completion.index, "finish_reason": finish_reason(&completion)});
+                    choice[if wanted.chat { "delta" } else { "text" }] =
+                        if wanted.chat { json!({}) } else { json!("") };
+                    if wanted.log_probabilities {
+                        choice["logprobs"] = put_logprobs(engine.generator(), &completion, wanted.chat);
+                    }
+                    choice
+                }
+            };
+            let _ = sender.send(chunk(json!([choice])));
+        }
+        if wanted.usage {
+            let last = json!({"id": id, "object": object, "created": created, "model": model, "choices": [], "usage": usage(prompt_tokens, made)});
+            let _ = sender.send(Ok(SseEvent::default().data(last.to_string())));
+        }
+        let _ = sender.send(Ok(SseEvent::default().data("[DONE]")));
+    });
+    Sse::new(UnboundedReceiverStream::new(chunks)).keep_alive(KeepAlive::default()).into_response()
+}
+
+fn put_logprobs(generator: &Generator, completion: &Completion, chat: bool) -> Value {
+    if chat {
+        return log_probabilities(generator, &completion.tokens, &completion.log_probabilities);
+    }
+    let texts: Vec<String> =
+        completion.tokens.iter().map(|&token| generator.tokenizer.decode(&[token])).collect();
+    let offsets = texts.iter().scan(0, |at, text| {
+        let here = *at;
+        *at += text.chars().count();
+        Some(here)
+    });
+    json!({
+        "text_offset": offsets.collect::<Vec<usize>>(),
+        "tokens": texts,
+        "token_logprobs": completion.log_probabilities,
+        "top_logprobs": null,
+    })
+}
+
+/// Tokens with their log-probabilities, as chats have them.
+pub(crate) fn log_probabilities(generator: &Generator, tokens: &[u32], values: &[f32]) -> Value {
+    let token = |(&token, value): (&u32, &f32)| {
+        let text = generator.tokenizer.decode(&[token]);
+        json!({"token": text, "logprob": value, "bytes": text.as_bytes(), "top_logprobs": []})
+    };
+    json!({"content": tokens.iter().zip(values).map(token).collect::<Vec<_>>()})
+}
+
+/// What a failed question tells the client: its own tests, a full queue, or something of ours.
+pub(crate) fn refused(error: &anyhow::Error) -> ApiError {
+    let message = format!("{error:#}");
+    if matches!(error.downcast_ref(), Some(executor::Error::UnusableTest(_))) {
+        ApiError::invalid("ncomp.tests", message)
+    } else if matches!(error.downcast_ref(), Some(Refused::Full { .. })) {
+        ApiError::busy(message)
+    } else if error.downcast_ref::<assistant::TooLong>().is_some() {
+        ApiError::invalid("messages", message)
+    } else {
+        ApiError::failed(message)
+    }
+}
