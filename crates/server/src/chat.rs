@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use generator::engine::Job;
+use problems::sets::split_test;
 use records::FinishReason;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -89,7 +90,8 @@ fn fresh_seed() -> u64 {
 fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
     let (common, ours, limits) = (&request.common, &request.ncomp, &service.limits);
     let messages = request.conversation()?;
-    let text = messages.last().map(|message| message.content.trim().to_owned()).unwrap_or_default();
+    let (text, mut tests) = split_tests(messages.last().map_or("", |message| message.content.as_str()));
+    tests.extend(ours.tests.clone());
     if text.is_empty() {
         return Err(ApiError::invalid("messages", "expected text in the last message, found none"));
     }
@@ -107,7 +109,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
     // What is meant for a model's own text has no meaning for a program that was chosen.
     common.stop()?;
     Ok(Plan {
-        question: Question { text, tests: ours.tests.clone() },
+        question: Question { text, tests },
         settings: Settings {
             candidates,
             until: ours.until.unwrap_or(Settings::default().until),
@@ -122,6 +124,17 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
         include_usage: common.stream_options.unwrap_or_default().include_usage,
         budget: Duration::from_secs_f64(seconds),
     })
+}
+
+/// What is asked in words, and the lines of it that are tests: a client that knows nothing of us
+/// gives tests so, as people do.
+fn split_tests(text: &str) -> (String, Vec<String>) {
+    let is_test = |line: &&str| line.starts_with("assert ") && split_test(line).call.is_some();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    let (tests, words): (Vec<&str>, Vec<&str>) =
+        lines.into_iter().partition(|line| is_test(&line.trim_start()));
+    let tests = tests.iter().map(|test| test.trim().to_owned()).collect();
+    (words.join("\n").trim().to_owned(), tests)
 }
 
 /// Tells the work to stop when nobody waits for it any more.
@@ -340,4 +353,17 @@ fn stream(
         let _ = sender.send(Ok(Event::default().data("[DONE]")));
     });
     Sse::new(UnboundedReceiverStream::new(events)).keep_alive(KeepAlive::default()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split_tests;
+
+    #[test]
+    fn tests_in_a_message_are_tests() {
+        let (text, tests) =
+            split_tests("Double it.\n  assert f(1) == 2\nassert that it works\nassert f(2) == 4\n");
+        assert_eq!(text, "Double it.\nassert that it works");
+        assert_eq!(tests, ["assert f(1) == 2", "assert f(2) == 4"]);
+    }
 }
