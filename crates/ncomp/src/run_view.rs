@@ -1,7 +1,7 @@
 //! A finished run as the page shows it.
 
 use anyhow::{Context, Result};
-use records::{Candidate, Outcome, Problem, Score, Verdict, jsonl};
+use records::{Candidate, Outcome, Problem, Score, Test, Verdict, jsonl};
 use report::html::Report;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -25,12 +25,17 @@ pub fn run_json(run: &Path) -> Result<String> {
         verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();
     let scores: HashMap<(&str, usize), f64> =
         scores.iter().map(|score| ((score.problem.as_str(), score.index), score.critic)).collect();
+    let tests: HashMap<&str, &[Test]> =
+        problems.iter().map(|problem| (problem.id.as_str(), problem.tests.as_slice())).collect();
     let mut by_problem: HashMap<&str, Vec<Value>> = HashMap::new();
     for candidate in &candidates {
         let key = (candidate.problem.as_str(), candidate.index);
+        let tests = tests.get(key.0).copied().unwrap_or_default();
+        let verdict = verdicts.get(&key).copied();
         by_problem.entry(key.0).or_default().push(shown(
             candidate,
-            verdicts.get(&key).copied(),
+            tests,
+            verdict,
             scores.get(&key).copied(),
         ));
     }
@@ -55,15 +60,18 @@ pub fn run_json(run: &Path) -> Result<String> {
     .to_string())
 }
 
-fn shown(candidate: &Candidate, verdict: Option<&Verdict>, score: Option<f64>) -> Value {
+fn shown(candidate: &Candidate, tests: &[Test], verdict: Option<&Verdict>, score: Option<f64>) -> Value {
     let outcome = verdict.map_or(Outcome::Infrastructure, |verdict| verdict.outcome);
-    let failed =
-        verdict.and_then(|verdict| verdict.tests.iter().find(|test| test.outcome != Outcome::Passed));
+    let failed = verdict.and_then(|verdict| {
+        let results = verdict.tests.iter().zip(tests);
+        results.into_iter().find(|(result, _)| result.outcome != Outcome::Passed)
+    });
     json!({
         "code": candidate.code,
         "passed": outcome == Outcome::Passed,
         "outcome": outcome.name(),
-        "detail": failed.map_or("", |test| &test.detail),
+        "failed_test": failed.map(|(_, test)| &test.source),
+        "came_instead": failed.map(|(result, _)| &result.detail),
         "score": score,
     })
 }

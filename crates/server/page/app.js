@@ -196,7 +196,7 @@ function candidateCard(candidate) {
     element("div", { class: "head" },
       element("span", { class: candidate.passed ? "good" : "bad" }, candidate.outcome.replaceAll("_", " ")),
       element("span", { class: "dim" }, score)),
-    candidate.detail ? element("div", { class: "dim" }, candidate.detail) : null,
+    candidate.failed_test ? element("div", { class: "dim" }, `fails ${candidate.failed_test}: ${candidate.came_instead}`) : null,
     element("pre", {}, candidate.code));
 }
 

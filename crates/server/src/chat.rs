@@ -39,7 +39,7 @@ enum Update {
     /// Candidates so far.
     Progress(Value),
     /// The answer, or why there is none.
-    Done(anyhow::Result<Answer>),
+    Done(anyhow::Result<Box<Answer>>),
 }
 
 pub(crate) async fn answer(
@@ -185,12 +185,12 @@ fn start(
             },
         );
         timer.abort();
-        let _ = sender.send(Update::Done(answer));
+        let _ = sender.send(Update::Done(answer.map(Box::new)));
     });
     updates
 }
 
-async fn last(mut updates: UnboundedReceiver<Update>) -> anyhow::Result<Answer> {
+async fn last(mut updates: UnboundedReceiver<Update>) -> anyhow::Result<Box<Answer>> {
     while let Some(update) = updates.recv().await {
         if let Update::Done(answer) = update {
             return answer;
