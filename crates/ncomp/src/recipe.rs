@@ -356,4 +356,41 @@ mod tests {
         let again = Recipe::parse(&recipe.resolved().expect("text")).expect("a recipe");
         assert_eq!(recipe, again);
     }
+
+    /// `docs/recipes.md` has every field, with its default.
+    #[test]
+    fn the_reference_is_whole_and_true() {
+        let recipe = Recipe { pretrain: Some(PretrainRecipe::default()), ..Recipe::default() };
+        let text = recipe.resolved().expect("text");
+        let defaults: toml::Table = text.parse().expect("TOML");
+        let reference = include_str!("../../../docs/recipes.md");
+        let mut missing = Vec::new();
+        rows(&toml::Value::Table(defaults), "", &mut |row| {
+            if !reference.contains(&row) {
+                missing.push(row);
+            }
+        });
+        assert!(missing.is_empty(), "docs/recipes.md lacks {missing:#?}");
+        let known = reference.lines().filter(|line| line.starts_with("| `")).count();
+        let mut count = 0;
+        rows(&recipe_value(&recipe), "", &mut |_| count += 1);
+        assert_eq!(known, count, "docs/recipes.md has fields that there are not");
+    }
+
+    fn recipe_value(recipe: &Recipe) -> toml::Value {
+        toml::Value::try_from(recipe).expect("TOML")
+    }
+
+    /// The beginning of each field's row in the reference.
+    fn rows(value: &toml::Value, path: &str, on_row: &mut dyn FnMut(String)) {
+        match value {
+            toml::Value::Table(fields) => {
+                for (name, value) in fields {
+                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    rows(value, &path, on_row);
+                }
+            }
+            value => on_row(format!("| `{path}` | `{value}` |")),
+        }
+    }
 }
