@@ -64,7 +64,7 @@ impl Question {
             id: "question".into(),
             text: self.text.trim().to_owned(),
             entry_point: entry_point_of_tests(&tests).unwrap_or_default(),
-            visible_tests: tests.len(),
+            visible_tests: 1,
             tests,
             ..Problem::default()
         })

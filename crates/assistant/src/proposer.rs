@@ -4,11 +4,13 @@ use crate::Settings;
 use anyhow::Result;
 use generator::Engine;
 use generator::engine::{Event, Job};
-use problems::prompt::PromptTests;
 use records::{Candidate, Problem};
 
 /// Tokens that an answer must have room for.
 const LEAST_ROOM: usize = 32;
+
+/// Candidates that are asked for first.
+const FIRST_WAVE: usize = 16;
 
 /// A question that leaves no room for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,27 +65,38 @@ impl Proposer for Engine {
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()> {
         let generator = self.generator();
-        let prompt = generator.tokenizer.encode(&generator.prompt(problem, PromptTests::All)?);
+        let prompt = generator.tokenizer.encode(&generator.prompt(problem, generator.shown_tests())?);
         let context = generator.model.config.max_position_embeddings;
         let room = context.saturating_sub(prompt.len());
         if room < LEAST_ROOM {
             return Err(TooLong { tokens: prompt.len(), context }.into());
         }
-        let job = Job {
-            prompt,
-            samples: settings.candidates,
-            sampling: settings.sampling,
-            max_new_tokens: settings.max_new_tokens.min(room),
-            seed: settings.seed,
-            stream: 0,
-            stop: generator.stop_strings(),
-            pieces: false,
-        };
-        let events = self.submit(job)?;
-        while let Some(event) = events.next_unless(stops) {
-            if let Event::Finished(completion) = event {
-                on_candidate(generator.candidate(problem, completion, settings.seed));
+        // In waves that double: most questions are answered by the first, and while one is checked
+        // the next is written already.
+        let mut wave = if settings.streaming { FIRST_WAVE } else { settings.candidates };
+        let mut first = 0;
+        while first < settings.candidates && !stops() {
+            // A last wave much smaller than the one before would leave the batch empty.
+            let left = settings.candidates - first;
+            let samples = if left < 2 * wave { left } else { wave };
+            let events = self.submit(Job {
+                prompt: prompt.clone(),
+                samples,
+                sampling: settings.sampling,
+                max_new_tokens: settings.max_new_tokens.min(room),
+                seed: settings.seed,
+                stream: first as u64,
+                stop: generator.stop_strings(),
+                pieces: false,
+            })?;
+            while let Some(event) = events.next_unless(stops) {
+                if let Event::Finished(mut completion) = event {
+                    completion.index += first;
+                    on_candidate(generator.candidate(problem, completion, settings.seed));
+                }
             }
+            first += samples;
+            wave *= 2;
         }
         Ok(())
     }

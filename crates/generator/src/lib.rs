@@ -188,6 +188,15 @@ impl Generator {
         }
     }
 
+    /// The tests to show of a question: a chat model is helped by all of them, as in the published
+    /// protocol; a model that is asked in comments has learned with one.
+    pub fn shown_tests(&self) -> PromptTests {
+        match self.prompter {
+            Prompter::Comment => PromptTests::Visible,
+            Prompter::Chat(_) => PromptTests::All,
+        }
+    }
+
     /// Texts that end an answer, besides the model's own end tokens.
     pub fn stop_strings(&self) -> Vec<String> {
         match self.prompter {
