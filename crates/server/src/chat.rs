@@ -167,7 +167,6 @@ fn start(
         over.store(true, Ordering::Relaxed);
     });
     tokio::task::spawn_blocking(move || {
-        let _place = place;
         let progress = |sender: &UnboundedSender<Update>, checker: &assistant::Checker| {
             let so_far = json!({"candidates_so_far": checker.count(), "candidates": checker.judged()});
             let _ = sender.send(Update::Progress(so_far));
@@ -185,6 +184,8 @@ fn start(
             },
         );
         timer.abort();
+        // Given back before the answer goes out: who asks again at once finds it.
+        drop(place);
         let _ = sender.send(Update::Done(answer.map(Box::new)));
     });
     updates
