@@ -1,5 +1,6 @@
 //! Candidates of one question, run as they come.
 
+use crate::Settings;
 use crate::answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
 use executor::{Executor, Observed, Task};
 use pydata::{Call, parse_call};
@@ -21,6 +22,7 @@ const SHOWN: usize = 200;
 pub struct Checker {
     problem: Problem,
     ranker: Ranker,
+    selector: Selector,
     candidates: Vec<Candidate>,
     /// Verdicts on the question's tests, by program.
     verdicts: HashMap<String, Verdict>,
@@ -35,9 +37,10 @@ pub struct Checker {
 
 impl Checker {
     /// Without candidates yet.
-    pub fn new(problem: Problem) -> Self {
+    pub fn new(problem: Problem, settings: &Settings) -> Self {
         let level = if problem.tests.is_empty() { 0 } else { 3 };
-        let ranker = Ranker::built_in(level);
+        let own = settings.rankers.iter().find(|ranker| ranker.level == level).cloned();
+        let ranker = own.unwrap_or_else(|| Ranker::built_in(level));
         let known = known_calls(&problem, level);
         // The first test's call stands for the question, as it does where the ranker learned.
         let given = &known[..known.len().min(1)];
@@ -45,6 +48,7 @@ impl Checker {
         Checker {
             problem,
             ranker,
+            selector: settings.selector,
             candidates: Vec::new(),
             verdicts: HashMap::new(),
             observed: HashMap::new(),
@@ -160,12 +164,14 @@ impl Checker {
     /// where some candidate passes all, only such are looked at.
     fn pick(&self) -> Option<(usize, bool)> {
         let passing = self.pool.passes_visible.as_ref().filter(|passes| passes.iter().any(|&p| p));
-        let Some(passing) = passing else { return Some((Selector::Combined.pick(&self.pool)?, false)) };
-        let combined = self.pool.combined.as_ref()?;
-        let held =
-            combined.iter().zip(passing).map(|(p, &passes)| if passes { *p } else { f64::NEG_INFINITY });
-        let pool = Pool { combined: Some(held.collect()), ..self.pool.clone() };
-        Some((Selector::Combined.pick(&pool)?, true))
+        let Some(passing) = passing else { return Some((self.chosen(&self.pool)?, false)) };
+        let left: Vec<usize> = (0..passing.len()).filter(|&at| passing[at]).collect();
+        Some((left[self.chosen(&self.pool.of(&left))?], true))
+    }
+
+    /// The selector's choice; where it lacks what it needs, the ranker's.
+    fn chosen(&self, pool: &Pool) -> Option<usize> {
+        self.selector.pick(pool).or_else(|| Selector::Combined.pick(pool))
     }
 
     /// Whether the answer is surer than this already.

@@ -39,6 +39,7 @@ use executor::Executor;
 use generator::Sampling;
 use problems::sets::{entry_point_of_tests, split_test};
 use records::{Candidate, Problem};
+use selection::{Ranker, Selector};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Instant;
@@ -86,6 +87,32 @@ pub struct Settings {
     pub seed: u64,
     /// Whether candidates are run while others are still being written; otherwise after the last.
     pub streaming: bool,
+    /// How one is chosen among those that tests leave.
+    pub selector: Selector,
+    /// Rankers in place of the built-in ones of their levels: 0 where there are no tests, 3 where there
+    /// are.
+    pub rankers: Vec<Ranker>,
+}
+
+/// Selectors that a question can be answered with: what they need is there.
+pub const SELECTORS: [Selector; 8] = [
+    Selector::Combined,
+    Selector::Consensus,
+    Selector::ConsensusSoft,
+    Selector::Runs,
+    Selector::Likelihood,
+    Selector::LikelihoodSum,
+    Selector::Shortest,
+    Selector::Random,
+];
+
+/// The selector of a name, of those that a question can be answered with.
+///
+/// # Errors
+/// Says which there are.
+pub fn selector(name: &str) -> Result<Selector, String> {
+    let found = SELECTORS.into_iter().find(|selector| selector.name() == name);
+    found.ok_or_else(|| format!("expected {}, found '{name}'", SELECTORS.map(Selector::name).join(", ")))
 }
 
 impl Default for Settings {
@@ -97,6 +124,8 @@ impl Default for Settings {
             max_new_tokens: 512,
             seed: 0,
             streaming: true,
+            selector: Selector::Combined,
+            rankers: Vec::new(),
         }
     }
 }
@@ -119,7 +148,7 @@ pub fn solve(
     let problem = question.problem()?;
     let lock = || executor.lock().unwrap_or_else(PoisonError::into_inner);
     lock().check_tests([&problem])?;
-    let mut checker = Checker::new(problem.clone());
+    let mut checker = Checker::new(problem.clone(), settings);
     let enough = AtomicBool::new(false);
     let failure = std::thread::scope(|scope| {
         let (sender, candidates) = mpsc::channel::<Candidate>();

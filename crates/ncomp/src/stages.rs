@@ -164,6 +164,20 @@ pub fn questions<'a>(
     Ok(questions)
 }
 
+/// The critic's score of every candidate of some questions.
+pub fn scores_of(critic: &Critic, questions: &[(Question, Vec<&Candidate>)]) -> Vec<Score> {
+    let asked: Vec<Question> = questions.iter().map(|(question, _)| question.clone()).collect();
+    let values = questions.iter().zip(critic.score(&asked));
+    let scores = values.flat_map(|((_, group), values)| {
+        group.iter().zip(values).map(|(candidate, critic)| Score {
+            problem: candidate.problem.clone(),
+            index: candidate.index,
+            critic,
+        })
+    });
+    scores.collect()
+}
+
 /// The critic's score of every candidate, into a file.
 pub fn score(
     label: &str,
@@ -181,15 +195,9 @@ pub fn score(
         if interrupted() {
             return Ok(Done::Interrupted);
         }
-        let asked: Vec<Question> = chunk.iter().map(|(question, _)| question.clone()).collect();
-        for ((_, group), values) in chunk.iter().zip(critic.score(&asked)) {
-            progress.advance(values.len());
-            scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
-                problem: candidate.problem.clone(),
-                index: candidate.index,
-                critic,
-            }));
-        }
+        let found = scores_of(critic, chunk);
+        progress.advance(found.len());
+        scores.extend(found);
     }
     jsonl::write(path, &scores)?;
     progress.finish();

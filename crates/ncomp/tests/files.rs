@@ -1,32 +1,12 @@
 //! The verbs that work on files, as users run them: samples in, verdicts, choices and rankers out.
 
-use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod support;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use std::process::Output;
+use support::{error, report, rows};
 
 fn ncomp(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ncomp")).args(arguments).current_dir(root()).output().expect("ncomp")
-}
-
-fn report(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-fn error(output: &Output) -> String {
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn rows(report: &Value) -> Vec<(String, f64)> {
-    let row = |row: &Value| {
-        (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))
-    };
-    report["rows"].as_array().expect("rows").iter().map(row).collect()
+    support::ncomp(arguments).output().expect("ncomp")
 }
 
 /// EvalPlus also has samples as directories of programs.

@@ -1,8 +1,10 @@
 //! The program as users run it: the whole loop, interrupted and resumed, and what goes wrong.
 
-use serde_json::Value;
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
+use support::{error, report, root, rows};
 use transformer::{Config, Model};
 
 const RECIPE: &str = r#"
@@ -38,10 +40,6 @@ epochs = 1
 problems_per_step = 4
 "#;
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn recipe(directory: &Path, change: (&str, &str)) -> PathBuf {
     let model = root().join("models/basics").display().to_string();
     let path = directory.join("recipe.toml");
@@ -50,30 +48,11 @@ fn recipe(directory: &Path, change: (&str, &str)) -> PathBuf {
 }
 
 fn ncomp(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_ncomp")).args(arguments).current_dir(root()).output().expect("ncomp")
+    support::ncomp(arguments).output().expect("ncomp")
 }
 
 fn run(recipe: &Path, out: &Path) -> Output {
     ncomp(&["run", recipe.to_str().expect("a path"), "--out", out.to_str().expect("a path"), "--json"])
-}
-
-fn report(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("JSON")
-}
-
-fn error(output: &Output) -> String {
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Every row's name and value.
-fn rows(report: &Value) -> Vec<(String, f64)> {
-    let rows = report["rows"].as_array().expect("rows").iter();
-    rows.map(|row| {
-        (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))
-    })
-    .collect()
 }
 
 #[test]

@@ -40,6 +40,11 @@ fn a_plain_client_gets_a_checked_answer() {
         (&reply["ncomp"]["status"], &reply["ncomp"]["evidence"]["tests_passed"]),
         (&"verified".into(), &2.into())
     );
+    // Another way to choose: of the three programs, `return n` is shortest.
+    let ours = json!({"selector": "shortest", "until": 1.0});
+    let shortest = service.post("/v1/chat/completions", &chat("Something.", ours)).1;
+    let content = shortest["choices"][0]["message"]["content"].as_str().expect("text");
+    assert!(content.ends_with("return n\n```"), "{content}");
     assert_eq!(service.get("/v1/models").0, 200);
     assert!(service.metric("ncomp_candidates_total") >= 3.0);
 }
@@ -58,6 +63,7 @@ fn what_is_asked_for_wrongly_is_told() {
         (json!({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}), "top_logprobs"),
         (chat("x", json!({"candidates": 31})), "ncomp.candidates"),
         (chat("x", json!({"budget_seconds": 0})), "ncomp.budget_seconds"),
+        (chat("x", json!({"selector": "oracle"})), "ncomp.selector"),
         (chat("x", json!({"tests": ["assert f(1"]})), "ncomp.tests"),
         (chat(&"long ".repeat(3000), json!({})), "messages"),
     ] {

@@ -68,6 +68,37 @@ pub struct Pool {
     pub passes_visible: Option<Vec<bool>>,
 }
 
+impl Pool {
+    /// Only these candidates, with all that is known of them; what was counted among all stays so.
+    pub fn of(&self, candidates: &[usize]) -> Pool {
+        fn some<T: Clone>(values: &[T], at: &[usize]) -> Vec<T> {
+            at.iter().filter_map(|&at| values.get(at).cloned()).collect()
+        }
+        let numbers = |values: &Option<Vec<f64>>| values.as_ref().map(|values| some(values, candidates));
+        Pool {
+            problem: self.problem.clone(),
+            text: self.text.clone(),
+            entry_point: self.entry_point.clone(),
+            passed: some(&self.passed, candidates),
+            codes: some(&self.codes, candidates),
+            log_likelihood: numbers(&self.log_likelihood),
+            mean_log_probability: numbers(&self.mean_log_probability),
+            critic: numbers(&self.critic),
+            agreement: self.agreement.as_ref().map(|agreement| Agreement {
+                runs: some(&agreement.runs, candidates),
+                exact: some(&agreement.exact, candidates),
+                soft: some(&agreement.soft, candidates),
+            }),
+            conduct: self.conduct.as_ref().map(|conduct| some(conduct, candidates)),
+            agreement_level: self.agreement_level,
+            reviewer: numbers(&self.reviewer),
+            generated_tests: numbers(&self.generated_tests),
+            combined: numbers(&self.combined),
+            passes_visible: self.passes_visible.as_ref().map(|passes| some(passes, candidates)),
+        }
+    }
+}
+
 /// A way to choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
@@ -341,6 +372,22 @@ mod tests {
         assert_eq!(Selector::VisibleTest.choices(&pool), Some(vec![0]));
         assert_eq!((Selector::Consensus.level(&pool), Selector::VisibleTest.level(&pool)), (1, 3));
         assert_eq!(Selector::Runs.choices(&Pool { agreement: None, ..pool }), None);
+    }
+
+    #[test]
+    fn a_part_of_a_pool_knows_what_the_whole_knew() {
+        let agreement =
+            Agreement { runs: vec![1.0; 3], exact: vec![0.6, 0.3, 0.1], soft: vec![0.5, 0.4, 0.1] };
+        let pool = Pool {
+            passed: vec![false, true, true],
+            codes: vec!["a".into(), "b".into(), "c".into()],
+            agreement: Some(agreement),
+            combined: Some(vec![0.9, 0.2, 0.3]),
+            ..Pool::default()
+        };
+        let part = pool.of(&[1, 2]);
+        assert_eq!((Selector::Consensus.pick(&part), Selector::Combined.pick(&part)), (Some(0), Some(1)));
+        assert_eq!((part.codes, part.critic), (vec!["b".to_owned(), "c".into()], None));
     }
 
     #[test]

@@ -84,15 +84,14 @@ function take(text) {
 
 function showAnswer(found) {
   find("state").textContent = "";
-  const chosen = found.status === "none_found" ? null : found.candidates.length ? found.candidates[0] : null;
   const titles = { verified: "Verified", unverified: "Not verified: no tests were given", none_found: "None found" };
   const tone = { verified: "good", unverified: "doubt", none_found: "bad" }[found.status];
   const other = found.evidence.runner_up;
   replace(find("answer"), element("div", { class: `card answer ${found.status}` },
     element("div", { class: "head" },
       element("strong", { class: tone }, titles[found.status]),
-      chosen && element("button", { class: "copy", type: "button", onclick: () => navigator.clipboard.writeText(chosen.code) }, "Copy")),
-    chosen && element("pre", {}, chosen.code),
+      found.code && element("button", { class: "copy", type: "button", onclick: () => navigator.clipboard.writeText(found.code) }, "Copy")),
+    found.code && element("pre", {}, found.code),
     element("div", { class: "dim" }, ...found.explanation.trim().split("\n").map((line) => element("div", {}, line))),
     other && element("details", {}, element("summary", {}, "The program that behaves otherwise"), element("pre", {}, other.code))));
   find("answer").hidden = false;

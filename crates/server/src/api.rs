@@ -3,6 +3,7 @@
 //! | field of `ncomp` in a chat request | meaning |
 //! | --- | --- |
 //! | `candidates` | programs to choose from; 1 gives the model's own text, unchecked |
+//! | `selector` | how one is chosen: `combined`, `consensus`, `shortest`, … |
 //! | `tests` | Python asserts that the answer must pass |
 //! | `until` | probability of being right from which no more candidates are made |
 //! | `budget_seconds` | time after which the best so far is the answer |
@@ -103,6 +104,8 @@ pub struct StreamOptions {
 pub struct Extension {
     /// Programs to choose from.
     pub candidates: Option<usize>,
+    /// How one is chosen among those that tests leave ([`assistant::SELECTORS`]).
+    pub selector: Option<String>,
     /// Tests that the answer must pass.
     #[serde(default)]
     pub tests: Vec<String>,

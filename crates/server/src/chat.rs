@@ -4,7 +4,7 @@ use crate::api::{Body, ChatRequest};
 use crate::completions::{Plain, log_probabilities, plain, refused};
 use crate::service::Place;
 use crate::{ApiError, Service};
-use assistant::{Answer, Judged, Question, Settings, Status, solve};
+use assistant::{Answer, Judged, Question, Settings, Status, selector, solve};
 use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -117,6 +117,11 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
             max_new_tokens: common.longest(limits.max_tokens)?,
             seed: common.seed.map_or_else(fresh_seed, |seed| seed as u64),
             streaming: true,
+            selector: match &ours.selector {
+                None => Settings::default().selector,
+                Some(name) => selector(name).map_err(|error| ApiError::invalid("ncomp.selector", error))?,
+            },
+            rankers: limits.rankers.clone(),
         },
         choices,
         log_probabilities: request.logprobs.unwrap_or(false),
@@ -231,6 +236,7 @@ fn choices<'a>(plan: &Plan, answer: &'a Answer) -> Vec<(String, &'a Judged)> {
 fn verification(plan: &Plan, answer: &Answer) -> Value {
     let mut found = json!({
         "status": answer.status,
+        "code": answer.code,
         "evidence": answer.evidence,
         "explanation": answer.explanation(),
     });

@@ -6,6 +6,7 @@ use anyhow::Result;
 use assistant::Proposer;
 use executor::{Executor, Settings as ExecutorSettings};
 use generator::Engine;
+use selection::Ranker;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -26,6 +27,8 @@ pub struct Limits {
     pub seconds: f64,
     /// The key that clients must have, if any.
     pub api_key: Option<String>,
+    /// Rankers in place of the built-in ones of their levels.
+    pub rankers: Vec<Ranker>,
 }
 
 impl Default for Limits {
@@ -38,6 +41,7 @@ impl Default for Limits {
             body_bytes: 1 << 20,
             seconds: 120.0,
             api_key: None,
+            rankers: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `ncomp serve` and `ncomp view`.
 
 use super::execute::Limits as ExecutorLimits;
+use super::signals::read_ranker;
 use super::source::Source;
 use crate::progress::interrupted;
 use crate::run_view::run_json;
@@ -24,6 +25,9 @@ pub struct Serve {
     /// Port; 0 takes a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
+    /// A ranker's file in place of the built-in one of its level (0 without tests, 3 with)
+    #[arg(long = "ranker")]
+    rankers: Vec<PathBuf>,
     #[command(flatten)]
     source: Source,
     /// Key that clients must send as a bearer token
@@ -72,6 +76,7 @@ impl Serve {
             max_tokens: self.max_tokens.max(1),
             seconds: self.max_seconds,
             api_key: self.api_key.clone(),
+            rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
             ..Limits::default()
         };
         let executor = self.limits.settings();

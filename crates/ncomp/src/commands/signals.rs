@@ -143,15 +143,7 @@ pub fn read_ranker(path: &Path) -> Result<Ranker> {
 fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<(Vec<Score>, usize)> {
     let critic = Critic::load(path)?;
     let prompt = |problem: &Problem| Ok(comment_prompt(problem, PromptTests::Visible));
-    let (mut scores, mut tokens) = (Vec::new(), 0);
-    for (question, group) in stages::questions(&prompt, problems, candidates)? {
-        tokens += critic.tokenize(&question).rows();
-        let values = critic.score(std::slice::from_ref(&question)).remove(0);
-        scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
-            problem: candidate.problem.clone(),
-            index: candidate.index,
-            critic,
-        }));
-    }
-    Ok((scores, tokens))
+    let questions = stages::questions(&prompt, problems, candidates)?;
+    let tokens = questions.iter().map(|(question, _)| critic.tokenize(question).rows()).sum();
+    Ok((stages::scores_of(&critic, &questions), tokens))
 }

@@ -1,11 +1,13 @@
 //! `ncomp solve`: one function that has been checked.
 
 use super::execute::Limits;
+use super::signals::read_ranker;
 use super::source::Source;
 use crate::progress::interrupted;
 use anyhow::{Context, Result};
-use assistant::{Answer, Question, Settings, Status, solve};
+use assistant::{Answer, Question, Settings, Status, selector, solve};
 use generator::Sampling;
+use selection::Selector;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +34,13 @@ pub struct Solve {
     /// Probability of being right from which no more candidates are asked for
     #[arg(long, default_value_t = 0.95)]
     until: f64,
+    /// How one is chosen among those that tests leave: combined, consensus, consensus_soft, runs,
+    /// likelihood, likelihood_sum, shortest or random
+    #[arg(long, default_value = "combined", value_parser = selector)]
+    select: Selector,
+    /// A ranker's file in place of the built-in one of its level (0 without tests, 3 with)
+    #[arg(long = "ranker")]
+    rankers: Vec<PathBuf>,
     #[command(flatten)]
     source: Source,
     /// Divides the logits
@@ -75,6 +84,8 @@ impl Solve {
             max_new_tokens: self.max_new_tokens,
             seed: self.seed,
             streaming: !self.no_streaming,
+            selector: self.select,
+            rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
         };
         let (stop, terminal) = (AtomicBool::new(false), std::io::stderr().is_terminal());
         let answer = solve(&question, proposer.as_ref(), &executor, &settings, &stop, &mut |checker| {

@@ -6,7 +6,7 @@ use crate::behaviour::{Knowledge, observe};
 use crate::stages::{self, Done};
 use anyhow::Result;
 use critic::Critic;
-use records::{Candidate, Problem, Score, Verdict, jsonl};
+use records::{Candidate, Problem, Verdict, jsonl};
 use selection::{Agreement, Pool, Ranker, pools};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -100,15 +100,7 @@ impl Loop<'_> {
     ) -> Result<Option<Vec<Pool>>> {
         let critic = Critic::load(&self.run.path("critic"))?;
         let prompt = |problem: &Problem| self.base.prompt(problem, problems::prompt::PromptTests::Visible);
-        let mut scores = Vec::new();
-        for (question, group) in stages::questions(&prompt, problems, candidates)? {
-            let values = critic.score(std::slice::from_ref(&question)).remove(0);
-            scores.extend(group.iter().zip(values).map(|(candidate, critic)| Score {
-                problem: candidate.problem.clone(),
-                index: candidate.index,
-                critic,
-            }));
-        }
+        let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?);
         let mut pools = pools(problems, candidates, verdicts, &scores);
         let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
         Ok(observe(&self.executor, problems, candidates, knowledge, &mut pools).map(|_| pools))

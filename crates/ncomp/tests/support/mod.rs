@@ -27,6 +27,26 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// What it printed to stdout, as JSON.
+pub fn report(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", stderr(output));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// What it printed to stderr when it failed.
+pub fn error(output: &Output) -> String {
+    assert!(!output.status.success(), "it did not fail");
+    stderr(output)
+}
+
+/// Names and values of a table's rows.
+pub fn rows(report: &Value) -> Vec<(String, f64)> {
+    let row = |row: &Value| {
+        (row["name"].as_str().expect("a name").to_owned(), row["value"].as_f64().expect("a value"))
+    };
+    report["rows"].as_array().expect("rows").iter().map(row).collect()
+}
+
 /// `ncomp serve` or `view` on a free port; ends with its owner.
 pub struct Running {
     /// The process.
