@@ -79,7 +79,7 @@ impl Checker {
     pub fn check(&mut self, executor: &Executor, last: bool) {
         self.judge(executor);
         if self.inputs.is_none() && (last || self.candidates.len() >= GUESS_AFTER) {
-            self.guess_inputs(executor);
+            self.guess_inputs(executor, last);
         }
         self.observe(executor);
         self.weigh();
@@ -110,9 +110,10 @@ impl Checker {
         self.verdicts.extend(found);
     }
 
-    /// Finds out what the function is called and what it takes, from the candidates so far.
-    fn guess_inputs(&mut self, executor: &Executor) {
-        if self.problem.entry_point.is_empty() {
+    /// Finds out what the function is called and what it takes, from the candidates so far. Where none
+    /// of them takes anything it is left open, for those that come, unless none will.
+    fn guess_inputs(&mut self, executor: &Executor, last: bool) {
+        if self.problem.tests.is_empty() {
             self.problem.entry_point = usual_name(&self.candidates).unwrap_or_default();
         }
         let codes: Vec<String> = self.candidates.iter().map(|candidate| candidate.code.clone()).collect();
@@ -122,7 +123,9 @@ impl Checker {
         let rows: Vec<Vec<Observed>> = run(executor, &self.problem, &programs, &calls);
         let given: Vec<Call> =
             best(&guesses, &rows).iter().filter_map(|call| parse_call(call).ok()).collect();
-        self.inputs = Some(Inputs::around(&given, self.ranker.own_inputs, 0));
+        if last || !given.is_empty() {
+            self.inputs = Some(Inputs::around(&given, self.ranker.own_inputs, 0));
+        }
     }
 
     fn observe(&mut self, executor: &Executor) {

@@ -37,6 +37,7 @@ pub use remote::{Remote, RemoteError};
 use anyhow::{Result, ensure};
 use executor::Executor;
 use generator::Sampling;
+use problems::prompt::Message;
 use problems::sets::{entry_point_of_tests, split_test};
 use records::{Candidate, Problem};
 use selection::{Ranker, Selector};
@@ -89,6 +90,9 @@ pub struct Settings {
     pub streaming: bool,
     /// How one is chosen among those that tests leave.
     pub selector: Selector,
+    /// The conversation of which the question is the last part, where there is one: a model that can
+    /// chat then answers all of it.
+    pub conversation: Vec<Message>,
     /// Rankers in place of the built-in ones of their levels: 0 where there are no tests, 3 where there
     /// are.
     pub rankers: Vec<Ranker>,
@@ -125,6 +129,7 @@ impl Default for Settings {
             seed: 0,
             streaming: true,
             selector: Selector::Combined,
+            conversation: Vec::new(),
             rankers: Vec::new(),
         }
     }

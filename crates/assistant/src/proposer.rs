@@ -4,6 +4,7 @@ use crate::Settings;
 use anyhow::Result;
 use generator::Engine;
 use generator::engine::{Event, Job};
+use problems::extract::extract_code;
 use records::{Candidate, Problem};
 
 /// Tokens that an answer must have room for.
@@ -65,7 +66,12 @@ impl Proposer for Engine {
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()> {
         let generator = self.generator();
-        let prompt = generator.tokenizer.encode(&generator.prompt(problem, generator.shown_tests())?);
+        let chats = generator.can_chat() && !settings.conversation.is_empty();
+        let (prompt, stop) = match chats {
+            true => (generator.conversation(&settings.conversation)?, Vec::new()),
+            false => (generator.prompt(problem, generator.shown_tests())?, generator.stop_strings()),
+        };
+        let prompt = generator.tokenizer.encode(&prompt);
         let context = generator.model.config.max_position_embeddings;
         let room = context.saturating_sub(prompt.len());
         if room < LEAST_ROOM {
@@ -86,13 +92,19 @@ impl Proposer for Engine {
                 max_new_tokens: settings.max_new_tokens.min(room),
                 seed: settings.seed,
                 stream: first as u64,
-                stop: generator.stop_strings(),
+                stop: stop.clone(),
                 pieces: false,
             })?;
             while let Some(event) = events.next_unless(stops) {
                 if let Event::Finished(mut completion) = event {
                     completion.index += first;
-                    on_candidate(generator.candidate(problem, completion, settings.seed));
+                    let text = completion.text.clone();
+                    let mut candidate = generator.candidate(problem, completion, settings.seed);
+                    if chats {
+                        // Nothing opened a fence for it: what it says is prose with programs in it.
+                        candidate.code = extract_code(&text, &problem.entry_point);
+                    }
+                    on_candidate(candidate);
                 }
             }
             first += samples;

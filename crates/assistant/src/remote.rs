@@ -3,7 +3,7 @@
 use crate::{Proposer, Settings};
 use anyhow::Result;
 use problems::extract::extract_code;
-use problems::prompt::{PromptTests, SYSTEM_MESSAGE, instruction};
+use problems::prompt::{Message, PromptTests, SYSTEM_MESSAGE, instruction};
 use records::{Candidate, FinishReason, Problem};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -127,12 +127,17 @@ impl Remote {
         first: usize,
         count: usize,
     ) -> Result<Value, RemoteError> {
+        let asked = || {
+            vec![
+                Message::new("system", SYSTEM_MESSAGE),
+                Message::new("user", instruction(problem, PromptTests::All)),
+            ]
+        };
+        let conversation = &settings.conversation;
+        let messages = if conversation.is_empty() { asked() } else { conversation.clone() };
         let body = json!({
             "model": self.model,
-            "messages": [
-                { "role": "system", "content": SYSTEM_MESSAGE },
-                { "role": "user", "content": instruction(problem, PromptTests::All) },
-            ],
+            "messages": messages,
             "n": count,
             "temperature": settings.sampling.temperature,
             "top_p": settings.sampling.top_p,

@@ -188,6 +188,11 @@ impl Generator {
         }
     }
 
+    /// Whether the model has a chat template.
+    pub fn can_chat(&self) -> bool {
+        matches!(self.prompter, Prompter::Chat(_))
+    }
+
     /// The tests to show of a question: a chat model is helped by all of them, as in the published
     /// protocol; a model that is asked in comments has learned with one.
     pub fn shown_tests(&self) -> PromptTests {

@@ -235,6 +235,41 @@ fn a_key_is_asked_for_where_there_is_one() {
 }
 
 #[test]
+fn pages_of_other_sites_may_not_ask() {
+    let service = Running::start(&["serve"]);
+    let from = |origin: &str| {
+        let request = agent().get(format!("{}/v1/models", service.url)).header("origin", origin);
+        request.call().expect("an answer").status().as_u16()
+    };
+    assert_eq!((from(&service.url), from("http://evil.example"), from("null")), (200, 403, 403));
+}
+
+#[test]
+fn a_conversation_is_passed_on_whole() {
+    // Says what it was asked, as a program.
+    let url = other_server(|body| {
+        let said: Vec<&str> = body["messages"]
+            .as_array()
+            .expect("messages")
+            .iter()
+            .filter_map(|m| m["content"].as_str())
+            .collect();
+        Reply::Texts(vec![fenced(&format!("def said(n):\n    return {:?}", said.join("|")))])
+    });
+    let service = Running::start(&["serve", "--generator", &url, "-n", "2"]);
+    let said = |role: &str, text: &str| json!({"role": role, "content": text});
+    let messages = [
+        said("system", "Be short."),
+        said("user", "Double."),
+        said("assistant", "2 * n"),
+        said("user", "Now halve."),
+    ];
+    let reply = service.post("/v1/chat/completions", &json!({"messages": messages})).1;
+    let content = reply["choices"][0]["message"]["content"].as_str().expect("text");
+    assert!(content.contains("Be short.|Double.|2 * n|Now halve."), "{content}");
+}
+
+#[test]
 fn it_ends_after_what_is_under_way() {
     let url = other_server(|_| Reply::Slow(Duration::from_millis(1500), vec![twice("return n + n")]));
     let mut service = Running::start(&["serve", "--generator", &url]);

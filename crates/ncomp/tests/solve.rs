@@ -85,6 +85,19 @@ fn it_stops_as_soon_as_it_is_sure() {
 }
 
 #[test]
+fn a_bad_beginning_does_not_decide() {
+    // As many as inputs are guessed from, and none of them is a program.
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let url = other_server(move |_| match asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+        0 => Reply::Texts(vec![fenced("def twice(n: return"); 8]),
+        _ => Reply::Texts(vec![fenced("def twice(n):\n    return n + n"); 8]),
+    });
+    let (status, code, why) = solve(&["Double a number.", "--generator", &url, "-n", "16", "--until", "1"]);
+    assert_eq!(status, Some(3), "{why}");
+    assert!(code.contains("n + n"), "{code}");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (arguments, expected) in [
         (&["", "--model", "models/basics"][..], "what the program shall do"),

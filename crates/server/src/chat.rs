@@ -121,6 +121,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
                 None => Settings::default().selector,
                 Some(name) => selector(name).map_err(|error| ApiError::invalid("ncomp.selector", error))?,
             },
+            conversation: if messages.len() > 1 { messages } else { Vec::new() },
             rankers: limits.rankers.clone(),
         },
         choices,

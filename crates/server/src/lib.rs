@@ -32,6 +32,7 @@ pub use service::{Limits, Service};
 use anyhow::{Context, Result};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -129,8 +130,13 @@ async fn health(State(service): State<Arc<Service>>) -> Json<serde_json::Value> 
     Json(json!({"status": "ok", "model": service.model(), "isolation": service.isolation()}))
 }
 
-/// Lets only those in who have the key, where there is one.
+/// Lets only those in who have the key, where there is one; and no page of another site, which a
+/// browser on this machine would let ask us.
 async fn authorize(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    if comes_from_elsewhere(request.headers()) {
+        let message = "pages of other sites may not ask this service (the header Origin names another)";
+        return ApiError::malformed(StatusCode::FORBIDDEN, message).into_response();
+    }
     let given = request.headers().get("authorization").and_then(|value| value.to_str().ok());
     let given = given.and_then(|value| value.strip_prefix("Bearer "));
     if service.admits(given) {
@@ -138,6 +144,13 @@ async fn authorize(State(service): State<Arc<Service>>, request: Request, next: 
     }
     ApiError::unauthorized("expected the header Authorization: Bearer KEY with this service's key")
         .into_response()
+}
+
+/// Whether a page asks that does not come from here.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = text("origin") else { return false };
+    origin.split_once("://").map(|(_, host)| host) != text("host")
 }
 
 async fn count(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {

@@ -85,6 +85,7 @@ impl Solve {
             seed: self.seed,
             streaming: !self.no_streaming,
             selector: self.select,
+            conversation: Vec::new(),
             rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
         };
         let (stop, terminal) = (AtomicBool::new(false), std::io::stderr().is_terminal());
