@@ -131,7 +131,7 @@ const STAGES: [Stage; 14] = [
     ("critic", |s| s.train_critic()),
     ("critic-score", |s| s.score_pools()),
     ("ranker", |s| s.train_ranker()),
-    ("behaviour", |s| s.observe_pool()),
+    ("selection", |s| s.observe_pool()),
 ];
 
 impl<'a> Loop<'a> {

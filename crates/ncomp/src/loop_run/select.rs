@@ -14,7 +14,7 @@ use std::collections::HashSet;
 /// Inputs of our own making on which a problem's candidates are compared.
 const OWN_INPUTS: usize = 10;
 /// What the selectors know of the pool's candidates, problem by problem.
-const BEHAVIOUR: &str = "scores/pool-behaviour.jsonl";
+const SELECTION: &str = "scores/pool-selection.jsonl";
 /// Problems that the critic did not learn from.
 const HELD_OUT: &str = "metrics/critic-held-out.json";
 /// The run's ranker.
@@ -75,13 +75,13 @@ impl Loop<'_> {
             problem: pool.problem,
             agreement: pool.agreement,
         });
-        jsonl::write(&self.run.path(BEHAVIOUR), &known.collect::<Vec<_>>())?;
+        jsonl::write(&self.run.path(SELECTION), &known.collect::<Vec<_>>())?;
         Ok(Done::Whole)
     }
 
     /// Adds what the last stage found to the pools of a report.
     pub(super) fn add_known(&self, pools: &mut [Pool]) -> Result<()> {
-        let known: Vec<Known> = jsonl::read(&self.run.path(BEHAVIOUR))?;
+        let known: Vec<Known> = jsonl::read(&self.run.path(SELECTION))?;
         for known in known {
             let Some(pool) = pools.iter_mut().find(|pool| pool.problem == known.problem) else { continue };
             pool.agreement = known.agreement;
