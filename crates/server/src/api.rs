@@ -16,7 +16,6 @@ use crate::ApiError;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
 use generator::Sampling;
 use problems::prompt::Message;
 use serde::Deserialize;
@@ -215,11 +214,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let late =
             |_| ApiError::malformed(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time");
         let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(late)?;
-        let bytes = read.map_err(|rejection| {
-            let (status, message) = (rejection.status(), rejection.body_text());
-            drop(rejection.into_response());
-            ApiError::malformed(status, message)
-        })?;
+        let bytes =
+            read.map_err(|rejection| ApiError::malformed(rejection.status(), rejection.body_text()))?;
         serde_json::from_slice(&bytes).map(Body).map_err(|error| {
             ApiError::malformed(StatusCode::BAD_REQUEST, format!("the request's body: {error}"))
         })
