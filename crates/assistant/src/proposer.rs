@@ -14,25 +14,14 @@ const LEAST_ROOM: usize = 32;
 const FIRST_WAVE: usize = 16;
 
 /// A question that leaves no room for an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the question has {tokens} tokens, of {context} that the model takes: shorten it")]
 pub struct TooLong {
     /// Tokens of the question.
     pub tokens: usize,
     /// Tokens that the model can take with its answer.
     pub context: usize,
 }
-
-impl std::fmt::Display for TooLong {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        write!(
-            f,
-            "the question has {} tokens, of {} that the model takes: shorten it",
-            self.tokens, self.context
-        )
-    }
-}
-
-impl std::error::Error for TooLong {}
 
 /// Something that suggests programs for a problem.
 pub trait Proposer: Send + Sync {

@@ -24,27 +24,18 @@ pub struct Remote {
 }
 
 /// What can be wrong with another server.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// It cannot be reached, or stops in the middle.
+    #[error("cannot be reached: {0}")]
     Unreachable(String),
     /// It answers with an error.
+    #[error("answered {0}: {1}")]
     Status(u16, String),
     /// Its answer is not what the protocol says.
+    #[error("its answer is malformed: {0}")]
     Malformed(String),
 }
-
-impl std::fmt::Display for RemoteError {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match self {
-            RemoteError::Unreachable(message) => write!(f, "cannot be reached: {message}"),
-            RemoteError::Status(status, body) => write!(f, "answered {status}: {body}"),
-            RemoteError::Malformed(message) => write!(f, "its answer is malformed: {message}"),
-        }
-    }
-}
-
-impl std::error::Error for RemoteError {}
 
 impl Remote {
     /// A server at `http://host:port` or `…/v1`; `model` is its name for the model, empty for the

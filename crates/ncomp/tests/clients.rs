@@ -9,12 +9,7 @@ mod support;
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use support::{Reply, Running, agent, fenced, ncomp, other_server, wait_until};
-
-fn skip(what: &str) {
-    assert!(std::env::var("NCOMP_TEST_CLIENTS").as_deref() != Ok("require"), "{what} is not here");
-    eprintln!("SKIPPED: {what} is not here");
-}
+use support::{Reply, Running, agent, fenced, ncomp, other_server, skip, wait_until};
 
 #[test]
 fn the_openai_package_works_unchanged() {

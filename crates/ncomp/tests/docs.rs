@@ -3,7 +3,7 @@
 mod support;
 
 use std::process::Command;
-use support::root;
+use support::{root, skip};
 
 /// The `sh` blocks of a page, as one script.
 fn script(page: &str) -> String {
@@ -25,6 +25,9 @@ fn script(page: &str) -> String {
 
 #[test]
 fn the_tutorials_commands_run() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return skip("curl, which the tutorial uses");
+    }
     let page = std::fs::read_to_string(root().join("docs/tutorial.md")).expect("the tutorial");
     let script = script(&page);
     assert!(script.lines().filter(|line| line.starts_with("ncomp ")).count() > 8, "{script}");

@@ -4,7 +4,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use support::{error, report, root, rows};
+use support::{descendants, error, report, root, rows};
 use transformer::{Config, Model};
 
 const RECIPE: &str = r#"
@@ -258,26 +258,6 @@ fn a_lack_of_descriptors_loses_no_candidate() {
         (Some(30), Some(30)),
         "{outcomes}"
     );
-}
-
-/// Processes below one, at any depth.
-fn descendants(of: u32) -> Vec<u32> {
-    let parent = |pid: u32| -> Option<u32> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
-    };
-    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let below = |mut pid: u32| {
-        while let Some(up) = parent(pid).filter(|&up| up > 1) {
-            if up == of {
-                return true;
-            }
-            pid = up;
-        }
-        false
-    };
-    ids.filter(|&pid| below(pid)).collect()
 }
 
 fn is_python(pid: u32) -> bool {

@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{Reply, Running, agent, fenced, ncomp, other_server, stderr, wait_until};
+use support::{Reply, Running, agent, descendants, fenced, ncomp, other_server, stderr, wait_until};
 
 fn chat(text: &str, ours: Value) -> Value {
     json!({"messages": [{"role": "user", "content": text}], "ncomp": ours})
@@ -156,8 +156,10 @@ fn a_candidate_that_hangs_and_an_interpreter_that_dies_cost_no_answer() {
     let (status, reply) = ask();
     assert_eq!((status, &reply["ncomp"]["status"]), (200, &"verified".into()), "{reply}");
     // Every process below it is an interpreter.
-    let children = Command::new("pkill").args(["-9", "-P", &service.child.id().to_string()]).status();
-    assert!(children.expect("pkill").success(), "there was no interpreter to kill");
+    let interpreters: Vec<String> = descendants(service.child.id()).iter().map(u32::to_string).collect();
+    assert!(!interpreters.is_empty(), "there was no interpreter to kill");
+    let kill = format!("kill -9 {}", interpreters.join(" "));
+    let _ = Command::new("sh").args(["-c", &kill]).status();
     let (status, reply) = ask();
     assert_eq!((status, &reply["ncomp"]["status"]), (200, &"verified".into()), "{reply}");
 }
@@ -280,7 +282,8 @@ fn it_ends_after_what_is_under_way() {
         });
         wait_until("it is under way", || service.metric("ncomp_questions") > 0.0);
         let pid = service.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        let kill = format!("kill -TERM {pid}");
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh").success());
         assert_eq!(under_way.join().expect("an answer"), 200);
     });
     assert!(service.child.wait().expect("an end").success());

@@ -4,7 +4,7 @@
 //! candidate that answers everything alike, or hands its argument back, has most often missed the
 //! point, whoever agrees with it. Nothing here knows an expected value.
 
-use crate::Behaviour;
+use crate::{Behaviour, number};
 use executor::Observed;
 use pydata::{Value, parse_call};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -123,10 +123,6 @@ fn is_trivial(text: &str) -> bool {
 
 fn part(some: usize, of: usize) -> f64 {
     if of == 0 { 0.0 } else { some as f64 / of as f64 }
-}
-
-fn number(yes: bool) -> f64 {
-    f64::from(u8::from(yes))
 }
 
 #[cfg(test)]

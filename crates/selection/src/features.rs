@@ -4,7 +4,7 @@
 //! is made inside one problem. What is not known of a pool (a critic, a likelihood) is 0 for all.
 
 use crate::signs::Signs;
-use crate::{Agreement, Conduct, Pool};
+use crate::{Agreement, Conduct, Pool, number};
 
 /// Named columns of numbers, one value for each candidate of a pool.
 #[derive(Clone, Debug, Default)]
@@ -186,10 +186,6 @@ const ASKED: [(&str, &[&str], &[&str]); 4] = [
     ),
     ("asked_text", &["string", "replace", "characters"], &["str"]),
 ];
-
-fn number(yes: bool) -> f64 {
-    f64::from(u8::from(yes))
-}
 
 /// Values as shares of the largest.
 fn of_best(values: &[f64]) -> Vec<f64> {

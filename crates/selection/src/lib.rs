@@ -261,6 +261,11 @@ impl Selector {
     }
 }
 
+/// 1 for yes, 0 for no.
+pub(crate) fn number(yes: bool) -> f64 {
+    f64::from(u8::from(yes))
+}
+
 /// The indices of the highest value.
 fn highest(values: &[f64]) -> Vec<usize> {
     let best = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -2,6 +2,8 @@
 //!
 //! A scan of tokens, not a parser: it must say something of programs that do not parse, too.
 
+use crate::number;
+
 /// What the text of a program shows; counts stop at 5, where more says no more.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Signs {
@@ -86,10 +88,6 @@ impl Signs {
 
 fn capped(count: usize) -> f64 {
     count.min(5) as f64
-}
-
-fn number(yes: bool) -> f64 {
-    f64::from(u8::from(yes))
 }
 
 fn is_keyword(name: &str) -> bool {

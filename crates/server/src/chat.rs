@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 /// Most completions of one request.
@@ -173,10 +173,6 @@ fn start(
         over.store(true, Ordering::Relaxed);
     });
     tokio::task::spawn_blocking(move || {
-        let progress = |sender: &UnboundedSender<Update>, checker: &assistant::Checker| {
-            let so_far = json!({"candidates_so_far": checker.count(), "candidates": checker.judged()});
-            let _ = sender.send(Update::Progress(so_far));
-        };
         let answer = solve(
             &question,
             service.proposer.as_ref(),
@@ -185,7 +181,9 @@ fn start(
             &stop,
             &mut |checker| {
                 if details {
-                    progress(&sender, checker);
+                    let so_far =
+                        json!({"candidates_so_far": checker.count(), "candidates": checker.judged()});
+                    let _ = sender.send(Update::Progress(so_far));
                 }
             },
         );

@@ -90,19 +90,16 @@ impl Rank {
         if self.verdicts.is_none() {
             return Ok(());
         }
+        let row =
+            |selector: Selector| Row::of_selector(selector, selector.name(), selector.name(), &pools, 0);
+        let references = [row(Selector::Random), row(Selector::Critic)];
         let line = |&selector: &Selector| {
-            let name = selector.name();
-            let row = Row::of_selector(selector, name, name, &pools, 0)?;
-            let against = |other: Selector| {
-                let other_row = Row::of_selector(other, "", "", &pools, 0)?;
-                if other == selector { None } else { row.difference(&other_row) }
+            let row = row(selector)?;
+            let against = |other: &Option<Row>| {
+                other.as_ref().filter(|other| other.name != row.name).and_then(|other| row.difference(other))
             };
-            Some(Line {
-                against_random: against(Selector::Random),
-                against_critic: against(Selector::Critic),
-                cost: costs.of(selector),
-                row,
-            })
+            let [against_random, against_critic] = references.each_ref().map(against);
+            Some(Line { against_random, against_critic, cost: costs.of(selector), row })
         };
         let lines: Vec<Line> = selectors.iter().filter_map(line).collect();
         if self.json {

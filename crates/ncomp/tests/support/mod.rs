@@ -198,3 +198,29 @@ fn answer(mut stream: TcpStream, reply: &dyn Fn(&Value) -> Reply) {
 pub fn fenced(code: &str) -> String {
     format!("Here it is:\n```python\n{code}\n```\nIt works.")
 }
+
+/// Processes below one, at any depth.
+pub fn descendants(of: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+    };
+    let processes = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let below = |mut pid: u32| {
+        while let Some(up) = parent(pid).filter(|&up| up > 1) {
+            if up == of {
+                return true;
+            }
+            pid = up;
+        }
+        false
+    };
+    ids.filter(|&pid| below(pid)).collect()
+}
+
+/// Says that a test skips because something is not here; where all must be here, fails instead.
+pub fn skip(what: &str) {
+    assert!(std::env::var("NCOMP_TEST_CLIENTS").as_deref() != Ok("require"), "{what} is not here");
+    eprintln!("SKIPPED: {what} is not here");
+}
