@@ -5,8 +5,10 @@
 //! sample depends on its seed and index only, not on the batch it ran in: rows of a matrix product
 //! do not depend on each other, and every sample draws from a random stream of its own.
 
+use crate::Error;
 use crate::batch::PackedBatch;
 use crate::config::Config;
+use crate::device::{Decode, Reader};
 use crate::kv_cache::{CacheShape, KvCache, attend};
 use crate::model::{Model, Workspace, embed};
 use crate::ops::elementwise::{add, swiglu};
@@ -17,6 +19,7 @@ use crate::sampling::{Sampling, draw, stream};
 use crate::weights::Layer;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use std::collections::VecDeque;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -43,7 +46,7 @@ pub struct Settings {
     pub max_new_tokens: usize,
     /// Seed of all random streams.
     pub seed: u64,
-    /// Sequences in flight.
+    /// Sequences in flight; 0 leaves it to the device.
     pub max_sequences: usize,
 }
 
@@ -100,19 +103,22 @@ pub struct Admission<'r> {
 /// Samples every request; `stop(tokens)` ends a sample early, `on_done` takes each finished one and
 /// may break off.
 ///
+/// # Errors
+/// Where the device fails, or has no room for a single sample.
+///
 /// # Panics
 /// If a prompt is empty or holds a token that is not below the vocabulary's size.
 pub fn decode(
-    model: &Model,
+    reader: &mut dyn Reader,
     requests: &[Request],
     settings: &Settings,
     stop: &(dyn Fn(&[u32]) -> bool + Sync),
     on_done: &mut dyn FnMut(Sample) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    let mut decoder = Decoder::new(model);
+) -> Result<ControlFlow<()>, Error> {
+    let capacity = if settings.max_sequences == 0 { reader.sequences() } else { settings.max_sequences };
+    let mut decoder = reader.decoder()?;
     let wanted = |(request, r): (usize, &Request)| (0..r.samples).map(move |index| (request, index));
-    let mut pending = requests.iter().enumerate().flat_map(wanted).peekable();
-    let capacity = settings.max_sequences.max(1);
+    let mut pending: VecDeque<(usize, usize)> = requests.iter().enumerate().flat_map(wanted).collect();
     let admission = |(request, index): (usize, usize)| Admission {
         request,
         index,
@@ -122,24 +128,26 @@ pub fn decode(
         random: (settings.seed, requests[request].stream + index as u64),
     };
     loop {
-        let room = capacity - decoder.active.len();
-        if pending.peek().is_some() && room >= capacity.div_ceil(4) {
-            let next: Vec<Admission> = pending.by_ref().take(room).map(admission).collect();
-            decoder.admit(&next);
+        let room = capacity.saturating_sub(decoder.active());
+        if !pending.is_empty() && room >= capacity.div_ceil(4) {
+            let next: Vec<Admission> = pending.iter().take(room).copied().map(admission).collect();
+            let admitted = decoder.admit(&next)?;
+            pending.drain(..admitted);
         }
         for sample in decoder.take_finished(&|sample| stop(&sample.tokens)) {
-            on_done(sample)?;
+            if on_done(sample).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
-        if !decoder.active.is_empty() {
-            decoder.step();
-        } else if pending.peek().is_none() {
-            return ControlFlow::Continue(());
+        if decoder.active() > 0 {
+            decoder.step()?;
+        } else if pending.is_empty() {
+            return Ok(ControlFlow::Continue(()));
         }
     }
 }
 
-/// Sequences that are decoded together: any can join or leave between two steps (continuous
-/// batching; Yu et al., 2022, Orca).
+/// [`Decode`] on the CPU.
 pub struct Decoder<'a> {
     model: &'a Model,
     active: Vec<Sequence>,
@@ -210,26 +218,11 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Number of sequences in flight.
-    pub fn active(&self) -> usize {
-        self.active.len()
-    }
-
-    /// The samples in flight as they are now, in no particular order.
-    pub fn samples(&self) -> impl Iterator<Item = &Sample> {
-        self.active.iter().map(|sequence| &sequence.sample)
-    }
-
-    /// Drops the samples of which this is false.
-    pub fn retain(&mut self, keep: impl Fn(&Sample) -> bool) {
-        self.active.retain(|sequence| keep(&sequence.sample));
-    }
-
     /// Computes the prompts of new samples and draws their first tokens.
     ///
     /// # Panics
     /// If a prompt is empty or holds a token that is not below the vocabulary's size.
-    pub fn admit(&mut self, wanted: &[Admission]) {
+    fn admit_all(&mut self, wanted: &[Admission]) {
         let mut prefixes: Vec<(usize, Arc<Prefix>)> = self.last_prefix.take().into_iter().collect();
         let known = prefixes.first().map(|(request, _)| *request);
         let mut new: Vec<&Admission> = wanted.iter().collect();
@@ -311,9 +304,7 @@ impl<'a> Decoder<'a> {
             .collect()
     }
 
-    /// Removes the samples that have ended: by an end token, at their length, or where `stop` is true
-    /// of them.
-    pub fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
+    fn remove_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
         let mut finished = Vec::new();
         let end_tokens = &self.model.config.eos_token_ids;
         let (done, active): (Vec<Sequence>, Vec<Sequence>) =
@@ -331,7 +322,7 @@ impl<'a> Decoder<'a> {
 
     /// One token for each active sequence. Rows do not depend on each other, so every thread takes
     /// some of them through the whole model and none waits for another before the end.
-    pub fn step(&mut self) {
+    fn step_all(&mut self) {
         let Decoder { model, active, rotary, buffers, packed, .. } = self;
         if active.is_empty() {
             return;
@@ -346,6 +337,34 @@ impl<'a> Decoder<'a> {
                 sequence.draw(logits);
             }
         });
+    }
+}
+
+impl Decode for Decoder<'_> {
+    fn active(&self) -> usize {
+        self.active.len()
+    }
+
+    fn samples(&self) -> Vec<&Sample> {
+        self.active.iter().map(|sequence| &sequence.sample).collect()
+    }
+
+    fn retain(&mut self, keep: &dyn Fn(&Sample) -> bool) {
+        self.active.retain(|sequence| keep(&sequence.sample));
+    }
+
+    fn admit(&mut self, wanted: &[Admission]) -> Result<usize, Error> {
+        self.admit_all(wanted);
+        Ok(wanted.len())
+    }
+
+    fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
+        self.remove_finished(stop)
+    }
+
+    fn step(&mut self) -> Result<(), Error> {
+        self.step_all();
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 //!   prefix, which is then computed once.
 //! - [`decode`](decode::Decoder) samples many sequences at once with a shared-prefix KV cache.
 //! - [`optimizer::AdamW`] updates the weights.
+//! - [`device`] is what a model does wherever it runs: here, or on a GPU.
 //!
 //! ```
 //! use transformer::{Config, Model, PackedBatch, Workspace};
@@ -26,6 +27,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod config;
 pub mod decode;
+pub mod device;
 pub mod head;
 mod kv_cache;
 pub mod model;
@@ -60,6 +62,12 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// The field or tensor, what was expected, and what to do.
+        message: String,
+    },
+    /// The device that a model runs on fails, or has no room for it.
+    #[error("{message}")]
+    Device {
+        /// What happened, and what to do.
         message: String,
     },
 }

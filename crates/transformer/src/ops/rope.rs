@@ -35,6 +35,11 @@ impl RotaryTable {
         self.cosines.len() / self.half.max(1)
     }
 
+    /// Cosine and sine side by side: `[positions, head_dim / 2, 2]`.
+    pub fn pairs(&self) -> Vec<f32> {
+        self.cosines.iter().zip(&self.sines).flat_map(|(&cosine, &sine)| [cosine, sine]).collect()
+    }
+
     /// Turns the first `heads` heads of each row, in place; `backward` turns the other way, which
     /// is the gradient. `x` is `[rows, row_width]`.
     pub fn rotate(&self, x: &mut [f32], row_width: usize, heads: usize, positions: &[u32], backward: bool) {

@@ -1,0 +1,45 @@
+//! The GPU as a [`Device`].
+
+use crate::learner::{GpuLearner, GpuReader};
+use crate::network::Network;
+use crate::{Error, Gpu};
+use std::sync::Arc;
+use transformer::device::{Device, Learner, Plan, Reader};
+use transformer::{Error as ModelError, Model};
+
+/// One GPU, as everything above the transformer sees it.
+pub struct Cuda {
+    gpu: Arc<Gpu>,
+}
+
+impl Cuda {
+    /// The GPU of this number, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open(ordinal: usize) -> Result<Self, Error> {
+        Ok(Cuda { gpu: Gpu::open(ordinal)? })
+    }
+
+    /// The GPU itself.
+    pub fn gpu(&self) -> &Arc<Gpu> {
+        &self.gpu
+    }
+}
+
+impl Device for Cuda {
+    fn describe(&self) -> String {
+        format!("cuda:{}, {}", self.gpu.ordinal(), self.gpu.name())
+    }
+
+    fn reader(&self, model: Model) -> Result<Box<dyn Reader>, ModelError> {
+        Ok(Box::new(GpuReader::new(Network::new(&self.gpu, &model)?)))
+    }
+
+    fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, ModelError> {
+        let network = Network::new(&self.gpu, &model)?;
+        let mut learner = GpuLearner::new(network, *plan)?;
+        learner.set_masters(&model.weights)?;
+        Ok(Box::new(learner))
+    }
+}

@@ -1,0 +1,322 @@
+//! Matrix products by cuBLASLt: bf16 factors, f32 sums.
+//!
+//! Everything here is row-major like the rest of the project; cuBLAS is column-major, so it is asked
+//! for the transposed product, whose factors lie in memory exactly as ours.
+
+use crate::gpu::{Address, Gpu};
+use crate::Error;
+use cudarc::cublaslt::{result, result::CublasError, sys};
+use cudarc::driver::{CudaStream, DevicePtr};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::Arc;
+
+/// Where a product goes.
+#[derive(Clone, Copy)]
+pub enum Output {
+    /// bf16 numbers, replaced.
+    Bf16(Address<u16>),
+    /// f32 numbers, replaced.
+    F32(Address<f32>),
+    /// f32 numbers, added to.
+    AddF32(Address<f32>),
+}
+
+/// A product to compute: `out [rows, columns] = left [rows, depth] right [depth, columns]`, plus what is
+/// named besides.
+pub struct Product {
+    /// Rows of the result.
+    pub rows: usize,
+    /// Columns of the result.
+    pub columns: usize,
+    /// What is summed over.
+    pub depth: usize,
+    /// Left factor, and whether it lies transposed (`[depth, rows]`) in memory.
+    pub left: (Address<u16>, bool),
+    /// Numbers from one row of the left factor in memory to the next.
+    pub left_stride: usize,
+    /// Right factor, and whether it lies transposed (`[columns, depth]`) in memory.
+    pub right: (Address<u16>, bool),
+    /// Numbers from one row of the right factor in memory to the next.
+    pub right_stride: usize,
+    /// Added to every row: `[columns]`.
+    pub bias: Option<Address<u16>>,
+    /// Added to a bf16 result: `[rows, columns]`.
+    pub residual: Option<Address<u16>>,
+    /// Where it goes.
+    pub out: Output,
+    /// Numbers from one row of the result to the next.
+    pub out_stride: usize,
+}
+
+/// What a prepared product depends on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    sizes: [usize; 6],
+    transposed: (bool, bool),
+    single: bool,
+    bias: bool,
+    adds: bool,
+}
+
+struct Prepared {
+    description: sys::cublasLtMatmulDesc_t,
+    left: sys::cublasLtMatrixLayout_t,
+    right: sys::cublasLtMatrixLayout_t,
+    out: sys::cublasLtMatrixLayout_t,
+    algorithm: sys::cublasLtMatmulAlgo_t,
+}
+
+/// The library's handle, its workspace, and every product prepared so far.
+pub struct Matmul {
+    handle: sys::cublasLtHandle_t,
+    stream: Arc<CudaStream>,
+    workspace: cudarc::driver::CudaSlice<u8>,
+    prepared: HashMap<Key, Prepared>,
+}
+
+// SAFETY: the handle and the descriptions are plain memory of the library, used by one thread at a time.
+unsafe impl Send for Matmul {}
+
+impl Matmul {
+    /// For one stream; `major` is the GPU's generation.
+    pub fn new(stream: &Arc<CudaStream>, major: i32) -> Result<Self, Error> {
+        let handle = result::create_handle().map_err(|error| failed(&error))?;
+        // NVIDIA's advice: 32 MiB from Hopper on, 4 MiB before.
+        let bytes = if major >= 9 { 32 << 20 } else { 4 << 20 };
+        // SAFETY: scratch memory of the library, which writes it before it reads it.
+        let workspace = unsafe { stream.alloc::<u8>(bytes) }.map_err(Error::failed("reserving memory"))?;
+        Ok(Matmul { handle, stream: stream.clone(), workspace, prepared: HashMap::new() })
+    }
+
+    /// Computes a product.
+    pub fn run(&mut self, product: &Product) -> Result<(), Error> {
+        self.stream.context().bind_to_thread().map_err(Error::failed("multiplying matrices"))?;
+        let key = Key::of(product);
+        if !self.prepared.contains_key(&key) {
+            let prepared = self.prepare(&key).map_err(|error| failed(&error))?;
+            self.prepared.insert(key, prepared);
+        }
+        let prepared = &self.prepared[&key];
+        let (out, adds) = match product.out {
+            Output::Bf16(out) => (out.raw, product.residual.is_some()),
+            Output::F32(out) => (out.raw, false),
+            Output::AddF32(out) => (out.raw, true),
+        };
+        let added = product.residual.map_or(out, |residual| residual.raw);
+        let (alpha, beta) = (1.0f32, if adds { 1.0f32 } else { 0.0 });
+        let (workspace, _) = self.workspace.device_ptr(&self.stream);
+        // SAFETY: the addresses lie in buffers of the sizes that the layouts say, which the callers keep
+        // alive; alpha, beta and the bias's address are read before the calls return.
+        let done = unsafe {
+            if let Some(bias) = product.bias {
+                set(prepared.description, sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.raw)
+                    .map_err(|error| failed(&error))?;
+            }
+            result::matmul(
+                self.handle,
+                prepared.description,
+                (&raw const alpha).cast(),
+                (&raw const beta).cast(),
+                product.right.0.raw as *const c_void,
+                prepared.left,
+                product.left.0.raw as *const c_void,
+                prepared.right,
+                added as *const c_void,
+                prepared.out,
+                out as *mut c_void,
+                prepared.out,
+                &raw const prepared.algorithm,
+                workspace as *mut c_void,
+                self.workspace.len(),
+                self.stream.cu_stream().cast(),
+            )
+        };
+        done.map_err(|error| failed(&error))
+    }
+
+    /// Describes a product to the library and asks it for its fastest way.
+    fn prepare(&self, key: &Key) -> Result<Prepared, CublasError> {
+        use sys::cublasLtMatmulDescAttributes_t as Attribute;
+        let [rows, columns, depth, left_stride, right_stride, out_stride] = key.sizes;
+        let half = sys::cudaDataType_t::CUDA_R_16BF;
+        let single = sys::cudaDataType_t::CUDA_R_32F;
+        let description = result::create_matmul_desc(sys::cublasComputeType_t::CUBLAS_COMPUTE_32F, single)?;
+        // In the library's eyes our rows are columns: its first factor is our right one, transposed
+        // exactly where ours is, in its own terms.
+        let layout = |transposed: bool, rows: usize, columns: usize, stride: usize| {
+            let (height, width) = if transposed { (columns, rows) } else { (rows, columns) };
+            result::create_matrix_layout(half, width as u64, height as u64, stride as i64)
+        };
+        let first = layout(key.transposed.1, depth, columns, right_stride)?;
+        let second = layout(key.transposed.0, rows, depth, left_stride)?;
+        let out_type = if key.single { single } else { half };
+        let out = result::create_matrix_layout(out_type, columns as u64, rows as u64, out_stride as i64)?;
+        // SAFETY: the objects were made above, and every attribute has the type that the library expects.
+        unsafe {
+            set(description, Attribute::CUBLASLT_MATMUL_DESC_TRANSA, &i32::from(key.transposed.1))?;
+            set(description, Attribute::CUBLASLT_MATMUL_DESC_TRANSB, &i32::from(key.transposed.0))?;
+            if key.bias {
+                let epilogue = sys::cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+                set(description, Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue)?;
+            }
+            let preference = result::create_matmul_pref()?;
+            let bytes = self.workspace.len();
+            result::set_matmul_pref_attribute(
+                preference,
+                sys::cublasLtMatmulPreferenceAttributes_t::CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                (&raw const bytes).cast(),
+                size_of::<usize>(),
+            )?;
+            let found =
+                result::get_matmul_algo_heuristic(self.handle, description, first, second, out, out, preference);
+            result::destroy_matmul_pref(preference)?;
+            Ok(Prepared { description, left: first, right: second, out, algorithm: found?.algo })
+        }
+    }
+}
+
+/// # Safety
+/// The value must be of the type that the attribute has.
+unsafe fn set<T>(
+    description: sys::cublasLtMatmulDesc_t,
+    attribute: sys::cublasLtMatmulDescAttributes_t,
+    value: &T,
+) -> Result<(), CublasError> {
+    // SAFETY: as promised by the caller.
+    unsafe { result::set_matmul_desc_attribute(description, attribute, (&raw const *value).cast(), size_of::<T>()) }
+}
+
+fn failed(error: &CublasError) -> Error {
+    Error::Failed { doing: "multiplying matrices", message: format!("{:?}", error.0) }
+}
+
+impl Key {
+    fn of(product: &Product) -> Self {
+        Key {
+            sizes: [
+                product.rows,
+                product.columns,
+                product.depth,
+                product.left_stride,
+                product.right_stride,
+                product.out_stride,
+            ],
+            transposed: (product.left.1, product.right.1),
+            single: !matches!(product.out, Output::Bf16(_)),
+            bias: product.bias.is_some(),
+            adds: product.residual.is_some() || matches!(product.out, Output::AddF32(_)),
+        }
+    }
+}
+
+impl Gpu {
+    /// `out [rows, outputs] = x [rows, inputs] weight' + bias + residual`; `weight` is `[outputs, inputs]`.
+    pub(crate) fn linear(
+        &self,
+        x: Address<u16>,
+        weight: Address<u16>,
+        bias: Option<Address<u16>>,
+        residual: Option<Address<u16>>,
+        (rows, inputs, outputs): (usize, usize, usize),
+        out: Address<u16>,
+    ) -> Result<(), Error> {
+        self.matmul().run(&Product {
+            rows,
+            columns: outputs,
+            depth: inputs,
+            left: (x, false),
+            left_stride: inputs,
+            right: (weight, true),
+            right_stride: inputs,
+            bias,
+            residual,
+            out: Output::Bf16(out),
+            out_stride: outputs,
+        })
+    }
+
+    /// `logits [rows, stride] = x [rows, width] output'`, in f32; `output` is `[vocabulary, width]`.
+    pub(crate) fn logits(
+        &self,
+        x: Address<u16>,
+        output: Address<u16>,
+        (rows, width, vocabulary, stride): (usize, usize, usize, usize),
+        logits: Address<f32>,
+    ) -> Result<(), Error> {
+        self.matmul().run(&Product {
+            rows,
+            columns: vocabulary,
+            depth: width,
+            left: (x, false),
+            left_stride: width,
+            right: (output, true),
+            right_stride: width,
+            bias: None,
+            residual: None,
+            out: Output::F32(logits),
+            out_stride: stride,
+        })
+    }
+
+    /// The gradient of [`linear`](Self::linear)'s input: `out [rows, inputs] = gradient [rows, stride]
+    /// weight`.
+    pub(crate) fn linear_backward_input(
+        &self,
+        gradient: Address<u16>,
+        stride: usize,
+        weight: Address<u16>,
+        (rows, inputs, outputs): (usize, usize, usize),
+        out: Address<u16>,
+    ) -> Result<(), Error> {
+        self.matmul().run(&Product {
+            rows,
+            columns: inputs,
+            depth: outputs,
+            left: (gradient, false),
+            left_stride: stride,
+            right: (weight, false),
+            right_stride: inputs,
+            bias: None,
+            residual: None,
+            out: Output::Bf16(out),
+            out_stride: inputs,
+        })
+    }
+
+    /// Adds the gradient of [`linear`](Self::linear)'s weight: `out [outputs, inputs] += gradient' x`, in
+    /// f32.
+    pub(crate) fn linear_backward_weight(
+        &self,
+        gradient: Address<u16>,
+        stride: usize,
+        x: Address<u16>,
+        (rows, inputs, outputs): (usize, usize, usize),
+        out: Address<f32>,
+    ) -> Result<(), Error> {
+        self.matmul().run(&Product {
+            rows: outputs,
+            columns: inputs,
+            depth: rows,
+            left: (gradient, true),
+            left_stride: stride,
+            right: (x, false),
+            right_stride: inputs,
+            bias: None,
+            residual: None,
+            out: Output::AddF32(out),
+            out_stride: inputs,
+        })
+    }
+}
+
+/// Numbers of a row of logits: whole vectors of 16 bytes.
+pub fn logits_stride(vocabulary: usize) -> usize {
+    vocabulary.next_multiple_of(8)
+}
+
+/// Rows whose logits exist at the same time: at most about a gigabyte.
+pub fn logits_block(vocabulary: usize) -> usize {
+    ((1 << 28) / logits_stride(vocabulary)).clamp(128, 4096) / 128 * 128
+}
+

@@ -1,0 +1,68 @@
+//! Drawing tokens on the GPU.
+
+use crate::gpu::Address;
+use crate::ops::{Ops, launch};
+use crate::Error;
+use cudarc::driver::{DeviceRepr, PushKernelArg};
+use transformer::sampling::Sampling;
+
+/// `Drawing` of `sampling.cu`: how a slot's tokens are drawn.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Drawing {
+    temperature: f32,
+    top_p: f32,
+    top_k: i32,
+    seed: [u32; 2],
+    stream: [u32; 2],
+}
+
+// SAFETY: seven words of plain numbers, laid out as the kernel's structure.
+unsafe impl DeviceRepr for Drawing {}
+
+impl Drawing {
+    /// A sample's settings, with the seed and index of its random stream.
+    pub fn new(sampling: &Sampling, (seed, stream): (u64, u64)) -> Self {
+        let halves = |word: u64| [word as u32, (word >> 32) as u32];
+        Drawing {
+            temperature: sampling.temperature,
+            top_p: sampling.top_p,
+            top_k: i32::try_from(sampling.top_k).unwrap_or(0),
+            seed: halves(seed),
+            stream: halves(stream),
+        }
+    }
+}
+
+/// Logits and where what is drawn from them goes.
+pub struct Draw {
+    /// `[rows, stride]`
+    pub logits: Address<f32>,
+    /// Which row of logits each draw reads; the same number if null.
+    pub rows: Address<i32>,
+    /// How each slot draws.
+    pub drawings: Address<Drawing>,
+    /// Token of each slot, replaced.
+    pub tokens: Address<i32>,
+    /// Length of each slot, which grows by `advance`.
+    pub lengths: Address<i32>,
+    /// What was drawn.
+    pub drawn: Address<i32>,
+    /// Its log-probability under the model.
+    pub log_probabilities: Address<f32>,
+    /// Which slot each draw is for; the same number if null.
+    pub slots: Address<i32>,
+    /// 1 in a step; 0 where a slot's first token is drawn.
+    pub advance: bool,
+}
+
+impl Ops {
+    /// Draws `count` tokens.
+    pub fn draw(&self, draw: &Draw, count: usize, vocabulary: usize, stride: usize) -> Result<(), Error> {
+        launch!(
+            self, "draw", (count, 1), 1024,
+            draw.logits, draw.rows, draw.drawings, draw.tokens, draw.lengths, draw.drawn,
+            draw.log_probabilities, vocabulary as i32, stride as i32, i32::from(draw.advance), draw.slots
+        )
+    }
+}
