@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+use transformer::device::Cpu;
 
 /// Problems asked.
 const PROBLEMS: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::start(Generator::open("models/basics".as_ref())?, 64, 512);
+    let engine = Engine::start(Generator::open("models/basics".as_ref(), &Cpu)?, 64, 512);
     let executor = Mutex::new(Executor::start(Default::default())?);
     let problems = World::new().problems(Split::Test, PROBLEMS, 21);
     let mut found = serde_json::Map::new();

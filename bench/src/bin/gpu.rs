@@ -42,7 +42,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "decode" => decoding(&cuda, number(1).unwrap_or(64), number(2).unwrap_or(256))?,
             "train" => training(&cuda, false, number(1).unwrap_or(32), number(2).unwrap_or(512))?,
             "recompute" => training(&cuda, true, number(1).unwrap_or(32), number(2).unwrap_or(512))?,
-            "score" => scoring(&cuda, number(1).unwrap_or(257), number(2).unwrap_or(50), number(3).unwrap_or(300))?,
+            "score" => {
+                scoring(&cuda, number(1).unwrap_or(257), number(2).unwrap_or(50), number(3).unwrap_or(300))?
+            }
             other => return Err(format!("no case '{other}': decode, train, recompute or score").into()),
         };
         found["case"] = case.clone().into();
@@ -132,7 +134,8 @@ fn scoring(cuda: &Cuda, problems: usize, candidates: usize, length: usize) -> Ou
         let (mut scored, mut rows_done) = (0, 0);
         for problem in first..first + count {
             let (mut batch, mut last) = (PackedBatch::default(), Vec::new());
-            let programs: Vec<Vec<u32>> = (0..candidates).map(|at| tokens(program, problem * 64 + at)).collect();
+            let programs: Vec<Vec<u32>> =
+                (0..candidates).map(|at| tokens(program, problem * 64 + at)).collect();
             let rows = batch.push_tree(&tokens(150, problem), programs.iter().map(Vec::as_slice));
             last.extend(rows.into_iter().map(|rows| rows.end - 1));
             let hidden = reader.hidden_rows(&batch, &last)?;

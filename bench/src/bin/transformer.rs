@@ -5,10 +5,10 @@ use serde_json::json;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use transformer::decode::{Request, Settings, decode};
+use transformer::device::{Cpu, Device, Plan};
 use transformer::head::Target;
-use transformer::optimizer::{AdamW, AdamWSettings};
 use transformer::sampling::Sampling;
-use transformer::{Config, Model, PackedBatch, Weights, Workspace};
+use transformer::{Config, Model, PackedBatch};
 
 const REPEATS: usize = 7;
 
@@ -35,7 +35,7 @@ fn main() {
     let parameters = model.config.parameters();
     if std::env::args().nth(1).as_deref() == Some("train") {
         for _ in 0..6 {
-            println!("{}", training_step(&mut model.clone()));
+            println!("{}", training_step(&model));
         }
         return;
     }
@@ -45,7 +45,7 @@ fn main() {
         }
         return;
     }
-    let step = median((0..REPEATS).map(|_| training_step(&mut model.clone())).collect());
+    let step = median((0..REPEATS).map(|_| training_step(&model)).collect());
     let speeds = |prompts: usize| median((0..3).map(|seed| decoding(&model, prompts, seed)).collect());
     let result = json!({
         "parameters": parameters,
@@ -65,26 +65,21 @@ fn tokens(count: usize, seed: usize) -> Vec<u32> {
 }
 
 /// Forward, backward and AdamW on 32 sequences of 160 tokens, after one step to warm up.
-fn training_step(model: &mut Model) -> f64 {
+fn training_step(model: &Model) -> f64 {
     let (mut batch, mut targets) = (PackedBatch::default(), Vec::new());
     for sequence in 0..32 {
         let tokens = tokens(161, sequence);
         let rows = batch.push_sequence(&tokens[..160]);
         targets.extend(rows.zip(&tokens[1..]).map(|(row, &token)| Target { row, token }));
     }
-    let mut workspace = Workspace::for_training();
-    let mut gradient = Weights::zeros(&model.config);
-    let mut optimizer = AdamW::for_model(AdamWSettings::default(), &model.config, 0);
-    let mut hidden_gradient = Vec::new();
+    // The processor has no room to run out of, and nothing to fail at.
+    let mut learner = Cpu.learner(model.clone(), &Plan::default()).expect("a model on the processor");
+    let weight = -1.0 / targets.len() as f32;
     let mut seconds = 0.0;
     for _ in 0..2 {
         let started = Instant::now();
-        gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));
-        let hidden = model.forward(&batch, &mut workspace).to_vec();
-        let weight = -1.0 / targets.len() as f32;
-        model.loss_gradient(&hidden, &targets, &mut |_, _| weight, &mut hidden_gradient, Some(&mut gradient));
-        model.backward(&batch, &hidden_gradient, 0, &mut workspace, &mut gradient);
-        optimizer.step(1e-3, model.weights.tensors_mut(), &gradient.tensors());
+        learner.add_token_gradient(&batch, &targets, &mut |_, _| weight).expect("a gradient");
+        learner.update(1e-3, 1.0).expect("a step");
         seconds = started.elapsed().as_secs_f64();
     }
     seconds
@@ -104,9 +99,11 @@ fn decoding(model: &Model, prompts: usize, seed: u64) -> f64 {
         seed,
         max_sequences: 128,
     };
+    // The processor has no room to run out of, and nothing to fail at.
+    let mut reader = Cpu.reader(model.clone()).expect("a model on the processor");
     let started = Instant::now();
     let mut count = 0;
-    let _ = decode(model, &requests, &settings, &|_| false, &mut |sample| {
+    let _ = decode(&mut *reader, &requests, &settings, &|_| false, &mut |sample| {
         count += sample.tokens.len();
         ControlFlow::Continue(())
     });

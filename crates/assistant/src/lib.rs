@@ -9,9 +9,10 @@
 //! use assistant::{Question, Settings, solve};
 //! use executor::Executor;
 //! use generator::{Engine, Generator};
+//! use transformer::device::Cpu;
 //! use std::sync::{Mutex, atomic::AtomicBool};
 //!
-//! let model = Generator::open("models/basics".as_ref())?;
+//! let model = Generator::open("models/basics".as_ref(), &Cpu)?;
 //! let engine = Engine::start(model, 64, 64);
 //! let executor = Mutex::new(Executor::start(Default::default())?);
 //! let question = Question {

@@ -61,7 +61,7 @@ impl Proposer for Engine {
             false => (generator.prompt(problem, generator.shown_tests())?, generator.stop_strings()),
         };
         let prompt = generator.tokenizer.encode(&prompt);
-        let context = generator.model.config.max_position_embeddings;
+        let context = generator.config().max_position_embeddings;
         let room = context.saturating_sub(prompt.len());
         if room < LEAST_ROOM {
             return Err(TooLong { tokens: prompt.len(), context }.into());

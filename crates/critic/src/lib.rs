@@ -11,10 +11,11 @@
 //!
 //! ```no_run
 //! use critic::{Critic, Question};
+//! use transformer::device::Cpu;
 //!
-//! let critic = Critic::load("runs/demo/critic".as_ref())?;
+//! let critic = Critic::load("runs/demo/critic".as_ref(), &Cpu)?;
 //! let question = Question { prompt: "# Add two numbers.\n".into(), programs: vec!["def f(a, b):\n    return a + b\n".into()] };
-//! println!("{:.2}", critic.score(&[question])[0][0]);
+//! println!("{:.2}", critic.score(&[question])?[0][0]);
 //! # Ok::<(), anyhow::Error>(())
 //! ```
 
@@ -24,29 +25,24 @@ pub use head::{Head, HeadActivations};
 
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
-use transformer::{Config, Model, PackedBatch, Tokenizer, Workspace};
+use transformer::device::{Device, Reader};
+use transformer::{Model, PackedBatch, Tokenizer};
 
 /// Rows scored at once.
-const ROWS: usize = 4096;
+const ROWS: usize = 8192;
 
 /// The network with its tokenizer.
 pub struct Critic {
-    /// Backbone and head.
-    pub network: Network,
+    /// The backbone; its output matrix is not used.
+    backbone: Mutex<Box<dyn Reader>>,
+    /// From its hidden states to logits.
+    pub head: Head,
     /// The generator's tokenizer.
     pub tokenizer: Tokenizer,
     /// Longest text, in tokens; a longer one loses its beginning.
     pub max_tokens: usize,
-}
-
-/// Backbone and head.
-#[derive(Clone)]
-pub struct Network {
-    /// The backbone; its output matrix is not used.
-    pub backbone: Model,
-    /// The head.
-    pub head: Head,
 }
 
 /// A problem's prompt and the programs to judge.
@@ -68,17 +64,16 @@ pub struct TokenizedQuestion {
 }
 
 impl Critic {
-    /// A critic that has learned nothing yet: a copy of a backbone and a random head.
-    pub fn new(backbone: Model, tokenizer: Tokenizer, head_width: usize, seed: u64) -> Self {
-        let head = Head::random(backbone.config.hidden_size, head_width, seed);
-        Critic { network: Network { backbone, head }, tokenizer, max_tokens: 512 }
+    /// A critic of a backbone and a head.
+    pub fn new(backbone: Box<dyn Reader>, head: Head, tokenizer: Tokenizer) -> Self {
+        Critic { backbone: Mutex::new(backbone), head, tokenizer, max_tokens: 512 }
     }
 
-    /// Reads a critic's directory.
+    /// Reads a critic's directory, to run on a device.
     ///
     /// # Errors
     /// Where a file is missing, damaged or of another shape.
-    pub fn load(directory: &Path) -> Result<Self> {
+    pub fn load(directory: &Path, device: &dyn Device) -> Result<Self> {
         let backbone = Model::load(directory).context("cannot load the critic's backbone")?;
         let tokenizer = Tokenizer::load(directory).context("cannot load the critic's tokenizer")?;
         tokenizer.check_fits(&backbone.config, directory)?;
@@ -89,7 +84,21 @@ impl Critic {
         for (name, shape, tensor) in head.named_mut() {
             files.read(name, &shape, tensor)?;
         }
-        Ok(Critic { network: Network { backbone, head }, tokenizer, max_tokens: 512 })
+        let backbone = device.reader(backbone).context("cannot run the critic")?;
+        Ok(Critic::new(backbone, head, tokenizer))
+    }
+
+    /// The backbone itself, for one at a time.
+    fn backbone(&self) -> MutexGuard<'_, Box<dyn Reader>> {
+        self.backbone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The backbone's weights.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn model(&self) -> Result<Model> {
+        Ok(self.backbone().model()?.into_owned())
     }
 
     /// Writes the critic's directory.
@@ -97,9 +106,9 @@ impl Critic {
     /// # Errors
     /// Where it cannot be written.
     pub fn save(&self, directory: &Path, precision: Precision) -> Result<()> {
-        self.network.backbone.save(directory, precision)?;
+        self.backbone().model()?.save(directory, precision)?;
         self.tokenizer.save(directory)?;
-        let tensors = self.network.head.named();
+        let tensors = self.head.named();
         let tensors = tensors.into_iter().map(|(name, shape, tensor)| (name.to_owned(), shape, tensor));
         save_tensors(&directory.join("score_head.safetensors"), tensors, precision)?;
         Ok(())
@@ -126,7 +135,10 @@ impl Critic {
 
     /// Probability of passing, for each program of each question. Equal programs of a question are
     /// computed once.
-    pub fn score(&self, questions: &[Question]) -> Vec<Vec<f64>> {
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn score(&self, questions: &[Question]) -> Result<Vec<Vec<f64>>> {
         let mut distinct = Vec::with_capacity(questions.len());
         let mut places = Vec::with_capacity(questions.len());
         for question in questions {
@@ -141,27 +153,20 @@ impl Critic {
             places.push(place.collect::<Vec<usize>>());
             distinct.push(self.tokenize(&Question { prompt: question.prompt.clone(), programs }));
         }
-        let logits = self.network.logits(&distinct);
+        let logits = self.logits(&distinct)?;
         let spread = logits.into_iter().zip(places);
-        spread.map(|(logits, places)| places.iter().map(|&at| probability(logits[at])).collect()).collect()
-    }
-}
-
-/// Logit to probability.
-pub fn probability(logit: f32) -> f64 {
-    1.0 / (1.0 + f64::from(-logit).exp())
-}
-
-impl Network {
-    /// The configuration of the backbone.
-    pub fn config(&self) -> &Config {
-        &self.backbone.config
+        Ok(spread
+            .map(|(logits, places)| places.iter().map(|&at| probability(logits[at])).collect())
+            .collect())
     }
 
     /// One logit for each program of each question.
-    pub fn logits(&self, questions: &[TokenizedQuestion]) -> Vec<Vec<f32>> {
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn logits(&self, questions: &[TokenizedQuestion]) -> Result<Vec<Vec<f32>>> {
         let mut logits = Vec::with_capacity(questions.len());
-        let mut workspace = Workspace::for_inference();
+        let mut backbone = self.backbone();
         let mut rest = questions;
         while !rest.is_empty() {
             let mut rows = 0;
@@ -171,16 +176,19 @@ impl Network {
             });
             let (group, later) = rest.split_at(fits.count().max(1));
             let (batch, last_rows) = pack(group);
-            let hidden = self.backbone.forward(&batch, &mut workspace);
-            let pooled = gather_rows(hidden, &last_rows, self.config().hidden_size);
-            let scores = self.head.forward(&pooled, None).logits;
-            let mut scores = scores.into_iter();
+            let pooled = backbone.hidden_rows(&batch, &last_rows)?;
+            let mut scores = self.head.forward(&pooled, None).logits.into_iter();
             logits
                 .extend(group.iter().map(|question| scores.by_ref().take(question.programs.len()).collect()));
             rest = later;
         }
-        logits
+        Ok(logits)
     }
+}
+
+/// Logit to probability.
+pub fn probability(logit: f32) -> f64 {
+    1.0 / (1.0 + f64::from(-logit).exp())
 }
 
 impl TokenizedQuestion {
@@ -199,9 +207,4 @@ pub fn pack(questions: &[TokenizedQuestion]) -> (PackedBatch, Vec<usize>) {
         last_rows.extend(rows.into_iter().map(|rows| rows.end - 1));
     }
     (batch, last_rows)
-}
-
-/// Some rows of a `[rows, width]` buffer, one after the other.
-pub fn gather_rows(data: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
-    rows.iter().flat_map(|row| &data[row * width..(row + 1) * width]).copied().collect()
 }

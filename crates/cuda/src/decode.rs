@@ -74,13 +74,13 @@ struct StepBuffers {
     drawings: Buffer<Drawing>,
     drawn: Buffer<i32>,
     log_probabilities: Buffer<f32>,
-    residual: Buffer<u16>,  // [SLOTS, H]
-    normed: Buffer<u16>,    // [SLOTS, H]
-    scale: Buffer<f32>,     // [SLOTS]
-    qkv: Buffer<u16>,       // [SLOTS, QKV]
-    attended: Buffer<u16>,  // [SLOTS, Q]
-    gate_up: Buffer<u16>,   // [SLOTS, 2 F]
-    activated: Buffer<u16>, // [SLOTS, F]
+    residual: Buffer<u16>,       // [SLOTS, H]
+    normed: Buffer<u16>,         // [SLOTS, H]
+    scale: Buffer<f32>,          // [SLOTS]
+    qkv: Buffer<u16>,            // [SLOTS, QKV]
+    attended: Buffer<u16>,       // [SLOTS, Q]
+    gate_up: Buffer<u16>,        // [SLOTS, 2 F]
+    activated: Buffer<u16>,      // [SLOTS, F]
     logits: Option<Buffer<f32>>, // [rows, stride], as many rows as were needed so far
 }
 
@@ -146,9 +146,11 @@ impl<'a> GpuDecoder<'a> {
         let context = network.gpu.context();
         let pinned = || {
             // SAFETY: the GPU writes a result before the host reads it, which waits for that.
-            let pair = unsafe { context
+            let pair = unsafe {
+                context
                     .alloc_pinned_with_flags(SLOTS, 0)
-                    .and_then(|first| Ok((first, context.alloc_pinned_with_flags(SLOTS, 0)?))) };
+                    .and_then(|first| Ok((first, context.alloc_pinned_with_flags(SLOTS, 0)?)))
+            };
             pair.map_err(Error::failed("reserving memory of the host"))
         };
         Ok(GpuDecoder {
@@ -182,7 +184,8 @@ impl<'a> GpuDecoder<'a> {
         let mut known = self.last_prefix.as_ref().map(|(request, _)| *request);
         let fits = wanted.iter().take(slots).take_while(|admission| {
             let own = admission.max_new_tokens.div_ceil(PAGE);
-            let prompt = if known == Some(admission.request) { 0 } else { admission.prompt.len().div_ceil(PAGE) };
+            let prompt =
+                if known == Some(admission.request) { 0 } else { admission.prompt.len().div_ceil(PAGE) };
             known = Some(admission.request);
             let enough = free >= own + prompt;
             free = free.saturating_sub(own + prompt);
@@ -332,15 +335,29 @@ impl<'a> GpuDecoder<'a> {
         network.forward(&batch, prefill, &mut |layer, qkv| {
             let warps = rows * key_heads as usize;
             launch!(
-                ops, "store_prompt", (warps.div_ceil(4), 1), 128,
-                pages.layer(layer), qkv, numbers.start(), numbers.at(rows), rows as i32, heads, key_heads
+                ops,
+                "store_prompt",
+                (warps.div_ceil(4), 1),
+                128,
+                pages.layer(layer),
+                qkv,
+                numbers.start(),
+                numbers.at(rows),
+                rows as i32,
+                heads,
+                key_heads
             )
         })?;
         let (count, width, stride) = (prompts.len(), config.hidden_size, logits_stride(config.vocab_size));
         let gathered = gpu.allocate::<u16>(count * width, "prompts")?;
         let logits = Arc::new(gpu.allocate::<f32>(count * stride, "the logits of prompts")?);
         ops.gather(prefill.hidden(), numbers.at(2 * rows), count, width, gathered.start())?;
-        gpu.logits(gathered.start(), network.output(), (count, width, config.vocab_size, stride), logits.start())?;
+        gpu.logits(
+            gathered.start(),
+            network.output(),
+            (count, width, config.vocab_size, stride),
+            logits.start(),
+        )?;
         let prefixes = taken.into_iter().zip(prompts).enumerate();
         let prefix = |(row, (pages, prompt)): (usize, (Vec<u32>, &&[u32]))| {
             Arc::new(Prefix { pages, length: prompt.len(), logits: logits.clone(), row })
@@ -354,7 +371,8 @@ impl<'a> GpuDecoder<'a> {
         while self.slots.last().is_some_and(Option::is_none) {
             self.slots.pop();
         }
-        let widest = |count: fn(&Sequence) -> usize| self.sequences().map(|(_, s)| count(s)).max().unwrap_or(0);
+        let widest =
+            |count: fn(&Sequence) -> usize| self.sequences().map(|(_, s)| count(s)).max().unwrap_or(0);
         let (own_at, own) = (widest(|s| s.prefix.pages.len()), widest(|s| s.pages.len()));
         let longest = widest(|s| s.prefix.length + s.max_new_tokens);
         let rotary = self.network.rotary(longest + 1)?;
@@ -369,7 +387,8 @@ impl<'a> GpuDecoder<'a> {
         }
         let count = self.slots.len();
         let padded = rounded(count.max(1)).min(SLOTS);
-        let (mut tokens, mut lengths, mut prefixes) = (vec![-1i32; padded], vec![0i32; padded], vec![0i32; padded]);
+        let (mut tokens, mut lengths, mut prefixes) =
+            (vec![-1i32; padded], vec![0i32; padded], vec![0i32; padded]);
         let mut drawings = vec![Drawing::default(); padded];
         let mut table = vec![0i32; padded * self.table_width];
         for (slot, sequence) in self.sequences() {
@@ -398,7 +417,8 @@ impl<'a> GpuDecoder<'a> {
         let stride = logits_stride(config.vocab_size);
         let mut rest = draws;
         while let Some((_, first)) = rest.first() {
-            let same = rest.iter().take_while(|(_, prefix)| Arc::ptr_eq(&prefix.logits, &first.logits)).count();
+            let same =
+                rest.iter().take_while(|(_, prefix)| Arc::ptr_eq(&prefix.logits, &first.logits)).count();
             let (group, later) = rest.split_at(same);
             let (gpu, ops, b) = (&self.network.gpu, &self.network.ops, &self.buffers);
             let rows = group.iter().map(|(_, prefix)| prefix.row as i32);
@@ -489,7 +509,11 @@ impl<'a> GpuDecoder<'a> {
         let stride = logits_stride(self.network.config.vocab_size);
         if self.buffers.logits.as_ref().is_none_or(|logits| logits.len() < rows * stride) {
             self.graphs.clear();
-            self.network.gpu.grow(&mut self.buffers.logits, rows * stride, "the logits of a decoding step")?;
+            self.network.gpu.grow(
+                &mut self.buffers.logits,
+                rows * stride,
+                "the logits of a decoding step",
+            )?;
         }
         match self.graphs.get(&rows) {
             // The first step of a size runs as it is, which loads all kernels; the second is captured.
@@ -498,7 +522,9 @@ impl<'a> GpuDecoder<'a> {
                 self.graphs.insert(rows, None);
             }
             Some(None) => {
-                stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(&failed)?;
+                stream
+                    .begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+                    .map_err(&failed)?;
                 let run = self.run_step(rows);
                 let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
                 let graph = stream.end_capture(flags).map_err(&failed)?;
@@ -537,13 +563,21 @@ impl<'a> GpuDecoder<'a> {
             let out = weight(Part::AttentionOut);
             gpu.linear(b.attended.start(), out, None, Some(residual), (rows, query, hidden), residual)?;
             norm(weight(Part::FeedForwardNorm))?;
-            gpu.linear(normed, weight(Part::GateUp), None, None, (rows, hidden, 2 * wide), b.gate_up.start())?;
+            gpu.linear(
+                normed,
+                weight(Part::GateUp),
+                None,
+                None,
+                (rows, hidden, 2 * wide),
+                b.gate_up.start(),
+            )?;
             ops.swiglu(b.gate_up.start(), rows, wide, b.activated.start())?;
             let down = weight(Part::Down);
             gpu.linear(b.activated.start(), down, None, Some(residual), (rows, wide, hidden), residual)?;
         }
         norm(network.weights.at(network.places.final_norm()))?;
-        let (logits, stride) = (b.logits.as_ref().map_or(Address::null(), Buffer::start), logits_stride(c.vocab_size));
+        let (logits, stride) =
+            (b.logits.as_ref().map_or(Address::null(), Buffer::start), logits_stride(c.vocab_size));
         gpu.logits(normed, network.output(), (rows, hidden, c.vocab_size, stride), logits)?;
         ops.draw(&self.draw(logits), rows, c.vocab_size, stride)
     }
@@ -562,13 +596,31 @@ impl<'a> GpuDecoder<'a> {
         };
         let warps = rows * (heads + key_heads);
         launch!(
-            ops, "rotate_and_store", (warps.div_ceil(4), 1), 128,
-            pages.layer(layer), b.qkv.start(), slots, self.rotary, rows as i32, heads as i32, key_heads as i32
+            ops,
+            "rotate_and_store",
+            (warps.div_ceil(4), 1),
+            128,
+            pages.layer(layer),
+            b.qkv.start(),
+            slots,
+            self.rotary,
+            rows as i32,
+            heads as i32,
+            key_heads as i32
         )?;
         let scale = 1.0 / (c.head_dim as f32).sqrt();
         launch!(
-            ops, "attend_cache", (rows, key_heads), 128,
-            pages.layer(layer), b.qkv.start(), b.attended.start(), slots, heads as i32, key_heads as i32, scale
+            ops,
+            "attend_cache",
+            (rows, key_heads),
+            128,
+            pages.layer(layer),
+            b.qkv.start(),
+            b.attended.start(),
+            slots,
+            heads as i32,
+            key_heads as i32,
+            scale
         )
     }
 
@@ -612,7 +664,8 @@ impl Decode for GpuDecoder<'_> {
 
     fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
         let ends = &self.network.config.eos_token_ids;
-        let ended = |sample: &Sample| sample.tokens.last().is_some_and(|last| ends.contains(last)) || stop(sample);
+        let ended =
+            |sample: &Sample| sample.tokens.last().is_some_and(|last| ends.contains(last)) || stop(sample);
         let done = self.sequences().filter_map(|(slot, sequence)| {
             let stopped = ended(&sequence.sample);
             (stopped || sequence.sample.tokens.len() >= sequence.max_new_tokens).then_some((slot, stopped))

@@ -2,7 +2,7 @@
 
 use crate::learner::{GpuLearner, GpuReader};
 use crate::network::Network;
-use crate::{Error, Gpu};
+use crate::{Communicator, Error, Gpu, Meeting};
 use std::sync::Arc;
 use transformer::device::{Device, Learner, Plan, Reader};
 use transformer::{Error as ModelError, Model};
@@ -10,6 +10,7 @@ use transformer::{Error as ModelError, Model};
 /// One GPU, as everything above the transformer sees it.
 pub struct Cuda {
     gpu: Arc<Gpu>,
+    group: Option<Arc<Communicator>>,
 }
 
 impl Cuda {
@@ -18,7 +19,17 @@ impl Cuda {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn open(ordinal: usize) -> Result<Self, Error> {
-        Ok(Cuda { gpu: Gpu::open(ordinal)? })
+        Ok(Cuda { gpu: Gpu::open(ordinal)?, group: None })
+    }
+
+    /// This process's GPU of several that train together: by default that of its local rank.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where the other processes cannot be reached.
+    pub fn join(ordinal: Option<usize>, meeting: &Meeting) -> Result<Self, Error> {
+        let gpu = Gpu::open(ordinal.unwrap_or(meeting.local))?;
+        let group = Some(Communicator::join(&gpu, meeting)?);
+        Ok(Cuda { gpu, group })
     }
 
     /// The GPU itself.
@@ -38,7 +49,8 @@ impl Device for Cuda {
 
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, ModelError> {
         let network = Network::new(&self.gpu, &model)?;
-        let mut learner = GpuLearner::new(network, *plan)?;
+        let mut learner = GpuLearner::new(network, plan.clone())?;
+        learner.group = self.group.clone();
         learner.set_masters(&model.weights)?;
         Ok(Box::new(learner))
     }

@@ -5,8 +5,8 @@ use crate::matmul::Matmul;
 use crate::{Error, libraries};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{
-    CudaContext, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, PinnedHostSlice, ValidAsZeroBits, result,
-    sys,
+    CudaContext, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, PinnedHostSlice, ValidAsZeroBits,
+    result, sys,
 };
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
@@ -211,7 +211,12 @@ impl Gpu {
     }
 
     /// Makes room for at least so many numbers; what was there is lost where it must grow.
-    pub(crate) fn grow<T: DeviceRepr>(&self, buffer: &mut Option<Buffer<T>>, count: usize, what: &str) -> Result<(), Error> {
+    pub(crate) fn grow<T: DeviceRepr>(
+        &self,
+        buffer: &mut Option<Buffer<T>>,
+        count: usize,
+        what: &str,
+    ) -> Result<(), Error> {
         if buffer.as_ref().is_none_or(|buffer| buffer.len() < count) {
             // The old one goes first: there may be no room for both.
             *buffer = None;
@@ -229,8 +234,18 @@ impl Gpu {
     pub(crate) fn clear_part<T>(&self, start: Address<T>, count: usize) -> Result<(), Error> {
         self.context.bind_to_thread().map_err(Error::failed("clearing memory"))?;
         // SAFETY: the caller's addresses lie in buffers that are alive.
-        let done = unsafe { result::memset_d8_async(start.raw, 0, count * size_of::<T>(), self.stream.cu_stream()) };
+        let done =
+            unsafe { result::memset_d8_async(start.raw, 0, count * size_of::<T>(), self.stream.cu_stream()) };
         done.map_err(Error::failed("clearing memory"))
+    }
+
+    /// Copies numbers within the GPU.
+    pub(crate) fn copy<T>(&self, from: Address<T>, to: Address<T>, count: usize) -> Result<(), Error> {
+        self.context.bind_to_thread().map_err(Error::failed("copying within it"))?;
+        let bytes = count * size_of::<T>();
+        // SAFETY: both places have room for the numbers and do not overlap.
+        let done = unsafe { result::memcpy_dtod_async(to.raw, from.raw, bytes, self.stream.cu_stream()) };
+        done.map_err(Error::failed("copying within it"))
     }
 
     /// Copies numbers to the GPU, to a place in a buffer.

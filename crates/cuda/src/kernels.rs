@@ -74,7 +74,10 @@ impl Shape {
     pub fn of(config: &Config) -> Result<Self, Error> {
         let group = config.num_attention_heads / config.num_key_value_heads;
         if config.head_dim > WIDEST_HEAD {
-            return Err(Error::Shape(format!("head_dim is {}, at most {WIDEST_HEAD} is possible", config.head_dim)));
+            return Err(Error::Shape(format!(
+                "head_dim is {}, at most {WIDEST_HEAD} is possible",
+                config.head_dim
+            )));
         }
         if group > 16 {
             return Err(Error::Shape(format!("{group} query heads share a key head, at most 16 can")));
@@ -90,7 +93,10 @@ impl Shape {
             }
         }
         if config.hidden_size > 8192 {
-            return Err(Error::Shape(format!("hidden_size is {}, at most 8192 is possible", config.hidden_size)));
+            return Err(Error::Shape(format!(
+                "hidden_size is {}, at most 8192 is possible",
+                config.hidden_size
+            )));
         }
         Ok(Shape { head_dim: config.head_dim, group })
     }
@@ -175,7 +181,9 @@ impl Kernels {
                 if let Some(path) = path {
                     keep(&path, &binary);
                 }
-                gpu.context().load_module(Ptx::from_binary(binary)).map_err(Error::failed("loading kernels"))?
+                gpu.context()
+                    .load_module(Ptx::from_binary(binary))
+                    .map_err(Error::failed("loading kernels"))?
             }
         };
         let mut functions = HashMap::new();
@@ -225,8 +233,8 @@ fn cached(shape: Shape, architecture: &str) -> Option<PathBuf> {
     let options = shape.options(architecture).join(" ");
     let bytes = SOURCES.iter().flat_map(|(_, text)| text.bytes()).chain(options.bytes());
     // FNV-1a.
-    let hash =
-        bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     Some(folder.join("ncomp").join("kernels").join(format!("{architecture}-{hash:016x}.cubin")))
 }
 

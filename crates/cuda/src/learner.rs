@@ -1,17 +1,20 @@
 //! Predicting and training: what [`transformer::device`] asks for, on the GPU.
 
+use crate::adapters::Adapted;
 use crate::decode::GpuDecoder;
 use crate::gpu::{Address, Buffer, Gpu};
 use crate::matmul::{logits_block, logits_stride};
 use crate::network::{GradientPlace, Keep, Network, Workspace};
 use crate::ops::{DeviceBatch, launch};
-use crate::weights::download;
-use crate::Error;
+use crate::weights::{Part, download};
+use crate::{Communicator, Error};
 use cudarc::driver::PushKernelArg;
 use std::borrow::Cow;
 use std::ops::Range;
-use transformer::device::{Decode, Learner, Plan, Pull, ReadTensor, Reader, Weigh};
+use std::sync::Arc;
+use transformer::device::{Decode, Learner, Plan, Pull, Rank, ReadTensor, Reader, Weigh};
 use transformer::head::{Prediction, Target};
+use transformer::lora::{AdapterTraining, Adapters};
 use transformer::optimizer::AdamWSettings;
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
 
@@ -116,7 +119,11 @@ impl Reader for GpuReader {
         Ok(self.rows(batch, rows)?)
     }
 
-    fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, ModelError> {
+    fn predictions(
+        &mut self,
+        batch: &PackedBatch,
+        targets: &[Target],
+    ) -> Result<Vec<Prediction>, ModelError> {
         let GpuReader { network, workspace, head } = self;
         network.forward(batch, workspace, &mut |_, _| Ok(()))?;
         let mut predictions = Vec::with_capacity(targets.len());
@@ -135,6 +142,9 @@ impl Reader for GpuReader {
     }
 }
 
+/// Rows of a batch beyond which the GPU is no busier.
+const BATCH_ROWS: usize = 16_384;
+
 /// A model on the GPU that trains: f32 masters and moments of what is trained beside the bf16 weights.
 pub struct GpuLearner {
     /// The model, and the buffers of passes without a gradient.
@@ -150,6 +160,10 @@ pub struct GpuLearner {
     hidden_gradient: Option<Buffer<u16>>,
     head_gradient: Option<Buffer<u16>>,
     steps: usize,
+    rows_that_fit: usize,
+    adapted: Option<Adapted>,
+    /// The others that train the same model.
+    pub(crate) group: Option<Arc<Communicator>>,
 }
 
 impl GpuLearner {
@@ -159,21 +173,24 @@ impl GpuLearner {
     /// Where the memory does not suffice.
     pub fn new(network: Network, plan: Plan) -> Result<Self, Error> {
         let keep = if plan.recompute { Keep::Inputs } else { Keep::Everything };
-        let trained = network.places.trained(plan.first_layer, !plan.frozen_output);
         let gpu = &network.gpu;
-        let count = trained.len();
         let (free, _) = gpu.memory()?;
+        if plan.lora.rank > 0 {
+            return Self::of_adapters(network, plan, keep);
+        }
+        let trained = network.places.trained(plan.first_layer, !plan.frozen_output);
+        let count = trained.len();
         if 16 * count > free {
             return Err(Error::OutOfMemory {
                 what: format!("training {count} weights (16 bytes each)"),
                 wanted: 16 * count,
                 free,
-                advice: "train fewer layers, adapters (lora), or a smaller model".into(),
+                advice: "train adapters (optimizer.lora.rank), fewer layers, or a smaller model".into(),
             });
         }
         let master = gpu.zeros(count, "the masters of the weights")?;
         network.ops.to_float(network.weights.at(trained.start), master.start(), count)?;
-        Ok(GpuLearner {
+        let mut learner = GpuLearner {
             first: gpu.zeros(count, "the optimiser's first moments")?,
             second: gpu.zeros(count, "the optimiser's second moments")?,
             gradient: gpu.zeros(count, "the gradient")?,
@@ -185,11 +202,55 @@ impl GpuLearner {
             hidden_gradient: None,
             head_gradient: None,
             steps: 0,
-        })
+            rows_that_fit: BATCH_ROWS,
+            group: None,
+            adapted: None,
+        };
+        learner.plan_rows(keep)?;
+        Ok(learner)
     }
 
-    /// Takes the masters from weights in f32.
+    /// Trains adapters: the gradient of the layers' weights is kept, but no masters and no moments.
+    fn of_adapters(network: Network, plan: Plan, keep: Keep) -> Result<Self, Error> {
+        let training = AdapterTraining::new(&network.config, &plan.lora, plan.optimizer);
+        let training = training.map_err(|error| Error::Shape(error.to_string()))?;
+        let gpu = network.gpu.clone();
+        let base = gpu.allocate(network.places.total(), "the weights without adapters")?;
+        gpu.copy(network.weights.start(), base.start(), network.places.total())?;
+        let trained = network.places.layer(0, Part::InputNorm)..network.places.trained(0, false).end;
+        let mut learner = GpuLearner {
+            first: gpu.zeros(0, "nothing")?,
+            second: gpu.zeros(0, "nothing")?,
+            master: gpu.zeros(0, "nothing")?,
+            gradient: gpu.zeros(trained.len(), "the gradient")?,
+            trained,
+            plan,
+            workspace: Workspace::new(keep),
+            reader: GpuReader::new(network),
+            hidden_gradient: None,
+            head_gradient: None,
+            steps: 0,
+            rows_that_fit: BATCH_ROWS,
+            group: None,
+            adapted: Some(Adapted { training, base }),
+        };
+        learner.plan_rows(keep)?;
+        Ok(learner)
+    }
+
+    fn plan_rows(&mut self, keep: Keep) -> Result<(), Error> {
+        // Half of what is left, since sampling between updates needs room too.
+        let (free, _) = self.reader.network.gpu.memory()?;
+        let row = Workspace::bytes(&self.reader.network.config, keep, 1024) / 1024;
+        self.rows_that_fit = (free / 2 / row).clamp(1, BATCH_ROWS);
+        Ok(())
+    }
+
+    /// Takes the masters from weights in f32; adapters have none.
     pub(crate) fn set_masters(&mut self, weights: &Weights) -> Result<(), Error> {
+        if self.adapted.is_some() {
+            return Ok(());
+        }
         let network = &self.reader.network;
         for (tensor, place) in weights.tensors().into_iter().zip(network.places.tensors()) {
             if self.trained.contains(&place.start) {
@@ -211,6 +272,7 @@ impl GpuLearner {
     ) -> Result<Vec<Prediction>, Error> {
         check_distinct(batch, targets.iter().map(|target| target.row))?;
         let place = self.place();
+        let trains_output = self.plan.first_layer == 0 && !self.plan.frozen_output && self.adapted.is_none();
         let GpuLearner { reader, workspace, hidden_gradient, head_gradient, plan, .. } = self;
         let GpuReader { network, head, .. } = reader;
         let device = network.forward(batch, workspace, &mut |_, _| Ok(()))?;
@@ -224,7 +286,8 @@ impl GpuLearner {
             let count = block.len();
             let found = predict_block(network, head, workspace.hidden(), block, true)?;
             let first = predictions.len();
-            let weights: Vec<f32> = found.iter().enumerate().map(|(at, &found)| weigh(first + at, found)).collect();
+            let weights: Vec<f32> =
+                found.iter().enumerate().map(|(at, &found)| weigh(first + at, found)).collect();
             predictions.extend(found);
             let statistics = start(&head.statistics);
             let (log_sum_exp, weights_at) = (statistics.offset(2 * count), statistics.offset(3 * count));
@@ -235,7 +298,7 @@ impl GpuLearner {
             let (output, out) = (network.output(), start(head_gradient));
             gpu.linear_backward_input(slopes, stride, output, (count, width, vocabulary), out)?;
             ops.scatter_add(out, rows, count, width, start(hidden_gradient))?;
-            if plan.first_layer == 0 && !plan.frozen_output {
+            if trains_output {
                 let at = place.numbers.offset(network.places.output() - place.start);
                 let gathered = start(&head.gathered);
                 gpu.linear_backward_weight(slopes, stride, gathered, (count, width, vocabulary), at)?;
@@ -278,10 +341,24 @@ impl GpuLearner {
             let keep = if decays { 1.0 - learning_rate * weight_decay } else { 1.0 };
             let blocks = count.div_ceil(4 * 256).min(16 * network.gpu.multiprocessors());
             launch!(
-                ops, "adamw", (blocks, 1), 256,
-                self.master.at(at), self.first.at(at), self.second.at(at), self.gradient.at(at),
-                network.weights.at(stretch.start), count as i64, scale, learning_rate, beta1, beta2, epsilon,
-                keep, first_correction, second_correction
+                ops,
+                "adamw",
+                (blocks, 1),
+                256,
+                self.master.at(at),
+                self.first.at(at),
+                self.second.at(at),
+                self.gradient.at(at),
+                network.weights.at(stretch.start),
+                count as i64,
+                scale,
+                learning_rate,
+                beta1,
+                beta2,
+                epsilon,
+                keep,
+                first_correction,
+                second_correction
             )?;
         }
         Ok(())
@@ -332,6 +409,10 @@ impl Reader for GpuLearner {
     fn model(&self) -> Result<Cow<'_, Model>, ModelError> {
         let mut model = self.reader.model()?.into_owned();
         let network = &self.reader.network;
+        if let Some(adapted) = &self.adapted {
+            adapted.merge_on_host(network, &mut model.weights)?;
+            return Ok(Cow::Owned(model));
+        }
         download(&network.gpu, &network.places, self.master.start(), &self.trained, &mut model.weights)?;
         Ok(Cow::Owned(model))
     }
@@ -340,7 +421,11 @@ impl Reader for GpuLearner {
         self.reader.hidden_rows(batch, rows)
     }
 
-    fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, ModelError> {
+    fn predictions(
+        &mut self,
+        batch: &PackedBatch,
+        targets: &[Target],
+    ) -> Result<Vec<Prediction>, ModelError> {
         self.reader.predictions(batch, targets)
     }
 
@@ -363,19 +448,58 @@ impl Learner for GpuLearner {
         Ok(self.token_gradient(batch, targets, weigh)?)
     }
 
-    fn add_row_gradient(&mut self, batch: &PackedBatch, rows: &[usize], pull: &mut Pull) -> Result<(), ModelError> {
+    fn add_row_gradient(
+        &mut self,
+        batch: &PackedBatch,
+        rows: &[usize],
+        pull: &mut Pull,
+    ) -> Result<(), ModelError> {
         Ok(self.row_gradient(batch, rows, pull)?)
     }
 
+    fn rank(&self) -> Rank {
+        self.group.as_ref().map_or(Rank::ALONE, |group| group.rank())
+    }
+
+    fn sum(&mut self, numbers: &mut [f64]) -> Result<(), ModelError> {
+        match &self.group {
+            Some(group) => Ok(group.sum(numbers)?),
+            None => Ok(()),
+        }
+    }
+
+    fn batch_rows(&self) -> usize {
+        self.rows_that_fit
+    }
+
     fn gradient_square(&mut self) -> Result<f64, ModelError> {
-        Ok(self.reader.network.ops.square_sum(self.gradient.start(), self.trained.len())?)
+        if let Some(group) = &self.group {
+            group.sum_floats(self.gradient.start(), self.trained.len())?;
+        }
+        let GpuLearner { reader, gradient, trained, adapted, .. } = self;
+        match adapted {
+            Some(adapted) => Ok(adapted.project(&reader.network, gradient, trained.start)?),
+            None => Ok(reader.network.ops.square_sum(gradient.start(), trained.len())?),
+        }
     }
 
     fn update(&mut self, learning_rate: f32, scale: f32) -> Result<(), ModelError> {
+        if let Some(adapted) = &mut self.adapted {
+            adapted.training.update(learning_rate, scale);
+            adapted.merge(&self.reader.network)?;
+            return Ok(self.reader.network.gpu.clear(&self.gradient)?);
+        }
         Ok(self.step(learning_rate, scale)?)
     }
 
     fn state(&self) -> Result<(usize, Vec<(String, Cow<'_, [f32]>)>), ModelError> {
+        if let Some(adapted) = &self.adapted {
+            let (steps, tensors) = adapted.training.state();
+            return Ok((
+                steps,
+                tensors.into_iter().map(|(name, tensor)| (name, Cow::Borrowed(tensor))).collect(),
+            ));
+        }
         let network = &self.reader.network;
         let mut named = Vec::new();
         for (index, tensor) in self.model()?.into_owned().weights.tensors().into_iter().enumerate() {
@@ -386,13 +510,20 @@ impl Learner for GpuLearner {
                 // As on the CPU: what is not trained has no moments.
                 let count = if self.trained.contains(&place.start) { place.len() } else { 0 };
                 let at = place.start.saturating_sub(self.trained.start).min(numbers.len());
-                named.push((format!("{prefix}.{index}"), Cow::Owned(network.gpu.read(numbers.at(at), count)?)));
+                named.push((
+                    format!("{prefix}.{index}"),
+                    Cow::Owned(network.gpu.read(numbers.at(at), count)?),
+                ));
             }
         }
         Ok((self.steps, named))
     }
 
     fn set_state(&mut self, steps: usize, read: &mut ReadTensor) -> Result<(), ModelError> {
+        if let Some(adapted) = &mut self.adapted {
+            adapted.training.set_state(steps, read)?;
+            return Ok(adapted.merge(&self.reader.network)?);
+        }
         let config = self.reader.network.config.clone();
         let mut weights = Weights::zeros(&config);
         for (index, tensor) in weights.tensors_mut().into_iter().enumerate() {
@@ -414,6 +545,10 @@ impl Learner for GpuLearner {
         network.gpu.synchronize()?;
         self.steps = steps;
         Ok(())
+    }
+
+    fn adapters(&self) -> Option<&Adapters> {
+        self.adapted.as_ref().map(|adapted| &adapted.training.adapters)
     }
 
     fn as_reader(&mut self) -> &mut dyn Reader {

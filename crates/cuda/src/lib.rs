@@ -9,6 +9,7 @@
 //! - [`decode`] samples many sequences at once over a KV cache in pages; samples of one prompt share
 //!   the prompt's pages.
 //! - [`learner`] trains: gradients, AdamW, recomputed activations.
+//! - [`Communicator`] joins several GPUs that train one model together.
 //!
 //! ```no_run
 //! use transformer::{Model, device::Device};
@@ -19,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adapters;
+mod collective;
 pub mod decode;
 mod device;
 mod gpu;
@@ -33,6 +36,7 @@ mod sampler;
 mod tiles;
 mod weights;
 
+pub use collective::{Communicator, Meeting};
 pub use device::Cuda;
 pub use gpu::Gpu;
 
@@ -59,7 +63,9 @@ pub enum Error {
         needed: &'static str,
     },
     /// The GPU cannot multiply bf16 matrices.
-    #[error("{name} has compute capability {major}.{minor}; bf16 needs 8.0 (Ampere) or later: use --device cpu")]
+    #[error(
+        "{name} has compute capability {major}.{minor}; bf16 needs 8.0 (Ampere) or later: use --device cpu"
+    )]
     OldDevice {
         /// The GPU.
         name: String,

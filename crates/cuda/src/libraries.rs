@@ -11,11 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Folders that may hold NVIDIA's libraries, besides those that the loader knows.
 fn folders() -> Vec<PathBuf> {
-    let mut roots: Vec<PathBuf> = ["CUDA_HOME", "CUDA_PATH"]
-        .iter()
-        .filter_map(std::env::var_os)
-        .map(PathBuf::from)
-        .collect();
+    let mut roots: Vec<PathBuf> =
+        ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
     roots.push("/usr/local/cuda".into());
     roots.extend(matching("/usr/local".as_ref(), "cuda-"));
     let mut folders = Vec::new();
@@ -26,7 +23,9 @@ fn folders() -> Vec<PathBuf> {
     folders.push("/usr/local/nvidia/lib64".into());
     folders.push("/usr/lib/wsl/lib".into());
     // The packages of Python: <environment>/lib/python3.x/site-packages/nvidia/<package>/lib.
-    for environment in std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter().chain(["/usr/local".into()]) {
+    for environment in
+        std::env::var_os("VIRTUAL_ENV").map(PathBuf::from).into_iter().chain(["/usr/local".into()])
+    {
         for python in matching(&environment.join("lib"), "python3") {
             for packages in ["site-packages", "dist-packages"] {
                 let packages = children(&python.join(packages).join("nvidia"));
@@ -47,7 +46,8 @@ fn children(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn matching(folder: &Path, prefix: &str) -> Vec<PathBuf> {
-    let named = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    let named =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
     children(folder).into_iter().filter(named).collect()
 }
 
@@ -90,6 +90,10 @@ pub fn nccl() -> Result<&'static Library, Error> {
     require("NCCL", "nvidia-nccl-cu13", NCCL)
 }
 
-fn require(library: &'static str, package: &'static str, names: &'static [&str]) -> Result<&'static Library, Error> {
+fn require(
+    library: &'static str,
+    package: &'static str,
+    names: &'static [&str],
+) -> Result<&'static Library, Error> {
     open(names).ok_or(Error::MissingLibrary { library, package, file: names[0] })
 }

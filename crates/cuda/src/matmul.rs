@@ -3,8 +3,8 @@
 //! Everything here is row-major like the rest of the project; cuBLAS is column-major, so it is asked
 //! for the transposed product, whose factors lie in memory exactly as ours.
 
-use crate::gpu::{Address, Gpu};
 use crate::Error;
+use crate::gpu::{Address, Gpu};
 use cudarc::cublaslt::{result, result::CublasError, sys};
 use cudarc::driver::{CudaStream, DevicePtr};
 use std::collections::HashMap;
@@ -43,6 +43,8 @@ pub struct Product {
     pub bias: Option<Address<u16>>,
     /// Added to a bf16 result: `[rows, columns]`.
     pub residual: Option<Address<u16>>,
+    /// What the product of the factors is multiplied with.
+    pub scale: f32,
     /// Where it goes.
     pub out: Output,
     /// Numbers from one row of the result to the next.
@@ -104,14 +106,18 @@ impl Matmul {
             Output::AddF32(out) => (out.raw, true),
         };
         let added = product.residual.map_or(out, |residual| residual.raw);
-        let (alpha, beta) = (1.0f32, if adds { 1.0f32 } else { 0.0 });
+        let (alpha, beta) = (product.scale, if adds { 1.0f32 } else { 0.0 });
         let (workspace, _) = self.workspace.device_ptr(&self.stream);
         // SAFETY: the addresses lie in buffers of the sizes that the layouts say, which the callers keep
         // alive; alpha, beta and the bias's address are read before the calls return.
         let done = unsafe {
             if let Some(bias) = product.bias {
-                set(prepared.description, sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.raw)
-                    .map_err(|error| failed(&error))?;
+                set(
+                    prepared.description,
+                    sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                    &bias.raw,
+                )
+                .map_err(|error| failed(&error))?;
             }
             result::matmul(
                 self.handle,
@@ -168,8 +174,15 @@ impl Matmul {
                 (&raw const bytes).cast(),
                 size_of::<usize>(),
             )?;
-            let found =
-                result::get_matmul_algo_heuristic(self.handle, description, first, second, out, out, preference);
+            let found = result::get_matmul_algo_heuristic(
+                self.handle,
+                description,
+                first,
+                second,
+                out,
+                out,
+                preference,
+            );
             result::destroy_matmul_pref(preference)?;
             Ok(Prepared { description, left: first, right: second, out, algorithm: found?.algo })
         }
@@ -184,7 +197,9 @@ unsafe fn set<T>(
     value: &T,
 ) -> Result<(), CublasError> {
     // SAFETY: as promised by the caller.
-    unsafe { result::set_matmul_desc_attribute(description, attribute, (&raw const *value).cast(), size_of::<T>()) }
+    unsafe {
+        result::set_matmul_desc_attribute(description, attribute, (&raw const *value).cast(), size_of::<T>())
+    }
 }
 
 fn failed(error: &CublasError) -> Error {
@@ -231,6 +246,7 @@ impl Gpu {
             right_stride: inputs,
             bias,
             residual,
+            scale: 1.0,
             out: Output::Bf16(out),
             out_stride: outputs,
         })
@@ -254,6 +270,7 @@ impl Gpu {
             right_stride: width,
             bias: None,
             residual: None,
+            scale: 1.0,
             out: Output::F32(logits),
             out_stride: stride,
         })
@@ -279,6 +296,7 @@ impl Gpu {
             right_stride: inputs,
             bias: None,
             residual: None,
+            scale: 1.0,
             out: Output::Bf16(out),
             out_stride: inputs,
         })
@@ -304,6 +322,7 @@ impl Gpu {
             right_stride: inputs,
             bias: None,
             residual: None,
+            scale: 1.0,
             out: Output::AddF32(out),
             out_stride: inputs,
         })
@@ -319,4 +338,3 @@ pub fn logits_stride(vocabulary: usize) -> usize {
 pub fn logits_block(vocabulary: usize) -> usize {
     ((1 << 28) / logits_stride(vocabulary)).clamp(128, 4096) / 128 * 128
 }
-

@@ -4,10 +4,10 @@
 //! the batch, H the hidden size, Q the width of all query heads, QKV that of queries, keys and values
 //! together, F the feed-forward width. Activations are bf16, statistics f32.
 
+use crate::Error;
 use crate::gpu::{Address, Buffer, Gpu};
 use crate::ops::{DeviceBatch, Ops};
 use crate::weights::{Part, Places, upload};
-use crate::Error;
 use std::sync::Arc;
 use transformer::{Config, Model, PackedBatch};
 
@@ -66,9 +66,9 @@ pub struct Workspace {
     keep: Keep,
     rows: usize,
     layers: Vec<LayerActivations>,
-    inputs: Vec<Buffer<u16>>,       // [T, H] residual stream before each layer, and after the last
+    inputs: Vec<Buffer<u16>>, // [T, H] residual stream before each layer, and after the last
     final_scale: Option<Buffer<f32>>, // [T]
-    hidden: Option<Buffer<u16>>,    // [T, H] after the final norm
+    hidden: Option<Buffer<u16>>, // [T, H] after the final norm
     activated: Option<Buffer<u16>>, // [T, F]; gradient of it, then itself, in the backward pass
     backward: Option<BackwardBuffers>,
 }
@@ -216,7 +216,8 @@ impl Network {
         let residual = 0.02 / (2.0 * config.num_hidden_layers as f32).sqrt();
         let matrices = transformer::Weights::is_matrix(config);
         for (tensor, (place, is_matrix)) in places.tensors().iter().zip(matrices).enumerate() {
-            let part = if (1..=7 * config.num_hidden_layers).contains(&tensor) { (tensor - 1) % 7 } else { 7 };
+            let part =
+                if (1..=7 * config.num_hidden_layers).contains(&tensor) { (tensor - 1) % 7 } else { 7 };
             if part == Part::QkvBias as usize {
                 continue;
             }
@@ -248,7 +249,11 @@ impl Network {
     pub(crate) fn rotary(&mut self, positions: usize) -> Result<Address<f32>, Error> {
         if self.rotary_positions < positions || self.rotary.is_none() {
             let positions = positions.next_power_of_two().max(1024);
-            let table = transformer::ops::rope::RotaryTable::new(self.config.head_dim, self.config.rope_theta, positions);
+            let table = transformer::ops::rope::RotaryTable::new(
+                self.config.head_dim,
+                self.config.rope_theta,
+                positions,
+            );
             self.rotary = Some(self.gpu.upload(&table.pairs(), "rotary positions")?);
             self.rotary_positions = positions;
         }
@@ -282,7 +287,13 @@ impl Network {
     }
 
     /// middle = input + attention_out(attention(rotate(qkv(norm(input)))))
-    fn layer_attention(&self, layer: usize, batch: &DeviceBatch, rotary: Address<f32>, workspace: &Workspace) -> Result<(), Error> {
+    fn layer_attention(
+        &self,
+        layer: usize,
+        batch: &DeviceBatch,
+        rotary: Address<f32>,
+        workspace: &Workspace,
+    ) -> Result<(), Error> {
         let (config, ops, rows) = (&self.config, &self.ops, batch.rows);
         let (hidden, query, qkv) = (config.hidden_size, config.query_size(), config.qkv_size());
         let kept = workspace.layer(layer);
@@ -290,11 +301,25 @@ impl Network {
         let gain = self.weight(layer, Part::InputNorm);
         ops.rms_norm(input, gain, (rows, hidden), config.rms_norm_eps, normed, kept.input_scale.start())?;
         let bias = Some(self.weight(layer, Part::QkvBias));
-        self.gpu.linear(normed, self.weight(layer, Part::Qkv), bias, None, (rows, hidden, qkv), kept.qkv.start())?;
+        self.gpu.linear(
+            normed,
+            self.weight(layer, Part::Qkv),
+            bias,
+            None,
+            (rows, hidden, qkv),
+            kept.qkv.start(),
+        )?;
         ops.rotate(kept.qkv.start(), batch, rotary, false)?;
         ops.attention(batch, kept.qkv.start(), kept.attended.start(), kept.log_sum_exp.start())?;
         let out = self.weight(layer, Part::AttentionOut);
-        self.gpu.linear(kept.attended.start(), out, None, Some(input), (rows, query, hidden), kept.middle.start())
+        self.gpu.linear(
+            kept.attended.start(),
+            out,
+            None,
+            Some(input),
+            (rows, query, hidden),
+            kept.middle.start(),
+        )
     }
 
     /// The next layer's input = middle + down(swiglu(gate_up(norm(middle))))
@@ -359,7 +384,8 @@ impl Network {
             self.feed_forward_backward(layer, rows, workspace, buffers, gradient)?;
             self.attention_backward(layer, device, rotary, workspace, buffers, gradient)?;
         }
-        if first_layer == 0 {
+        // Adapters leave the embedding alone: their gradient begins behind it.
+        if first_layer == 0 && gradient.start == 0 {
             ops.embed_backward(residual, &batch.tokens, width, gradient.at(0))?;
         }
         Ok(())
@@ -376,7 +402,8 @@ impl Network {
     ) -> Result<(), Error> {
         let (gpu, ops, kept) = (&self.gpu, &self.ops, workspace.layer(layer));
         let (hidden, width) = (self.config.hidden_size, self.config.intermediate_size);
-        let (residual, normed, gate_up) = (buffers.residual.start(), buffers.normed.start(), kept.gate_up.start());
+        let (residual, normed, gate_up) =
+            (buffers.residual.start(), buffers.normed.start(), kept.gate_up.start());
         let activated = workspace.activated.as_ref().map_or(Address::null(), Buffer::start);
         let place = |part| gradient.at(self.places.layer(layer, part));
         let down = self.weight(layer, Part::Down);
@@ -384,7 +411,13 @@ impl Network {
         ops.swiglu_backward(gate_up, rows, width, activated)?;
         gpu.linear_backward_weight(residual, hidden, activated, (rows, width, hidden), place(Part::Down))?;
         let shape = (rows, hidden, 2 * width);
-        gpu.linear_backward_weight(gate_up, 2 * width, kept.middle_normed.start(), shape, place(Part::GateUp))?;
+        gpu.linear_backward_weight(
+            gate_up,
+            2 * width,
+            kept.middle_normed.start(),
+            shape,
+            place(Part::GateUp),
+        )?;
         gpu.linear_backward_input(gate_up, 2 * width, self.weight(layer, Part::GateUp), shape, normed)?;
         ops.rms_norm_backward(
             normed,
@@ -410,14 +443,21 @@ impl Network {
         gradient: GradientPlace,
     ) -> Result<(), Error> {
         let (gpu, ops, kept, rows) = (&self.gpu, &self.ops, workspace.layer(layer), batch.rows);
-        let (hidden, query, qkv) = (self.config.hidden_size, self.config.query_size(), self.config.qkv_size());
+        let (hidden, query, qkv) =
+            (self.config.hidden_size, self.config.query_size(), self.config.qkv_size());
         let (residual, normed) = (buffers.residual.start(), buffers.normed.start());
         let (attended, qkv_gradient) = (buffers.attended.start(), buffers.qkv.start());
         let place = |part| gradient.at(self.places.layer(layer, part));
         let out = self.weight(layer, Part::AttentionOut);
         gpu.linear_backward_input(residual, hidden, out, (rows, query, hidden), attended)?;
         let shape = (rows, query, hidden);
-        gpu.linear_backward_weight(residual, hidden, kept.attended.start(), shape, place(Part::AttentionOut))?;
+        gpu.linear_backward_weight(
+            residual,
+            hidden,
+            kept.attended.start(),
+            shape,
+            place(Part::AttentionOut),
+        )?;
         ops.attention_backward(
             batch,
             kept.qkv.start(),

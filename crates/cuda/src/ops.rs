@@ -3,9 +3,9 @@
 //! T is the number of rows, H the hidden size, Q the width of all query heads, QKV that of queries,
 //! keys and values together, F the feed-forward width.
 
+use crate::Error;
 use crate::gpu::{Address, Buffer, Gpu};
 use crate::kernels::Kernels;
-use crate::Error;
 use cudarc::driver::{DeviceRepr, PushKernelArg};
 use std::sync::Arc;
 use transformer::Config;
@@ -96,12 +96,25 @@ impl Ops {
     }
 
     /// `out [T, H] = embedding[tokens]`
-    pub fn embed(&self, embedding: Address<u16>, tokens: Address<i32>, rows: usize, width: usize, out: Address<u16>) -> Result<(), Error> {
+    pub fn embed(
+        &self,
+        embedding: Address<u16>,
+        tokens: Address<i32>,
+        rows: usize,
+        width: usize,
+        out: Address<u16>,
+    ) -> Result<(), Error> {
         launch!(self, "embed", (rows, 1), row_threads(width), embedding, tokens, out, width as i32)
     }
 
     /// Adds each row's gradient `[T, H]` to that of its token's embedding.
-    pub fn embed_backward(&self, rows_gradient: Address<u16>, tokens: &[u32], width: usize, gradient: Address<f32>) -> Result<(), Error> {
+    pub fn embed_backward(
+        &self,
+        rows_gradient: Address<u16>,
+        tokens: &[u32],
+        width: usize,
+        gradient: Address<f32>,
+    ) -> Result<(), Error> {
         let mut order: Vec<i32> = (0..tokens.len() as i32).collect();
         order.sort_by_key(|&row| tokens[row as usize]);
         let (mut distinct, mut starts) = (Vec::new(), Vec::new());
@@ -117,41 +130,90 @@ impl Ops {
         let memory = self.gpu.upload(&numbers, "a batch")?;
         let (starts_at, rows_at) = (memory.at(distinct.len()), memory.at(distinct.len() + starts.len()));
         launch!(
-            self, "embed_backward", (distinct.len(), 1), row_threads(width),
-            rows_gradient, memory.start(), starts_at, rows_at, gradient, width as i32
+            self,
+            "embed_backward",
+            (distinct.len(), 1),
+            row_threads(width),
+            rows_gradient,
+            memory.start(),
+            starts_at,
+            rows_at,
+            gradient,
+            width as i32
         )
     }
 
     /// Rotates queries and keys of `qkv [T, QKV]` in place; `backward` is the gradient of that.
-    pub fn rotate(&self, qkv: Address<u16>, batch: &DeviceBatch, table: Address<f32>, backward: bool) -> Result<(), Error> {
+    pub fn rotate(
+        &self,
+        qkv: Address<u16>,
+        batch: &DeviceBatch,
+        table: Address<f32>,
+        backward: bool,
+    ) -> Result<(), Error> {
         let heads = self.heads + self.key_heads;
         let warps = batch.rows * heads as usize;
         let direction = if backward { -1.0f32 } else { 1.0 };
         launch!(
-            self, "rotate", (warps.div_ceil(4), 1), 128,
-            qkv, batch.positions, table, batch.rows as i32, heads, self.qkv_size() as i32, direction
+            self,
+            "rotate",
+            (warps.div_ceil(4), 1),
+            128,
+            qkv,
+            batch.positions,
+            table,
+            batch.rows as i32,
+            heads,
+            self.qkv_size() as i32,
+            direction
         )
     }
 
     /// `out [T, F] = silu(gate) * up` of `gate_up [T, 2 F]`.
-    pub fn swiglu(&self, gate_up: Address<u16>, rows: usize, width: usize, out: Address<u16>) -> Result<(), Error> {
+    pub fn swiglu(
+        &self,
+        gate_up: Address<u16>,
+        rows: usize,
+        width: usize,
+        out: Address<u16>,
+    ) -> Result<(), Error> {
         let grid = (rows * width / 8).div_ceil(256);
         launch!(self, "swiglu", (grid, 1), 256, gate_up, out, rows as i32, width as i32)
     }
 
     /// `gate_up` becomes its gradient, and `gradient [T, F]`, that of the output, the output itself.
-    pub fn swiglu_backward(&self, gate_up: Address<u16>, rows: usize, width: usize, gradient: Address<u16>) -> Result<(), Error> {
+    pub fn swiglu_backward(
+        &self,
+        gate_up: Address<u16>,
+        rows: usize,
+        width: usize,
+        gradient: Address<u16>,
+    ) -> Result<(), Error> {
         let grid = (rows * width / 8).div_ceil(256);
         launch!(self, "swiglu_backward", (grid, 1), 256, gate_up, gradient, rows as i32, width as i32)
     }
 
     /// `out[i] = x[rows[i]]`, rows of `width` numbers.
-    pub fn gather(&self, x: Address<u16>, rows: Address<i32>, count: usize, width: usize, out: Address<u16>) -> Result<(), Error> {
+    pub fn gather(
+        &self,
+        x: Address<u16>,
+        rows: Address<i32>,
+        count: usize,
+        width: usize,
+        out: Address<u16>,
+    ) -> Result<(), Error> {
         launch!(self, "gather", (count, 1), row_threads(width), x, rows, out, width as i32)
     }
 
     /// `out[rows[i]] += x[i]`; no row twice.
-    pub fn scatter_add(&self, x: Address<u16>, rows: Address<i32>, count: usize, width: usize, out: Address<u16>) -> Result<(), Error> {
+    pub fn scatter_add(
+        &self,
+        x: Address<u16>,
+        rows: Address<i32>,
+        count: usize,
+        width: usize,
+        out: Address<u16>,
+    ) -> Result<(), Error> {
         launch!(self, "scatter_add", (count, 1), row_threads(width), x, rows, out, width as i32)
     }
 
@@ -166,22 +228,58 @@ impl Ops {
     }
 
     /// Normal numbers that depend on seed, tensor and place only.
-    pub fn fill_normal(&self, out: Address<f32>, count: usize, seed: u32, tensor: u32, deviation: f32) -> Result<(), Error> {
-        launch!(self, "fill_normal", (count.div_ceil(256), 1), 256, out, count as i64, seed, tensor, deviation)
+    pub fn fill_normal(
+        &self,
+        out: Address<f32>,
+        count: usize,
+        seed: u32,
+        tensor: u32,
+        deviation: f32,
+    ) -> Result<(), Error> {
+        launch!(
+            self,
+            "fill_normal",
+            (count.div_ceil(256), 1),
+            256,
+            out,
+            count as i64,
+            seed,
+            tensor,
+            deviation
+        )
     }
 
     /// `out[column] += sum over the rows of x [T, width]`; `scratch` holds `128 width` numbers.
-    pub fn add_column_sums(&self, x: Address<u16>, rows: usize, width: usize, scratch: Address<f32>, out: Address<f32>) -> Result<(), Error> {
+    pub fn add_column_sums(
+        &self,
+        x: Address<u16>,
+        rows: usize,
+        width: usize,
+        scratch: Address<f32>,
+        out: Address<f32>,
+    ) -> Result<(), Error> {
         const PARTS: usize = 128;
         let threads = 64;
         launch!(
-            self, "column_sums", ((width / 8).div_ceil(threads), PARTS), threads,
-            x, scratch, rows as i32, width as i32
+            self,
+            "column_sums",
+            ((width / 8).div_ceil(threads), PARTS),
+            threads,
+            x,
+            scratch,
+            rows as i32,
+            width as i32
         )?;
         self.add_partials(scratch, PARTS, width, out)
     }
 
-    fn add_partials(&self, partial: Address<f32>, parts: usize, width: usize, out: Address<f32>) -> Result<(), Error> {
+    fn add_partials(
+        &self,
+        partial: Address<f32>,
+        parts: usize,
+        width: usize,
+        out: Address<f32>,
+    ) -> Result<(), Error> {
         launch!(self, "add_partials", (width.div_ceil(128), 1), 128, partial, out, parts as i32, width as i32)
     }
 
@@ -195,10 +293,7 @@ impl Ops {
         out: Address<u16>,
         scale: Address<f32>,
     ) -> Result<(), Error> {
-        launch!(
-            self, "rms_norm", (rows, 1), row_threads(width),
-            x, weight, out, scale, width as i32, epsilon
-        )
+        launch!(self, "rms_norm", (rows, 1), row_threads(width), x, weight, out, scale, width as i32, epsilon)
     }
 
     /// Rows of partial sums that [`rms_norm_backward`](Self::rms_norm_backward) writes, at most.
@@ -224,8 +319,19 @@ impl Ops {
     ) -> Result<(), Error> {
         let parts = self.norm_parts().min(rows);
         launch!(
-            self, "rms_norm_backward", (parts, 1), row_threads(width).max(128),
-            gradient, x, weight, scale, x_gradient, scratch, rows as i32, width as i32, i32::from(replace)
+            self,
+            "rms_norm_backward",
+            (parts, 1),
+            row_threads(width).max(128),
+            gradient,
+            x,
+            weight,
+            scale,
+            x_gradient,
+            scratch,
+            rows as i32,
+            width as i32,
+            i32::from(replace)
         )?;
         match weight_gradient {
             Some(out) => self.add_partials(scratch, parts, width, out),
@@ -234,10 +340,25 @@ impl Ops {
     }
 
     /// `out [T, Q] = softmax(q k' / root of the head's width) v`; `log_sum_exp [T, heads]` is kept.
-    pub fn attention(&self, batch: &DeviceBatch, qkv: Address<u16>, out: Address<u16>, log_sum_exp: Address<f32>) -> Result<(), Error> {
+    pub fn attention(
+        &self,
+        batch: &DeviceBatch,
+        qkv: Address<u16>,
+        out: Address<u16>,
+        log_sum_exp: Address<f32>,
+    ) -> Result<(), Error> {
         launch!(
-            self, "attention_forward", (batch.queries.1, self.heads as usize), 128,
-            qkv, out, log_sum_exp, batch.queries.0, self.heads, self.key_heads, self.scale
+            self,
+            "attention_forward",
+            (batch.queries.1, self.heads as usize),
+            128,
+            qkv,
+            out,
+            log_sum_exp,
+            batch.queries.0,
+            self.heads,
+            self.key_heads,
+            self.scale
         )
     }
 
@@ -256,14 +377,45 @@ impl Ops {
     ) -> Result<(), Error> {
         let (heads, key_heads, scale) = (self.heads, self.key_heads, self.scale);
         let items = batch.rows * heads as usize;
-        launch!(self, "attention_delta", (items.div_ceil(4), 1), 128, out, out_gradient, delta, items as i32)?;
         launch!(
-            self, "attention_backward_keys", (batch.keys.1, key_heads as usize), 128,
-            qkv, out_gradient, log_sum_exp, delta, qkv_gradient, batch.keys.0, heads, key_heads, scale
+            self,
+            "attention_delta",
+            (items.div_ceil(4), 1),
+            128,
+            out,
+            out_gradient,
+            delta,
+            items as i32
         )?;
         launch!(
-            self, "attention_backward_queries", (batch.queries.1, heads as usize), 128,
-            qkv, out_gradient, log_sum_exp, delta, qkv_gradient, batch.queries.0, heads, key_heads, scale
+            self,
+            "attention_backward_keys",
+            (batch.keys.1, key_heads as usize),
+            128,
+            qkv,
+            out_gradient,
+            log_sum_exp,
+            delta,
+            qkv_gradient,
+            batch.keys.0,
+            heads,
+            key_heads,
+            scale
+        )?;
+        launch!(
+            self,
+            "attention_backward_queries",
+            (batch.queries.1, heads as usize),
+            128,
+            qkv,
+            out_gradient,
+            log_sum_exp,
+            delta,
+            qkv_gradient,
+            batch.queries.0,
+            heads,
+            key_heads,
+            scale
         )
     }
 
@@ -278,8 +430,16 @@ impl Ops {
     ) -> Result<(), Error> {
         let threads = (vocabulary / 4).next_multiple_of(32).clamp(32, 1024);
         launch!(
-            self, "predict", (rows, 1), threads,
-            logits, targets, statistics, log_sum_exp, vocabulary as i32, stride as i32
+            self,
+            "predict",
+            (rows, 1),
+            threads,
+            logits,
+            targets,
+            statistics,
+            log_sum_exp,
+            vocabulary as i32,
+            stride as i32
         )
     }
 
@@ -294,8 +454,17 @@ impl Ops {
         gradient: Address<u16>,
     ) -> Result<(), Error> {
         launch!(
-            self, "loss_gradient", (rows, 1), row_threads(stride).max(64),
-            logits, targets, log_sum_exp, weights, gradient, vocabulary as i32, stride as i32
+            self,
+            "loss_gradient",
+            (rows, 1),
+            row_threads(stride).max(64),
+            logits,
+            targets,
+            log_sum_exp,
+            weights,
+            gradient,
+            vocabulary as i32,
+            stride as i32
         )
     }
 

@@ -41,7 +41,8 @@ impl Pages {
     /// So many free pages.
     pub fn new(gpu: &Gpu, config: &Config, count: usize) -> Result<Self, Error> {
         let layer_numbers = count * page_numbers(config);
-        let memory = gpu.allocate(config.num_hidden_layers * layer_numbers, "the cache of keys and values")?;
+        let memory =
+            gpu.allocate(config.num_hidden_layers * layer_numbers, "the cache of keys and values")?;
         Ok(Pages { memory, free: (0..count as u32).rev().collect(), layer_numbers })
     }
 

@@ -1,8 +1,8 @@
 //! Drawing tokens on the GPU.
 
+use crate::Error;
 use crate::gpu::Address;
 use crate::ops::{Ops, launch};
-use crate::Error;
 use cudarc::driver::{DeviceRepr, PushKernelArg};
 use transformer::sampling::Sampling;
 
@@ -60,9 +60,21 @@ impl Ops {
     /// Draws `count` tokens.
     pub fn draw(&self, draw: &Draw, count: usize, vocabulary: usize, stride: usize) -> Result<(), Error> {
         launch!(
-            self, "draw", (count, 1), 1024,
-            draw.logits, draw.rows, draw.drawings, draw.tokens, draw.lengths, draw.drawn,
-            draw.log_probabilities, vocabulary as i32, stride as i32, i32::from(draw.advance), draw.slots
+            self,
+            "draw",
+            (count, 1),
+            1024,
+            draw.logits,
+            draw.rows,
+            draw.drawings,
+            draw.tokens,
+            draw.lengths,
+            draw.drawn,
+            draw.log_probabilities,
+            vocabulary as i32,
+            stride as i32,
+            i32::from(draw.advance),
+            draw.slots
         )
     }
 }

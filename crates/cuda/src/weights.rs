@@ -1,8 +1,8 @@
 //! A model's weights in the GPU's memory: one buffer, each tensor at a place of its own.
 
+use crate::Error;
 use crate::gpu::{Address, Buffer, Gpu};
 use crate::ops::Ops;
-use crate::Error;
 use std::ops::Range;
 use transformer::{Config, Weights};
 

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use transformer::decode::{Admission, Request, Sample, Settings, decode};
 use transformer::device::{Cpu, Device, Learner, Plan};
 use transformer::head::Target;
+use transformer::lora::LoraSettings;
 use transformer::optimizer::AdamWSettings;
 use transformer::sampling::Sampling;
 use transformer::{Config, Model, PackedBatch};
@@ -23,7 +24,7 @@ fn cuda() -> Option<cuda::Cuda> {
 }
 
 /// Small models of different shapes, their weights numbers that bf16 holds exactly, so that both devices
-/// run the same model; larger than usual, so that its answers differ.
+/// run the same model; matrices are larger than usual, so that its answers differ.
 fn models() -> Vec<Model> {
     let of = |head_dim, key_heads, group, tied| {
         let config = Config {
@@ -39,8 +40,13 @@ fn models() -> Vec<Model> {
             ..Config::tiny()
         };
         let mut model = Model::random(config, 5);
-        for tensor in model.weights.tensors_mut() {
-            tensor.iter_mut().for_each(|value| *value = half::bf16::from_f32(4.0 * *value).to_f32());
+        let matrices = transformer::Weights::is_matrix(&model.config);
+        for (tensor, is_matrix) in model.weights.tensors_mut().into_iter().zip(matrices) {
+            for (at, value) in tensor.iter_mut().enumerate() {
+                // Gains are near one and biases near zero, but none is exactly that.
+                let number = if is_matrix { 3.0 * *value } else { *value + 0.2 * (at as f32).sin() };
+                *value = half::bf16::from_f32(number).to_f32();
+            }
         }
         model
     };
@@ -72,17 +78,24 @@ fn predictions_are_the_cpus() {
     let Some(cuda) = cuda() else { return };
     for model in models() {
         let (batch, targets) = batch();
-        let expected = Cpu.reader(model.clone()).and_then(|mut cpu| cpu.predictions(&batch, &targets)).expect("runs");
+        let expected =
+            Cpu.reader(model.clone()).and_then(|mut cpu| cpu.predictions(&batch, &targets)).expect("runs");
         let mut reader = cuda.reader(model.clone()).expect("a reader");
         let found = reader.predictions(&batch, &targets).expect("runs");
-        let logs = |all: &[transformer::head::Prediction]| all.iter().map(|p| p.log_probability).collect::<Vec<f32>>();
-        let entropies = |all: &[transformer::head::Prediction]| all.iter().map(|p| p.entropy).collect::<Vec<f32>>();
+        let logs = |all: &[transformer::head::Prediction]| {
+            all.iter().map(|p| p.log_probability).collect::<Vec<f32>>()
+        };
+        let entropies =
+            |all: &[transformer::head::Prediction]| all.iter().map(|p| p.entropy).collect::<Vec<f32>>();
         let error = relative_error(&logs(&found), &logs(&expected));
         assert!(error < 1e-2, "{error}");
         assert!(relative_error(&entropies(&found), &entropies(&expected)) < 1e-2);
         let rows = [3, 74, 80];
         let hidden = |device: &dyn Device| {
-            device.reader(model.clone()).and_then(|mut reader| reader.hidden_rows(&batch, &rows)).expect("runs")
+            device
+                .reader(model.clone())
+                .and_then(|mut reader| reader.hidden_rows(&batch, &rows))
+                .expect("runs")
         };
         let error = relative_error(&hidden(&cuda), &hidden(&Cpu));
         assert!(error < 2e-2, "{error}");
@@ -99,7 +112,9 @@ fn gradients(device: &dyn Device, model: &Model, plan: &Plan, rows_only: bool) -
     for _ in 0..2 {
         if rows_only {
             let width = model.config.hidden_size;
-            let mut pull = |rows: &[f32]| rows.iter().enumerate().map(|(at, x)| x * (1.0 + (at % width) as f32 / 64.0)).collect();
+            let mut pull = |rows: &[f32]| {
+                rows.iter().enumerate().map(|(at, x)| x * (1.0 + (at % width) as f32 / 64.0)).collect()
+            };
             learner.add_row_gradient(&batch, &[74, 100, 140], &mut pull).expect("runs");
         } else {
             let mut weigh = |index: usize, _| if index % 3 == 0 { 0.01 } else { -0.01 };
@@ -110,8 +125,11 @@ fn gradients(device: &dyn Device, model: &Model, plan: &Plan, rows_only: bool) -
     learner.update(1e-3, 1.0).expect("runs");
     let (steps, state) = learner.state().expect("a state");
     assert_eq!(steps, 1);
-    let moments: Vec<Vec<f32>> =
-        state.iter().filter(|(name, _)| name.starts_with("first.")).map(|(_, tensor)| tensor.to_vec()).collect();
+    let moments: Vec<Vec<f32>> = state
+        .iter()
+        .filter(|(name, _)| name.starts_with("first."))
+        .map(|(_, tensor)| tensor.to_vec())
+        .collect();
     let total: f64 = moments.iter().flatten().map(|&m| f64::from(m) * f64::from(m) * 100.0).sum();
     assert!((total / square - 1.0).abs() < 1e-2, "{total} {square}");
     moments
@@ -124,7 +142,7 @@ fn gradients_are_the_cpus() {
         for (first_layer, recompute, rows_only) in
             [(0, false, false), (0, true, false), (2, false, true), (0, false, true), (3, false, true)]
         {
-            let plan = Plan { first_layer, recompute, frozen_output: rows_only, optimizer: AdamWSettings::default() };
+            let plan = Plan { first_layer, recompute, frozen_output: rows_only, ..Plan::default() };
             let expected = gradients(&Cpu, &model, &plan, rows_only);
             let found = gradients(&cuda, &model, &plan, rows_only);
             let names = transformer::Weights::layer_of_tensor(&model.config);
@@ -134,7 +152,9 @@ fn gradients_are_the_cpus() {
             }
             let all = |tensors: &[Vec<f32>]| tensors.concat();
             let error = relative_error(&all(&found), &all(&expected));
-            println!("gradient, first layer {first_layer}, recompute {recompute}: relative error {error:.1e}");
+            println!(
+                "gradient, first layer {first_layer}, recompute {recompute}: relative error {error:.1e}"
+            );
             assert!(error < 2e-2, "{error}");
         }
     }
@@ -158,7 +178,8 @@ fn losses(learner: &mut dyn Learner, steps: usize) -> Vec<f64> {
 fn training_follows_the_cpus_curve_and_goes_on_from_a_saved_state() {
     let Some(cuda) = cuda() else { return };
     let model = models().remove(0);
-    let plan = Plan { optimizer: AdamWSettings { weight_decay: 0.1, ..Default::default() }, ..Default::default() };
+    let plan =
+        Plan { optimizer: AdamWSettings { weight_decay: 0.1, ..Default::default() }, ..Default::default() };
     let expected = losses(&mut *Cpu.learner(model.clone(), &plan).expect("a learner"), 30);
     let mut learner = cuda.learner(model.clone(), &plan).expect("a learner");
     let mut found = losses(&mut *learner, 20);
@@ -173,25 +194,113 @@ fn training_follows_the_cpus_curve_and_goes_on_from_a_saved_state() {
     other.set_state(steps, &mut read).expect("a state");
     found.extend(losses(&mut *other, 10));
     assert!(expected[29] < 0.7 * expected[0], "{expected:?}");
+    println!("losses {found:?}, the CPU's {expected:?}");
+    for (found, expected) in found.iter().zip(&expected) {
+        assert!((found - expected).abs() < 3e-2 * (expected + 0.5), "{found} {expected}");
+    }
+}
+
+#[test]
+fn adapters_train_as_on_the_cpu_and_leave_the_rest_alone() {
+    let Some(cuda) = cuda() else { return };
+    let model = models().remove(0);
+    let lora = LoraSettings { rank: 8, alpha: 16.0, ..LoraSettings::default() };
+    let plan = Plan { lora, ..Plan::default() };
+    let mut cpu = Cpu.learner(model.clone(), &plan).expect("a learner");
+    let expected = losses(&mut *cpu, 20);
+    let mut learner = cuda.learner(model.clone(), &plan).expect("a learner");
+    let found = losses(&mut *learner, 20);
+    println!("losses {found:?}, the CPU's {expected:?}");
+    assert!(expected[19] < 0.99 * expected[0]);
     for (found, expected) in found.iter().zip(&expected) {
         assert!((found / expected - 1.0).abs() < 1e-2, "{found} {expected}");
     }
+    let merged = learner.model().expect("weights").into_owned().weights;
+    assert_eq!(merged.embedding, model.weights.embedding);
+    assert_eq!(merged.final_norm, model.weights.final_norm);
+    let mut by_hand = model.weights.clone();
+    learner.adapters().expect("adapters").merge(&model.weights, &mut by_hand);
+    assert!(relative_error(&merged.layers[1].qkv, &by_hand.layers[1].qkv) < 1e-6);
+    assert_ne!(merged.layers[1].qkv, model.weights.layers[1].qkv);
+    // A reader of the merged weights predicts what the learner does.
+    let (batch, targets) = batch();
+    let logs = |found: Vec<transformer::head::Prediction>| {
+        found.iter().map(|p| p.log_probability).collect::<Vec<f32>>()
+    };
+    let by_learner = logs(learner.predictions(&batch, &targets).expect("runs"));
+    let mut reader = cuda.reader(Model { weights: merged, ..model }).expect("a reader");
+    assert!(relative_error(&by_learner, &logs(reader.predictions(&batch, &targets).expect("runs"))) < 1e-2);
+}
+
+/// What does not fit is refused with numbers, and afterwards everything works as before.
+#[test]
+fn too_large_a_batch_or_sample_is_refused() {
+    let Some(cuda) = cuda() else { return };
+    let config = Config { hidden_size: 64, intermediate_size: 1 << 19, ..Config::tiny() };
+    let mut learner = cuda.learner(Model::random(config, 1), &Plan::default()).expect("a learner");
+    let mut large = PackedBatch::default();
+    large.push_sequence(&vec![3; 200_000]);
+    let target = [Target { row: 7, token: 1 }];
+    let refused =
+        learner.add_token_gradient(&large, &target, &mut |_, _| -1.0).expect_err("refused").to_string();
+    println!("{refused}");
+    assert!(
+        refused.contains("a batch of 200000 tokens") && refused.contains("with recomputation"),
+        "{refused}"
+    );
+    let mut small = PackedBatch::default();
+    small.push_sequence(&[3; 20]);
+    learner.add_token_gradient(&small, &target, &mut |_, _| -1.0).expect("still works");
+    let mut decoder = learner.decoder().expect("a decoder");
+    let mut admission = Admission {
+        request: 0,
+        index: 0,
+        prompt: &[1, 2, 3],
+        sampling: Sampling::GREEDY,
+        max_new_tokens: 1 << 32,
+        random: (0, 0),
+    };
+    let refused = decoder.admit(&[admission]).expect_err("refused").to_string();
+    println!("{refused}");
+    assert!(
+        refused.contains("3 prompt and 4294967296 new tokens") && refused.contains("would fit"),
+        "{refused}"
+    );
+    admission.max_new_tokens = 4;
+    assert_eq!(decoder.admit(&[admission]).expect("room"), 1);
+    while decoder.take_finished(&|_| false).is_empty() {
+        decoder.step().expect("runs");
+    }
+}
+
+/// A loss that is not a number shows in the gradient's norm, before any weight changes.
+#[test]
+fn a_gradient_that_is_not_a_number_is_seen_before_the_update() {
+    let Some(cuda) = cuda() else { return };
+    let model = models().remove(0);
+    let mut learner = cuda.learner(model.clone(), &Plan::default()).expect("a learner");
+    let (batch, targets) = batch();
+    learner.add_token_gradient(&batch, &targets, &mut |_, _| f32::NAN).expect("runs");
+    assert!(!learner.gradient_square().expect("runs").is_finite());
+    assert_eq!(learner.model().expect("weights").weights, model.weights);
 }
 
 fn sample(device: &dyn Device, model: &Model, requests: &[Request], settings: &Settings) -> Vec<Sample> {
     let mut reader = device.reader(model.clone()).expect("a reader");
     let mut samples = Vec::new();
-    let ended = decode(&mut *reader, requests, settings, &|tokens| tokens.last() == Some(&5), &mut |sample| {
-        samples.push(sample);
-        ControlFlow::Continue(())
-    });
+    let ended =
+        decode(&mut *reader, requests, settings, &|tokens| tokens.last() == Some(&5), &mut |sample| {
+            samples.push(sample);
+            ControlFlow::Continue(())
+        });
     assert!(ended.expect("runs").is_continue());
     samples.sort_by_key(|sample| (sample.request, sample.index));
     samples
 }
 
 fn requests() -> Vec<Request> {
-    let prompt = |length: usize, from: usize| (from..from + length).map(|at| (at * 53 % 499) as u32).collect();
+    let prompt =
+        |length: usize, from: usize| (from..from + length).map(|at| (at * 53 % 499) as u32).collect();
     vec![
         Request { prompt: prompt(1, 3), samples: 2, stream: 0 },
         Request { prompt: prompt(33, 11), samples: 3, stream: 100 },
@@ -214,7 +323,9 @@ fn greedy_continuations_are_the_cpus() {
             same += until;
             let logs = |sample: &Sample| sample.log_probabilities[..until].to_vec();
             assert!(relative_error(&logs(found), &logs(expected)) < 2e-2);
-            if let (Some(a), Some(b)) = (found.log_probabilities.get(until), expected.log_probabilities.get(until)) {
+            if let (Some(a), Some(b)) =
+                (found.log_probabilities.get(until), expected.log_probabilities.get(until))
+            {
                 assert!((a - b).abs() < 0.1, "not a tie at {until}: {a} {b}");
             }
         }
@@ -259,7 +370,8 @@ fn sequences_join_and_leave_between_steps() {
     let model = models().remove(0);
     let mut reader = cuda.reader(model).expect("a reader");
     let mut decoder = reader.decoder().expect("a decoder");
-    let prompts: Vec<Vec<u32>> = (0..40).map(|at| (0..1 + at % 37).map(|i| (i * 7 + at) as u32 % 500).collect()).collect();
+    let prompts: Vec<Vec<u32>> =
+        (0..40).map(|at| (0..1 + at % 37).map(|i| (i * 7 + at) as u32 % 500).collect()).collect();
     let admission = |request: usize, length: usize| Admission {
         request,
         index: 0,
@@ -271,14 +383,16 @@ fn sequences_join_and_leave_between_steps() {
     let mut finished = Vec::new();
     let mut next = 0;
     while next < 40 || decoder.active() > 0 {
-        let joining: Vec<Admission> = (next..(next + 3).min(40)).map(|at| admission(at, 1 + at * 5 % 67)).collect();
+        let joining: Vec<Admission> =
+            (next..(next + 3).min(40)).map(|at| admission(at, 1 + at * 5 % 67)).collect();
         next += decoder.admit(&joining).expect("room");
         finished.extend(decoder.take_finished(&|_| false));
         decoder.retain(&|sample| sample.request != 20 || sample.tokens.len() < 10);
         decoder.step().expect("runs");
     }
     finished.sort_by_key(|sample| sample.request);
-    let lengths: Vec<(usize, usize)> = finished.iter().map(|sample| (sample.request, sample.tokens.len())).collect();
+    let lengths: Vec<(usize, usize)> =
+        finished.iter().map(|sample| (sample.request, sample.tokens.len())).collect();
     let expected = (0..40).filter(|&at| at != 20).map(|at| (at, 1 + at * 5 % 67));
     assert_eq!(lengths, expected.collect::<Vec<_>>());
 }

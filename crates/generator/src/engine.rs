@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use transformer::decode::{Admission, Decoder, Sample};
+use transformer::decode::{Admission, Sample};
+use transformer::device::Decode;
 
 /// Tokens at a text's end in which a stop string is looked for.
 const TAIL: usize = 16;
@@ -138,7 +139,12 @@ impl Engine {
         let load = Arc::new(Load::default());
         let (jobs, inbox) = mpsc::channel();
         let worker = Worker { generator: generator.clone(), load: load.clone(), max_sequences };
-        std::thread::spawn(move || worker.run(&inbox));
+        std::thread::spawn(move || {
+            if let Err(error) = worker.run(&inbox) {
+                // Whoever waits sees its events end; who comes later is refused.
+                eprintln!("the model has stopped: {error:#}");
+            }
+        });
         Engine { generator, jobs: Mutex::new(jobs), load, queue: queue + max_sequences }
     }
 
@@ -189,8 +195,10 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(&self, inbox: &Receiver<Submission>) {
-        let mut decoder = Decoder::new(&self.generator.model);
+    fn run(&self, inbox: &Receiver<Submission>) -> Result<(), transformer::Error> {
+        // The model is the engine's from here on.
+        let mut reader = self.generator.reader();
+        let mut decoder = reader.decoder()?;
         let mut live: HashMap<usize, Live> = HashMap::new();
         let mut waiting: VecDeque<(usize, usize)> = VecDeque::new();
         let mut next = 0;
@@ -199,7 +207,7 @@ impl Worker {
             loop {
                 let (job, events, listener) = match receive(inbox, live.is_empty()) {
                     Ok(submission) => submission,
-                    Err(TryRecvError::Disconnected) if live.is_empty() => return,
+                    Err(TryRecvError::Disconnected) if live.is_empty() => return Ok(()),
                     // What is under way is finished first.
                     Err(_) => break,
                 };
@@ -209,16 +217,25 @@ impl Worker {
                 next += 1;
             }
             let room = self.max_sequences.saturating_sub(decoder.active());
-            let admitted: Vec<(usize, usize)> = waiting.drain(..room.min(waiting.len())).collect();
-            decoder.admit(&admitted.iter().map(|wanted| admission(&live, *wanted)).collect::<Vec<_>>());
+            let wanted = waiting.iter().take(room).map(|wanted| admission(&live, *wanted));
+            let wanted: Vec<Admission> = wanted.collect();
+            let first = wanted.first().map(|admission| admission.request);
+            match first.map(|first| (first, decoder.admit(&wanted))) {
+                Some((_, Ok(admitted))) => drop(waiting.drain(..admitted)),
+                Some((first, Err(error))) => {
+                    eprintln!("a request is dropped: {error}");
+                    self.drop_requests(&[first], &mut *decoder, &mut live, &mut waiting);
+                }
+                None => {}
+            }
             for sample in decoder.take_finished(&|sample| self.stops(&live, sample)) {
                 self.finish(&mut live, sample);
             }
-            self.send_pieces(&decoder, &mut live);
-            self.drop_abandoned(&mut decoder, &mut live, &mut waiting);
+            self.send_pieces(&*decoder, &mut live);
+            self.drop_abandoned(&mut *decoder, &mut live, &mut waiting);
             self.load.tokens.fetch_add(decoder.active(), Ordering::Relaxed);
             self.load.active.store(decoder.active(), Ordering::Relaxed);
-            decoder.step();
+            decoder.step()?;
         }
     }
 
@@ -259,7 +276,7 @@ impl Worker {
 
     /// Sends what is new of the completions that somebody reads as they come: up to what may become
     /// a stop string, or is half a character.
-    fn send_pieces(&self, decoder: &Decoder, live: &mut HashMap<usize, Live>) {
+    fn send_pieces(&self, decoder: &dyn Decode, live: &mut HashMap<usize, Live>) {
         for sample in decoder.samples() {
             let Some(of) = live.get_mut(&sample.request) else { continue };
             if !of.job.pieces {
@@ -278,7 +295,7 @@ impl Worker {
 
     fn drop_abandoned(
         &self,
-        decoder: &mut Decoder,
+        decoder: &mut dyn Decode,
         live: &mut HashMap<usize, Live>,
         waiting: &mut VecDeque<(usize, usize)>,
     ) {
@@ -288,10 +305,20 @@ impl Worker {
         if gone.is_empty() {
             return;
         }
-        decoder.retain(|sample| !gone.contains(&sample.request));
+        self.drop_requests(&gone, decoder, live, waiting);
+    }
+
+    fn drop_requests(
+        &self,
+        gone: &[usize],
+        decoder: &mut dyn Decode,
+        live: &mut HashMap<usize, Live>,
+        waiting: &mut VecDeque<(usize, usize)>,
+    ) {
+        decoder.retain(&|sample| !gone.contains(&sample.request));
         waiting.retain(|(request, _)| !gone.contains(request));
         for request in gone {
-            let open = live.remove(&request).map_or(0, |of| of.open);
+            let open = live.remove(request).map_or(0, |of| of.open);
             self.load.open.fetch_sub(open, Ordering::Relaxed);
         }
     }
@@ -334,13 +361,15 @@ fn settled(text: &str, stop: &[String]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use transformer::device::{Cpu, Device};
     use transformer::{Config, Model, Tokenizer};
 
     fn engine(max_sequences: usize, queue: usize) -> Engine {
         let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n"];
         let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
         let config = Config { vocab_size: tokenizer.vocab_size(), eos_token_ids: vec![], ..Config::tiny() };
-        Engine::start(Generator::new(Model::random(config, 3), tokenizer, "tiny"), max_sequences, queue)
+        let reader = Cpu.reader(Model::random(config, 3)).expect("a reader");
+        Engine::start(Generator::new(reader, tokenizer, "tiny"), max_sequences, queue)
     }
 
     fn job(samples: usize, seed: u64) -> Job {

@@ -5,10 +5,10 @@
 //!
 //! ```no_run
 //! use generator::{Generator, Request, Sampling};
-//! use problems::prompt::PromptFormat;
 //! use std::ops::ControlFlow;
+//! use transformer::device::Cpu;
 //!
-//! let generator = Generator::load("models/basics".as_ref(), PromptFormat::Comment)?;
+//! let generator = Generator::open("models/basics".as_ref(), &Cpu)?;
 //! let problems = problems::basics::World::new().problems(records::Split::Test, 1, 0);
 //! let request = Request { samples: 5, ..Request::default() };
 //! generator.generate(&problems, &request, &mut |candidate| {
@@ -30,16 +30,18 @@ use problems::prompt::{
 use records::{Candidate, FinishReason, Problem};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::decode::{self, Settings, decode};
-use transformer::{Model, Tokenizer};
+use transformer::device::{Device, Reader};
+use transformer::{Config, Model, Tokenizer};
 
 pub use engine::Engine;
 pub use transformer::sampling::Sampling;
 
 /// A model that can be asked for programs.
 pub struct Generator {
-    /// The network.
-    pub model: Model,
+    reader: Mutex<Box<dyn Reader>>,
+    config: Config,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// What candidates are marked with.
@@ -62,7 +64,7 @@ pub struct Request {
     pub sampling: Sampling,
     /// Longest completion, in tokens.
     pub max_new_tokens: usize,
-    /// Sequences in flight.
+    /// Sequences in flight; 0 leaves it to the device.
     pub max_sequences: usize,
     /// Seed; a candidate depends on it, its problem and its index only.
     pub seed: u64,
@@ -76,7 +78,7 @@ impl Default for Request {
             samples: 1,
             sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },
             max_new_tokens: 512,
-            max_sequences: 256,
+            max_sequences: 0,
             seed: 0,
             tests: PromptTests::Visible,
         }
@@ -84,31 +86,58 @@ impl Default for Request {
 }
 
 impl Generator {
-    /// Reads a model's directory.
+    /// Reads a model's directory, to run on a device.
     ///
     /// # Errors
     /// Where the model, its tokenizer or its chat template is missing, damaged, or does not fit.
-    pub fn load(directory: &Path, format: PromptFormat) -> Result<Self> {
+    pub fn load(directory: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
         let model = Model::load(directory).context("cannot load the generator")?;
         let tokenizer = Tokenizer::load(directory).context("cannot load the generator's tokenizer")?;
         tokenizer.check_fits(&model.config, directory)?;
         let name =
             directory.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-        Ok(Generator { prompter: Prompter::load(format, directory)?, model, tokenizer, name })
+        let prompter = Prompter::load(format, directory)?;
+        let reader = device.reader(model).context("cannot run the generator")?;
+        Ok(Generator { prompter, ..Generator::new(reader, tokenizer, name) })
     }
 
     /// Reads a model's directory; it is asked as a chat where it has a template for that.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn open(directory: &Path) -> Result<Self> {
+    pub fn open(directory: &Path, device: &dyn Device) -> Result<Self> {
         let has_template = ChatTemplate::load(directory).is_ok();
-        Self::load(directory, if has_template { PromptFormat::Chat } else { PromptFormat::Comment })
+        Self::load(directory, if has_template { PromptFormat::Chat } else { PromptFormat::Comment }, device)
     }
 
-    /// A generator of a model in memory that is asked in comments.
-    pub fn new(model: Model, tokenizer: Tokenizer, name: impl Into<String>) -> Self {
-        Generator { model, tokenizer, name: name.into(), prompter: Prompter::Comment }
+    /// A generator of a model that is there already, asked in comments.
+    pub fn new(reader: Box<dyn Reader>, tokenizer: Tokenizer, name: impl Into<String>) -> Self {
+        let config = reader.config().clone();
+        Generator {
+            reader: Mutex::new(reader),
+            config,
+            tokenizer,
+            name: name.into(),
+            prompter: Prompter::Comment,
+        }
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The model's weights.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn model(&self) -> Result<Model> {
+        Ok(self.reader().model()?.into_owned())
+    }
+
+    /// The model itself, for one at a time.
+    fn reader(&self) -> MutexGuard<'_, Box<dyn Reader>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The text that the model continues.
@@ -126,25 +155,50 @@ impl Generator {
     /// order, and may break off.
     ///
     /// # Errors
-    /// Where a prompt cannot be made.
+    /// Where a prompt cannot be made, or the device fails.
     pub fn generate(
         &self,
         problems: &[Problem],
         request: &Request,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
     ) -> Result<()> {
+        self.generate_by(&mut **self.reader(), problems, request, on_candidate)
+    }
+
+    /// As [`generate`](Self::generate), by another model that is asked in the same way: the one that is
+    /// being trained.
+    ///
+    /// # Errors
+    /// Where a prompt cannot be made, or the device fails.
+    pub fn generate_by(
+        &self,
+        reader: &mut dyn Reader,
+        problems: &[Problem],
+        request: &Request,
+        on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
+    ) -> Result<()> {
         let all: Vec<(&Problem, usize, usize)> =
             problems.iter().map(|problem| (problem, 0, request.samples)).collect();
-        self.generate_some(&all, request, on_candidate)
+        self.sample(reader, &all, request, on_candidate)
     }
 
     /// As [`generate`](Self::generate), for the candidates `first..first + count` of each problem:
     /// what an interrupted run still lacks.
     ///
     /// # Errors
-    /// Where a prompt cannot be made.
+    /// Where a prompt cannot be made, or the device fails.
     pub fn generate_some(
         &self,
+        wanted: &[(&Problem, usize, usize)],
+        request: &Request,
+        on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
+    ) -> Result<()> {
+        self.sample(&mut **self.reader(), wanted, request, on_candidate)
+    }
+
+    fn sample(
+        &self,
+        reader: &mut dyn Reader,
         wanted: &[(&Problem, usize, usize)],
         request: &Request,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
@@ -163,7 +217,7 @@ impl Generator {
             seed: request.seed,
             max_sequences: request.max_sequences,
         };
-        let _ = decode(&self.model, &requests, &settings, &|tokens| self.stops(tokens), &mut |sample| {
+        let _ = decode(reader, &requests, &settings, &|tokens| self.stops(tokens), &mut |sample| {
             let (problem, first, _) = wanted[sample.request];
             let completion = Completion {
                 index: first + sample.index,
@@ -173,7 +227,7 @@ impl Generator {
                 stopped: sample.stopped,
             };
             on_candidate(self.candidate(problem, completion, request.seed))
-        });
+        })?;
         Ok(())
     }
 

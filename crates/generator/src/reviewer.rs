@@ -9,9 +9,9 @@ use anyhow::Result;
 use problems::prompt::{Message, PromptTests, SYSTEM_MESSAGE, comment_prompt, instruction};
 use records::Problem;
 use std::ops::ControlFlow;
+use transformer::PackedBatch;
 use transformer::decode::{self, Settings, decode};
 use transformer::head::{Prediction, Target};
-use transformer::{PackedBatch, Workspace};
 
 /// Rows computed at once.
 const ROWS: usize = 4096;
@@ -23,7 +23,7 @@ impl Generator {
     /// than `max_tokens` lose their beginning.
     ///
     /// # Errors
-    /// Where the model's chat template refuses the question.
+    /// Where the model's chat template refuses the question, or the device fails.
     pub fn review(&self, problem: &Problem, programs: &[String], max_tokens: usize) -> Result<Vec<f64>> {
         let text = self.tokenizer.encode(&format!(" {}", problem.text.trim()));
         let mut questions = Vec::with_capacity(programs.len());
@@ -41,13 +41,13 @@ impl Generator {
                 rows <= ROWS
             });
             let (group, later) = rest.split_at(fits.count().max(1));
-            found.extend(self.review_group(group, &text));
+            found.extend(self.review_group(group, &text)?);
             rest = later;
         }
         Ok(found)
     }
 
-    fn review_group(&self, questions: &[Vec<u32>], text: &[u32]) -> Vec<f64> {
+    fn review_group(&self, questions: &[Vec<u32>], text: &[u32]) -> Result<Vec<f64>> {
         let (mut batch, mut targets) = (PackedBatch::default(), Vec::new());
         for question in questions {
             let tokens = [question.as_slice(), &text[..text.len() - 1]].concat();
@@ -56,13 +56,11 @@ impl Generator {
             let first = rows.start + question.len() - 1;
             targets.extend(text.iter().enumerate().map(|(at, &token)| Target { row: first + at, token }));
         }
-        let mut workspace = Workspace::for_inference();
-        let hidden = self.model.forward(&batch, &mut workspace).to_vec();
-        let predictions = self.model.predictions(&hidden, &targets);
+        let predictions = self.reader().predictions(&batch, &targets)?;
         let mean = |of_one: &[Prediction]| {
             of_one.iter().map(|p| f64::from(p.log_probability)).sum::<f64>() / text.len() as f64
         };
-        predictions.chunks(text.len()).map(mean).collect()
+        Ok(predictions.chunks(text.len()).map(mean).collect())
     }
 
     fn review_prompt(&self, program: &str) -> Result<String> {
@@ -83,7 +81,7 @@ impl Generator {
     /// request says so.
     ///
     /// # Errors
-    /// Where the model's chat template refuses the question.
+    /// Where the model's chat template refuses the question, or the device fails.
     pub fn write_tests(&self, problem: &Problem, request: &Request, shown: bool) -> Result<Vec<String>> {
         let opening = format!("assert {}(", problem.entry_point);
         let prompt = self.tests_prompt(problem, shown)? + &opening;
@@ -101,11 +99,11 @@ impl Generator {
         let ends_line =
             |tokens: &[u32]| self.tokenizer.decode(&tokens[tokens.len().saturating_sub(1)..]).contains('\n');
         let mut tests = Vec::with_capacity(request.samples);
-        let _ = decode(&self.model, &[decode_request], &settings, &ends_line, &mut |sample| {
+        let _ = decode(&mut **self.reader(), &[decode_request], &settings, &ends_line, &mut |sample| {
             let text = self.tokenizer.decode(&sample.tokens);
             tests.push(opening.clone() + text.lines().next().unwrap_or_default());
             ControlFlow::Continue(())
-        });
+        })?;
         Ok(tests)
     }
 
@@ -134,13 +132,14 @@ impl Generator {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use transformer::device::{Cpu, Device};
     use transformer::{Config, Model, Tokenizer};
 
     fn generator() -> Generator {
         let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n", "assert f(1, 2) == 3\n"];
         let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
         let config = Config { vocab_size: tokenizer.vocab_size(), ..Config::tiny() };
-        Generator::new(Model::random(config, 3), tokenizer, "tiny")
+        Generator::new(Cpu.reader(Model::random(config, 3)).expect("a reader"), tokenizer, "tiny")
     }
 
     #[test]
@@ -157,9 +156,9 @@ mod tests {
             for &token in &text {
                 let mut batch = PackedBatch::default();
                 let rows = batch.push_sequence(&tokens);
-                let hidden = generator.model.forward(&batch, &mut Workspace::for_inference()).to_vec();
                 let target = Target { row: rows.end - 1, token };
-                sum += f64::from(generator.model.predictions(&hidden, &[target])[0].log_probability);
+                let found = generator.reader().predictions(&batch, &[target]).expect("a prediction");
+                sum += f64::from(found[0].log_probability);
                 tokens.push(token);
             }
             let mean = sum / text.len() as f64;

@@ -5,17 +5,19 @@
 //! is what a choice among one problem's candidates depends on.
 
 use crate::supervised::shuffled;
-use crate::{OnStep, OptimizerSettings, StepReport};
+use crate::trainer::{Checkpoint, clipping, load, not_finite, save};
+use crate::{OnStep, OptimizerSettings, StepReport, split_by_rows};
 use anyhow::{Context, Result, ensure};
-use critic::{Head, Network, TokenizedQuestion, gather_rows, pack, probability};
+use critic::{Head, TokenizedQuestion, pack, probability};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
-use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
-use transformer::optimizer::{AdamW, clip_gradient_norm};
-use transformer::{Weights, Workspace};
+use transformer::Model;
+use transformer::checkpoint::TensorFiles;
+use transformer::device::{Device, Learner, Plan};
+use transformer::optimizer::AdamW;
 
 /// Settings of the critic and its training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,33 +83,59 @@ pub struct LabelledQuestion {
 
 /// A critic in training, with its optimiser.
 pub struct CriticTrainer {
-    /// The critic as it is now.
-    pub network: Network,
-    first_layer: usize,
-    optimizer: AdamW,
-    gradient: Weights,
+    /// The backbone, its gradient and its optimiser, on their device.
+    pub learner: Box<dyn Learner>,
+    /// The head as it is now.
+    pub head: Head,
     head_gradient: Head,
+    head_optimizer: AdamW,
     step: usize,
+    checkpoint: Option<Checkpoint>,
 }
 
 impl CriticTrainer {
     /// Starts at step 0.
-    pub fn new(network: Network, settings: &CriticSettings) -> Self {
-        let layers = network.config().num_hidden_layers;
-        // Layer 0 of the optimiser's count stands for the embedding and everything above it.
-        let first_layer = (layers + 1).saturating_sub(settings.trainable_layers + 1);
-        let adamw = settings.optimizer.adamw();
-        let (sizes, decayed) = tensor_sizes(&network, first_layer);
-        let mut head_gradient = network.head.clone();
+    ///
+    /// # Errors
+    /// Where the device has no room for it.
+    pub fn new(backbone: Model, head: Head, settings: &CriticSettings, device: &dyn Device) -> Result<Self> {
+        let layers = backbone.config.num_hidden_layers;
+        let plan = Plan {
+            optimizer: settings.optimizer.adamw(),
+            // 0 trains the embedding too.
+            first_layer: layers.saturating_sub(settings.trainable_layers),
+            // The critic has no use for an output matrix of its own.
+            frozen_output: true,
+            recompute: settings.optimizer.recompute,
+            lora: settings.optimizer.lora.clone(),
+        };
+        let mut head_gradient = head.clone();
         head_gradient.named_mut().into_iter().for_each(|(_, _, tensor)| tensor.fill(0.0));
-        CriticTrainer {
-            optimizer: AdamW::new(adamw, &sizes, decayed),
-            gradient: Weights::zeros(network.config()),
+        let named = head.named();
+        let sizes: Vec<usize> = named.iter().map(|(_, _, tensor)| tensor.len()).collect();
+        let decayed = named.iter().map(|(_, shape, _)| shape.len() == 2).collect();
+        Ok(CriticTrainer {
+            head_optimizer: AdamW::new(settings.optimizer.adamw(), &sizes, decayed),
+            learner: device.learner(backbone, &plan).context("cannot train the critic")?,
             head_gradient,
-            first_layer,
-            network,
+            head,
             step: 0,
+            checkpoint: None,
+        })
+    }
+
+    /// Saves the state to this file from time to time, as the settings say.
+    pub fn save_regularly(&mut self, path: &Path, settings: &CriticSettings) {
+        self.checkpoint = Some(Checkpoint::new(path, settings.optimizer.checkpoint_minutes));
+    }
+
+    fn save_if_due(&mut self) -> Result<()> {
+        let due = self.checkpoint.as_ref().is_some_and(Checkpoint::is_due);
+        if self.checkpoint.is_some() && self.learner.any(due)? {
+            let path = self.checkpoint.as_mut().map(Checkpoint::take).unwrap_or_default();
+            self.save_state(&path)?;
         }
+        Ok(())
     }
 
     /// Steps done so far.
@@ -117,19 +145,37 @@ impl CriticTrainer {
 
     fn update(&mut self, settings: &OptimizerSettings, total: usize) -> Result<(f64, f64)> {
         let learning_rate = settings.schedule(total).rate(self.step);
-        let mut gradients = self.gradient.tensors_mut();
-        gradients.extend(self.head_gradient.named_mut().into_iter().map(|(_, _, tensor)| tensor));
-        let norm = clip_gradient_norm(&mut gradients, settings.max_gradient_norm as f32);
-        ensure!(norm.is_finite(), "the critic's gradient is not finite at step {}", self.step);
-        let mut weights = self.network.backbone.weights.tensors_mut();
-        weights.extend(self.network.head.named_mut().into_iter().map(|(_, _, tensor)| tensor));
-        let mut gradients = self.gradient.tensors();
-        gradients.extend(self.head_gradient.named().into_iter().map(|(_, _, tensor)| tensor));
-        self.optimizer.step(learning_rate, weights, &gradients);
-        self.gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));
+        self.sum_head_gradient()?;
+        let square = |tensor: &[f32]| tensor.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>();
+        let of_head: f64 = self.head_gradient.named().into_iter().map(|(_, _, tensor)| square(tensor)).sum();
+        let norm = (self.learner.gradient_square()? + of_head).sqrt();
+        let scale = clipping(norm, settings.max_gradient_norm);
+        let scale =
+            scale.with_context(|| not_finite(self.step, learning_rate)).context("training the critic")?;
+        self.learner.update(learning_rate, scale)?;
+        let gradients = self.head_gradient.named_mut();
+        gradients.into_iter().for_each(|(_, _, tensor)| tensor.iter_mut().for_each(|x| *x *= scale));
+        let gradients: Vec<&[f32]> =
+            self.head_gradient.named().into_iter().map(|(_, _, tensor)| tensor).collect();
+        let weights = self.head.named_mut().into_iter().map(|(_, _, tensor)| tensor).collect();
+        self.head_optimizer.step(learning_rate, weights, &gradients);
         self.head_gradient.named_mut().into_iter().for_each(|(_, _, tensor)| tensor.fill(0.0));
         self.step += 1;
-        Ok((f64::from(norm), f64::from(learning_rate)))
+        Ok((norm, f64::from(learning_rate)))
+    }
+
+    /// The head's gradient becomes that of all processes.
+    fn sum_head_gradient(&mut self) -> Result<()> {
+        if self.learner.rank().of == 1 {
+            return Ok(());
+        }
+        let tensors =
+            self.head_gradient.named().into_iter().flat_map(|(_, _, tensor)| tensor.iter().copied());
+        let mut numbers: Vec<f64> = tensors.map(f64::from).collect();
+        self.learner.sum(&mut numbers)?;
+        let tensors = self.head_gradient.named_mut().into_iter().flat_map(|(_, _, tensor)| tensor);
+        tensors.zip(numbers).for_each(|(target, number)| *target = number as f32);
+        Ok(())
     }
 
     /// Writes everything needed to go on to one file, as a whole.
@@ -137,66 +183,42 @@ impl CriticTrainer {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save_state(&self, path: &Path) -> Result<()> {
-        let steps = [self.step as f32, self.optimizer.steps() as f32];
-        let mut weights = self.network.backbone.weights.tensors();
-        weights.extend(self.network.head.named().into_iter().map(|(_, _, tensor)| tensor));
-        let (first, second) = self.optimizer.moments();
-        let mut tensors: Vec<(String, Vec<usize>, &[f32])> = vec![("steps".into(), vec![2], &steps)];
-        for (prefix, parts) in [("weight", weights), ("first", first), ("second", second)] {
-            for (index, part) in parts.into_iter().enumerate() {
-                tensors.push((format!("{prefix}.{index}"), vec![part.len()], part));
-            }
+        let weights = self.head.named().into_iter().map(|(_, _, tensor)| tensor).collect();
+        let (first, second) = self.head_optimizer.moments();
+        let mut of_head: Vec<(String, &[f32])> = Vec::new();
+        for (prefix, parts) in [("head", weights), ("head.first", first), ("head.second", second)] {
+            of_head.extend(
+                parts.into_iter().enumerate().map(|(index, part)| (format!("{prefix}.{index}"), part)),
+            );
         }
-        save_tensors(path, tensors, Precision::F32).context("cannot save the critic's state")?;
-        Ok(())
+        save(path, self.step, &*self.learner, of_head).context("cannot save the critic's state")
     }
 
-    /// Goes on from a file that [`save_state`](Self::save_state) wrote; `network` gives the shape.
+    /// Goes on from a file that [`save_state`](Self::save_state) wrote; `backbone` and `head` give the
+    /// shape.
     ///
     /// # Errors
     /// Where the file is damaged or belongs to a critic of another shape.
-    pub fn load_state(network: Network, settings: &CriticSettings, path: &Path) -> Result<Self> {
+    pub fn load_state(
+        backbone: Model,
+        head: Head,
+        settings: &CriticSettings,
+        path: &Path,
+        device: &dyn Device,
+    ) -> Result<Self> {
         let files = TensorFiles::open_file(path)?;
-        let mut steps = [0.0; 2];
-        files.read("steps", &[2], &mut steps)?;
-        let mut trainer = Self::new(network, settings);
-        let mut weights = trainer.network.backbone.weights.tensors_mut();
-        weights.extend(trainer.network.head.named_mut().into_iter().map(|(_, _, tensor)| tensor));
-        let (first, second) = trainer.optimizer.moments_mut();
-        for (prefix, parts) in [("weight", weights), ("first", first), ("second", second)] {
+        let mut trainer = Self::new(backbone, head, settings, device)?;
+        trainer.step = load(&files, &mut *trainer.learner)?;
+        let weights = trainer.head.named_mut().into_iter().map(|(_, _, tensor)| tensor).collect();
+        let (first, second) = trainer.head_optimizer.moments_mut();
+        for (prefix, parts) in [("head", weights), ("head.first", first), ("head.second", second)] {
             for (index, part) in parts.into_iter().enumerate() {
                 files.read(&format!("{prefix}.{index}"), &[part.len()], part)?;
             }
         }
-        trainer.optimizer.set_steps(steps[1] as usize);
-        trainer.step = steps[0] as usize;
+        trainer.head_optimizer.set_steps(trainer.step);
         Ok(trainer)
     }
-}
-
-/// Sizes of backbone and head tensors (0 where frozen), and which are matrices.
-fn tensor_sizes(network: &Network, first_layer: usize) -> (Vec<usize>, Vec<bool>) {
-    let config = network.config();
-    let layers = Weights::layer_of_tensor(config);
-    let last = config.num_hidden_layers + 1;
-    let tensors = network.backbone.weights.tensors();
-    let output = network.backbone.weights.output.is_some();
-    let count = tensors.len();
-    let trained = |index: usize, layer: usize| {
-        // The critic has no use for an output matrix of its own.
-        let is_output = output && index + 1 == count;
-        !is_output && (layer == last || layer > first_layer || (first_layer == 0 && layer == 0))
-    };
-    let mut sizes: Vec<usize> = Vec::with_capacity(count + 4);
-    for (index, (tensor, layer)) in tensors.iter().zip(layers).enumerate() {
-        sizes.push(if trained(index, layer) { tensor.len() } else { 0 });
-    }
-    let mut decayed = Weights::is_matrix(config);
-    for (_, shape, tensor) in network.head.named() {
-        sizes.push(tensor.len());
-        decayed.push(shape.len() == 2);
-    }
-    (sizes, decayed)
 }
 
 /// Trains until all steps are done or `on_step` breaks off.
@@ -213,7 +235,6 @@ pub fn train(
     ensure!(!questions.is_empty(), "there are no labelled candidates to train the critic on");
     let total = settings.total_steps(questions.len());
     let steps_per_epoch = total / settings.epochs.max(1);
-    let mut workspace = Workspace::for_training();
     let mut order: (usize, Vec<usize>) = (usize::MAX, Vec::new());
     while trainer.step < total {
         let started = Instant::now();
@@ -227,8 +248,9 @@ pub fn train(
             order.1[start..end].iter().map(|&index| &questions[index]).collect();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(trainer.step as u64);
-        let (loss, accuracy) = gradient(trainer, &batch, settings, &mut random, &mut workspace);
+        let (loss, accuracy) = gradient(trainer, &batch, settings, &mut random)?;
         let (norm, learning_rate) = trainer.update(&settings.optimizer, total)?;
+        trainer.save_if_due()?;
         let metrics = vec![
             ("loss", loss),
             ("accuracy", accuracy),
@@ -236,55 +258,98 @@ pub fn train(
             ("learning_rate", learning_rate),
             ("step_time", started.elapsed().as_secs_f64()),
         ];
-        if on_step(&StepReport { step: trainer.step, total, metrics }).is_break() {
+        let stops = on_step(&StepReport { step: trainer.step, total, metrics }).is_break();
+        if trainer.learner.any(stops)? {
             break;
         }
     }
     Ok(())
 }
 
-/// Adds a batch's gradient; returns the mean loss and accuracy over programs.
+/// Adds the gradient of this process's share of a batch; returns the mean loss and accuracy over all of
+/// its programs.
 fn gradient(
     trainer: &mut CriticTrainer,
     batch: &[&LabelledQuestion],
     settings: &CriticSettings,
     random: &mut ChaCha8Rng,
-    workspace: &mut Workspace,
-) -> (f64, f64) {
-    let questions: Vec<TokenizedQuestion> = batch.iter().map(|labelled| labelled.question.clone()).collect();
-    let (packed, last_rows) = pack(&questions);
-    let network = &trainer.network;
-    let width = network.config().hidden_size;
-    let hidden = network.backbone.forward(&packed, workspace);
-    let pooled = gather_rows(hidden, &last_rows, width);
-    let rate = settings.dropout as f32;
-    let dropout = (rate > 0.0).then_some((rate, random));
-    let activations = network.head.forward(&pooled, dropout);
-    let (loss, correct, logit_gradient) = loss_gradient(batch, &activations.logits, settings);
-    let pooled_gradient =
-        network.head.backward(&pooled, &activations, &logit_gradient, rate, &mut trainer.head_gradient);
-    if settings.trainable_layers > 0 {
-        let mut hidden_gradient = vec![0.0; packed.rows() * width];
-        for (row, gradient) in last_rows.iter().zip(pooled_gradient.chunks_exact(width)) {
-            hidden_gradient[row * width..(row + 1) * width].copy_from_slice(gradient);
-        }
-        let first_layer = trainer.first_layer.min(network.config().num_hidden_layers);
-        network.backbone.backward(&packed, &hidden_gradient, first_layer, workspace, &mut trainer.gradient);
+) -> Result<(f64, f64)> {
+    let whole = Whole::of(batch, settings);
+    let batch = trainer.learner.rank().share(batch);
+    let mut totals = [0.0, 0.0];
+    let rows = |labelled: &&LabelledQuestion| labelled.question.rows();
+    for part in split_by_rows(&batch, rows, trainer.learner.batch_rows()) {
+        let found = part_gradient(trainer, part, settings, random, &whole)?;
+        totals.iter_mut().zip(found).for_each(|(total, found)| *total += found);
     }
-    (loss, correct / last_rows.len() as f64)
+    trainer.learner.sum(&mut totals)?;
+    Ok((totals[0], totals[1]))
 }
 
-/// Mean loss, number of right programs, and the gradient by the logits.
+/// Adds the gradient of some questions, and returns what they add to mean loss and accuracy.
+fn part_gradient(
+    trainer: &mut CriticTrainer,
+    part: &[&LabelledQuestion],
+    settings: &CriticSettings,
+    random: &mut ChaCha8Rng,
+    whole: &Whole,
+) -> Result<[f64; 2]> {
+    let questions: Vec<TokenizedQuestion> = part.iter().map(|labelled| labelled.question.clone()).collect();
+    let (packed, last_rows) = pack(&questions);
+    if last_rows.is_empty() {
+        return Ok([0.0; 2]);
+    }
+    let CriticTrainer { learner, head, head_gradient, .. } = trainer;
+    let rate = settings.dropout as f32;
+    let mut found = [0.0, 0.0];
+    let mut pull = |pooled: &[f32]| {
+        let dropout = (rate > 0.0).then_some((rate, &mut *random));
+        let activations = head.forward(pooled, dropout);
+        let (loss, correct, logit_gradient) = loss_gradient(part, &activations.logits, settings, whole);
+        found = [loss, correct / whole.programs as f64];
+        head.backward(pooled, &activations, &logit_gradient, rate, head_gradient)
+    };
+    if settings.trainable_layers > 0 {
+        learner.add_row_gradient(&packed, &last_rows, &mut pull)?;
+    } else {
+        pull(&learner.hidden_rows(&packed, &last_rows)?);
+    }
+    Ok(found)
+}
+
+/// What the losses of a whole batch are divided by.
+struct Whole {
+    questions: usize,
+    programs: usize,
+    weight: f32,
+}
+
+impl Whole {
+    fn of(batch: &[&LabelledQuestion], settings: &CriticSettings) -> Self {
+        let counts = batch.iter().flat_map(|labelled| &labelled.counts);
+        Whole {
+            questions: batch.len(),
+            programs: batch.iter().map(|labelled| labelled.passed.len()).sum(),
+            weight: counts.map(|&count| weight_of(count, settings)).sum(),
+        }
+    }
+}
+
+/// What a program weighs that was sampled so many times.
+fn weight_of(count: usize, settings: &CriticSettings) -> f32 {
+    (count as f32).powf(settings.count_power as f32)
+}
+
+/// The questions' part of a batch's mean loss, number of right programs, and the gradient by the logits.
 fn loss_gradient(
     batch: &[&LabelledQuestion],
     logits: &[f32],
     settings: &CriticSettings,
+    whole: &Whole,
 ) -> (f64, f64, Vec<f32>) {
     let mut gradient = vec![0.0; logits.len()];
     let (mut loss, mut correct) = (0.0, 0.0);
     let pairwise = settings.pairwise as f32;
-    let weight_of = |count: usize| (count as f32).powf(settings.count_power as f32);
-    let total: f32 = batch.iter().flat_map(|labelled| &labelled.counts).map(|&count| weight_of(count)).sum();
     let mut start = 0;
     for labelled in batch {
         let rows = start..start + labelled.passed.len();
@@ -292,7 +357,7 @@ fn loss_gradient(
         let logits = &logits[rows.clone()];
         let gradient = &mut gradient[rows];
         for (index, (&logit, &passed)) in logits.iter().zip(&labelled.passed).enumerate() {
-            let weight = weight_of(labelled.counts[index]) / total;
+            let weight = weight_of(labelled.counts[index], settings) / whole.weight;
             let target = f32::from(u8::from(passed));
             loss += f64::from(weight * (softplus(logit) - target * logit));
             gradient[index] += weight * (probability(logit) as f32 - target);
@@ -304,7 +369,7 @@ fn loss_gradient(
             .filter(|&i| labelled.passed[i])
             .flat_map(|i| all.clone().filter(|&j| !labelled.passed[j]).map(move |j| (i, j)));
         let pairs: Vec<(usize, usize)> = pairs.collect();
-        let scale = pairwise / (pairs.len().max(1) * batch.len()) as f32;
+        let scale = pairwise / (pairs.len().max(1) * whole.questions) as f32;
         for (better, worse) in pairs {
             let margin = logits[better] - logits[worse];
             loss += f64::from(scale * softplus(-margin));

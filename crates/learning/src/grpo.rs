@@ -6,7 +6,7 @@
 //! surrogate, averaged over all completion tokens of the step, with an optional KL term to the
 //! model that training started from (Schulman's estimator k3).
 
-use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
+use crate::{OnStep, OptimizerSettings, StepReport, Trainer, split_by_rows};
 use anyhow::{Result, ensure};
 use critic::{Critic, Question};
 use executor::{Executor, Task};
@@ -20,8 +20,9 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
+use transformer::PackedBatch;
+use transformer::device::Reader;
 use transformer::head::{Prediction, Target};
-use transformer::{Model, PackedBatch, Workspace};
 
 /// Settings of GRPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,8 +81,8 @@ pub type OnRollouts<'a> = dyn FnMut(&[Candidate], &[Verdict]) -> Result<()> + 'a
 
 /// What GRPO works with besides the model.
 pub struct Surroundings<'a> {
-    /// The generator; its model is the trainer's while a step samples.
-    pub generator: &'a mut Generator,
+    /// How the model is asked; its own weights are not used.
+    pub generator: &'a Generator,
     /// Decides what counts as solved.
     pub executor: &'a Executor,
     /// Problems to learn from.
@@ -89,7 +90,7 @@ pub struct Surroundings<'a> {
     /// Scores rollouts for shaping, where the settings ask for it.
     pub critic: Option<&'a Critic>,
     /// The frozen model for the KL term.
-    pub reference: Option<&'a Model>,
+    pub reference: Option<&'a mut dyn Reader>,
     /// Takes each step's candidates and verdicts.
     pub on_rollouts: &'a mut OnRollouts<'a>,
     /// Asked between the parts of a step; true breaks it off without effect.
@@ -135,22 +136,24 @@ pub fn train(
 ) -> Result<()> {
     ensure!(!around.problems.is_empty(), "there are no problems to learn from");
     ensure!(settings.group_size > 1, "grpo.group_size: expected at least 2, found {}", settings.group_size);
-    let mut workspace = Workspace::for_training();
-    while trainer.step() < settings.steps && !(around.interrupted)() {
+    while trainer.step() < settings.steps && !trainer.learner.any((around.interrupted)())? {
         let started = Instant::now();
         let batch = step_problems(around.problems, settings, seed, trainer.step());
+        // Of several processes each takes a share of the problems.
+        let batch = trainer.learner.rank().share(&batch);
         let candidates = sample(trainer, around, &batch, settings, seed)?;
-        if (around.interrupted)() {
+        if trainer.learner.any((around.interrupted)())? {
             break;
         }
         let sampled = started.elapsed().as_secs_f64();
         let verdicts = execute(around.executor, &batch, &candidates);
         let executed = started.elapsed().as_secs_f64();
         (around.on_rollouts)(&candidates, &verdicts)?;
-        let rewards = rewards(around, &batch, &candidates, &verdicts, settings);
+        let rewards = rewards(around, &batch, &candidates, &verdicts, settings)?;
+        let scored = started.elapsed().as_secs_f64();
         let (groups, rewarded) = groups(around.generator, &batch, &candidates, &rewards, settings)?;
-        let sums = learn(trainer, &groups, around.reference, settings, &mut workspace)?;
-        trainer.finish_step();
+        let sums = learn(trainer, &groups, &mut around.reference, settings)?;
+        trainer.finish_step()?;
         let total = started.elapsed().as_secs_f64();
         let mut metrics = rewarded;
         metrics.extend(completion_metrics(&candidates, &verdicts));
@@ -158,14 +161,25 @@ pub fn train(
         metrics.extend([
             ("time/generate", sampled),
             ("time/execute", executed - sampled),
-            ("time/train", total - executed),
+            ("time/score", scored - executed),
+            ("time/train", total - scored),
             ("step_time", total),
         ]);
-        let report = StepReport { step: trainer.step(), total: settings.steps, metrics };
-        if on_step(&report).is_break() {
+        average(&mut metrics, trainer)?;
+        let stops = on_step(&StepReport { step: trainer.step(), total: settings.steps, metrics }).is_break();
+        if trainer.learner.any(stops)? {
             break;
         }
     }
+    Ok(())
+}
+
+/// Each metric becomes its mean over all processes.
+fn average(metrics: &mut Metrics, trainer: &mut Trainer) -> Result<()> {
+    let mut numbers: Vec<f64> = metrics.iter().map(|metric| metric.1).collect();
+    trainer.learner.sum(&mut numbers)?;
+    let count = trainer.learner.rank().of as f64;
+    metrics.iter_mut().zip(numbers).for_each(|(metric, sum)| metric.1 = sum / count);
     Ok(())
 }
 
@@ -197,20 +211,17 @@ fn sample(
             top_k: 0,
         },
         max_new_tokens: settings.max_new_tokens,
-        max_sequences: 256,
+        max_sequences: 0,
         // Another seed each step, or a problem that comes again would give the same samples.
         seed: seed.wrapping_add(1 + trainer.step() as u64),
         tests: settings.prompt_tests,
     };
     let mut candidates = Vec::with_capacity(batch.len() * settings.group_size);
     let interrupted = around.interrupted;
-    std::mem::swap(&mut around.generator.model, &mut trainer.model);
-    let sampled = around.generator.generate(batch, &request, &mut |candidate| {
+    around.generator.generate_by(trainer.learner.as_reader(), batch, &request, &mut |candidate| {
         candidates.push(candidate);
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    std::mem::swap(&mut around.generator.model, &mut trainer.model);
-    sampled?;
+    })?;
     let place: HashMap<&str, usize> = batch.iter().enumerate().map(|(at, p)| (p.id.as_str(), at)).collect();
     candidates.sort_by_key(|candidate| (place[candidate.problem.as_str()], candidate.index));
     Ok(candidates)
@@ -241,23 +252,23 @@ fn rewards(
     candidates: &[Candidate],
     verdicts: &[Verdict],
     settings: &GrpoSettings,
-) -> Vec<Option<f64>> {
+) -> Result<Vec<Option<f64>>> {
     let solved = verdicts.iter().map(|verdict| match verdict.outcome {
         Outcome::Infrastructure => None,
         outcome => Some(f64::from(u8::from(outcome == Outcome::Passed))),
     });
     let mut rewards: Vec<Option<f64>> = solved.collect();
-    let Some(critic) = around.critic.filter(|_| settings.critic_reward > 0.0) else { return rewards };
+    let Some(critic) = around.critic.filter(|_| settings.critic_reward > 0.0) else { return Ok(rewards) };
     let groups = batch.iter().zip(candidates.chunks(settings.group_size));
     let questions = groups.map(|(problem, group)| Question {
         prompt: around.generator.prompt(problem, settings.prompt_tests).unwrap_or_default(),
         programs: group.iter().map(|candidate| candidate.code.clone()).collect(),
     });
     let questions: Vec<Question> = questions.collect();
-    for (reward, score) in rewards.iter_mut().zip(critic.score(&questions).into_iter().flatten()) {
+    for (reward, score) in rewards.iter_mut().zip(critic.score(&questions)?.into_iter().flatten()) {
         *reward = reward.map(|reward| reward + settings.critic_reward * score);
     }
-    rewards
+    Ok(rewards)
 }
 
 type Metrics = Vec<(&'static str, f64)>;
@@ -311,18 +322,29 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 fn learn(
     trainer: &mut Trainer,
     groups: &[Group],
-    reference: Option<&Model>,
+    reference: &mut Option<&mut dyn Reader>,
     settings: &GrpoSettings,
-    workspace: &mut Workspace,
 ) -> Result<Sums> {
     let mut sums = Sums::default();
-    let size = groups.len().div_ceil(settings.minibatches.max(1)).max(1);
+    let minibatches = settings.minibatches.max(1);
+    let size = groups.len().div_ceil(minibatches).max(1);
     for _ in 0..settings.iterations.max(1) {
-        for minibatch in groups.chunks(size) {
+        for index in 0..minibatches {
+            let start = (index * size).min(groups.len());
+            let minibatch = &groups[start..(start + size).min(groups.len())];
             let tokens: usize = minibatch.iter().flat_map(|g| &g.rollouts).map(|r| r.tokens.len()).sum();
+            // Every process has as many minibatches, though some of them may be empty.
+            let mut tokens = [tokens as f64];
+            trainer.learner.sum(&mut tokens)?;
+            if tokens[0] == 0.0 {
+                continue;
+            }
             // Rows are bounded, gradients add up: memory does not grow with the minibatch.
-            for part in parts(minibatch) {
-                add_gradient(trainer, part, tokens as f32, reference, settings, workspace, &mut sums);
+            let rows = |group: &Group| {
+                group.prompt.len() + group.rollouts.iter().map(|rollout| rollout.tokens.len()).sum::<usize>()
+            };
+            for part in split_by_rows(minibatch, rows, trainer.learner.batch_rows()) {
+                add_gradient(trainer, part, tokens[0] as f32, reference, settings, &mut sums)?;
             }
             let (norm, learning_rate) = trainer.update(settings.steps)?;
             sums.gradient_norm += norm;
@@ -331,22 +353,6 @@ fn learn(
         }
     }
     Ok(sums)
-}
-
-/// Splits groups so that none takes more than some thousand rows, unless a single group does.
-fn parts(groups: &[Group]) -> Vec<&[Group]> {
-    const ROWS: usize = 6144;
-    let (mut parts, mut start, mut rows) = (Vec::new(), 0, 0);
-    for (index, group) in groups.iter().enumerate() {
-        let size = group.prompt.len() + group.rollouts.iter().map(|r| r.tokens.len()).sum::<usize>();
-        if rows > 0 && rows + size > ROWS {
-            parts.push(&groups[start..index]);
-            (start, rows) = (index, 0);
-        }
-        rows += size;
-    }
-    parts.push(&groups[start..]);
-    parts
 }
 
 /// Packs groups, each prompt once. A completion's rows are the prompt's last token and all of its
@@ -372,26 +378,23 @@ fn add_gradient(
     trainer: &mut Trainer,
     groups: &[Group],
     tokens: f32,
-    reference: Option<&Model>,
+    reference: &mut Option<&mut dyn Reader>,
     settings: &GrpoSettings,
-    workspace: &mut Workspace,
     sums: &mut Sums,
-) {
+) -> Result<()> {
     let (batch, targets) = pack(groups);
     if targets.is_empty() {
-        return;
+        return Ok(());
     }
     let rollouts = groups.iter().flat_map(|group| &group.rollouts);
     let per_token = rollouts.flat_map(|r| r.old.iter().map(|&old| (old, r.advantage)));
     let per_token: Vec<(f32, f32)> = per_token.collect();
     let kl_coefficient = settings.kl_coefficient as f32;
-    let reference = reference.filter(|_| kl_coefficient > 0.0).map(|model| {
-        let hidden = model.forward(&batch, &mut Workspace::for_inference()).to_vec();
-        model.predictions(&hidden, &targets)
-    });
-    let hidden = trainer.model.forward(&batch, workspace).to_vec();
+    let reference = match reference.as_mut().filter(|_| kl_coefficient > 0.0) {
+        Some(reference) => Some(reference.predictions(&batch, &targets)?),
+        None => None,
+    };
     let clip = settings.clip_range as f32;
-    let mut hidden_gradient = Vec::new();
     let mut weigh = |index: usize, prediction: Prediction| {
         let (old, advantage) = per_token[index];
         let reference = reference.as_ref().map(|reference| reference[index].log_probability);
@@ -404,9 +407,8 @@ fn add_gradient(
         sums.clipped_high += f64::from(u8::from(token.clipped && advantage > 0.0));
         token.gradient / tokens
     };
-    let gradient = Some(&mut trainer.gradient);
-    trainer.model.loss_gradient(&hidden, &targets, &mut weigh, &mut hidden_gradient, gradient);
-    trainer.model.backward(&batch, &hidden_gradient, 0, workspace, &mut trainer.gradient);
+    trainer.learner.add_token_gradient(&batch, &targets, &mut weigh)?;
+    Ok(())
 }
 
 struct TokenGradient {

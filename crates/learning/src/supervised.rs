@@ -1,14 +1,14 @@
 //! Supervised training: the loss is on the completion only.
 
-use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
+use crate::{OnStep, OptimizerSettings, StepReport, Trainer, split_by_rows};
 use anyhow::{Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
+use transformer::PackedBatch;
 use transformer::head::Target;
-use transformer::{PackedBatch, Workspace};
 
 /// A prompt and what shall follow it, the end token included.
 #[derive(Clone, Debug)]
@@ -65,7 +65,6 @@ pub fn train(
     ensure!(!examples.is_empty(), "there is nothing to train on");
     let total = settings.total_steps(examples.len());
     let steps_per_epoch = total / settings.epochs.max(1);
-    let mut workspace = Workspace::for_training();
     let mut order: (usize, Vec<usize>) = (usize::MAX, Vec::new());
     while trainer.step() < total {
         let started = Instant::now();
@@ -76,9 +75,9 @@ pub fn train(
         let start = at * settings.batch_size;
         let end = (start + settings.batch_size).min(examples.len());
         let batch: Vec<&Example> = order.1[start..end].iter().map(|&index| &examples[index]).collect();
-        let (loss, tokens) = gradient(trainer, &batch, settings.prompt_weight as f32, &mut workspace);
+        let (loss, tokens) = gradient(trainer, &batch, settings.prompt_weight as f32)?;
         let (norm, learning_rate) = trainer.update(total)?;
-        trainer.finish_step();
+        trainer.finish_step()?;
         let seconds = started.elapsed().as_secs_f64();
         let metrics = vec![
             ("loss", loss),
@@ -87,7 +86,8 @@ pub fn train(
             ("tokens_per_second", tokens as f64 / seconds),
             ("step_time", seconds),
         ];
-        if on_step(&StepReport { step: trainer.step(), total, metrics }).is_break() {
+        let stops = on_step(&StepReport { step: trainer.step(), total, metrics }).is_break();
+        if trainer.learner.any(stops)? {
             break;
         }
     }
@@ -100,40 +100,44 @@ pub(crate) fn shuffled(count: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// Adds a batch's gradient; returns the mean loss of completion tokens and the number of tokens.
-fn gradient(
-    trainer: &mut Trainer,
-    examples: &[&Example],
-    prompt_weight: f32,
-    workspace: &mut Workspace,
-) -> (f64, usize) {
-    let mut batch = PackedBatch::default();
-    let (mut targets, mut weights) = (Vec::new(), Vec::new());
-    for example in examples {
-        let tokens = [example.prompt.as_slice(), &example.completion].concat();
-        let rows = batch.push_sequence(&tokens[..tokens.len() - 1]);
-        for (row, (position, &token)) in rows.zip(tokens.iter().enumerate().skip(1)) {
-            let weight = if position >= example.prompt.len() { 1.0 } else { prompt_weight };
-            if weight > 0.0 {
-                targets.push(Target { row, token });
-                weights.push(weight);
+/// Adds the gradient of this process's share of a batch; returns the mean loss of completion tokens
+/// and the number of tokens, both of the whole batch.
+fn gradient(trainer: &mut Trainer, examples: &[&Example], prompt_weight: f32) -> Result<(f64, usize)> {
+    let weight = |example: &Example, position: usize| {
+        if position >= example.prompt.len() { 1.0 } else { prompt_weight }
+    };
+    let lengths = examples.iter().map(|example| (*example, example.prompt.len() + example.completion.len()));
+    let all = lengths.flat_map(|(example, length)| (1..length).map(move |at| weight(example, at)));
+    let scale = 1.0 / all.sum::<f32>().max(1.0);
+    let share = trainer.learner.rank().share(examples);
+    let length = |example: &&Example| example.prompt.len() + example.completion.len() - 1;
+    let mut totals = [0.0; 3];
+    for part in split_by_rows(&share, length, trainer.learner.batch_rows()) {
+        let mut batch = PackedBatch::default();
+        let (mut targets, mut weights) = (Vec::new(), Vec::new());
+        for example in part {
+            let tokens = [example.prompt.as_slice(), &example.completion].concat();
+            let rows = batch.push_sequence(&tokens[..tokens.len() - 1]);
+            for (row, (position, &token)) in rows.zip(tokens.iter().enumerate().skip(1)) {
+                let weight = weight(example, position);
+                if weight > 0.0 {
+                    targets.push(Target { row, token });
+                    weights.push(weight);
+                }
             }
         }
+        if targets.is_empty() {
+            continue;
+        }
+        let mut weigh = |index: usize, _| -weights[index] * scale;
+        let predictions = trainer.learner.add_token_gradient(&batch, &targets, &mut weigh)?;
+        let completion = predictions.iter().zip(&weights).filter(|(_, weight)| **weight == 1.0);
+        for (prediction, _) in completion {
+            totals[0] -= f64::from(prediction.log_probability);
+            totals[1] += 1.0;
+        }
+        totals[2] += batch.rows() as f64;
     }
-    let scale = 1.0 / weights.iter().sum::<f32>().max(1.0);
-    let hidden = trainer.model.forward(&batch, workspace).to_vec();
-    let (mut hidden_gradient, gradient) = (Vec::new(), &mut trainer.gradient);
-    let predictions = trainer.model.loss_gradient(
-        &hidden,
-        &targets,
-        &mut |index, _| -weights[index] * scale,
-        &mut hidden_gradient,
-        Some(gradient),
-    );
-    trainer.model.backward(&batch, &hidden_gradient, 0, workspace, gradient);
-    let completion = predictions.iter().zip(&weights).filter(|(_, weight)| **weight == 1.0);
-    let (sum, count) = completion.fold((0.0, 0usize), |(sum, count), (prediction, _)| {
-        (sum - f64::from(prediction.log_probability), count + 1)
-    });
-    (sum / count.max(1) as f64, batch.rows())
+    trainer.learner.sum(&mut totals)?;
+    Ok((totals[0] / totals[1].max(1.0), totals[2] as usize))
 }

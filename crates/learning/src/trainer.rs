@@ -1,10 +1,13 @@
 //! A model in training, with its optimiser.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
-use transformer::optimizer::{AdamW, AdamWSettings, Decay, Schedule, clip_gradient_norm};
+use transformer::device::{Device, Learner, Plan};
+use transformer::lora::LoraSettings;
+use transformer::optimizer::{AdamWSettings, Decay, Schedule};
 use transformer::{Config, Model, Weights};
 
 /// How weights are updated.
@@ -23,6 +26,13 @@ pub struct OptimizerSettings {
     pub weight_decay: f64,
     /// Largest norm of a step's gradient.
     pub max_gradient_norm: f64,
+    /// Adapters to train instead of the weights.
+    pub lora: LoraSettings,
+    /// Minutes between two saved states of training, from which a broken run goes on; 0 saves none.
+    pub checkpoint_minutes: f64,
+    /// Whether activations are computed again for the backward pass instead of kept: on a GPU less
+    /// memory and more time; no effect on the CPU.
+    pub recompute: bool,
 }
 
 impl Default for OptimizerSettings {
@@ -34,6 +44,9 @@ impl Default for OptimizerSettings {
             beta2: 0.99,
             weight_decay: 0.0,
             max_gradient_norm: 1.0,
+            lora: LoraSettings::default(),
+            checkpoint_minutes: 10.0,
+            recompute: false,
         }
     }
 }
@@ -57,27 +70,37 @@ impl OptimizerSettings {
     }
 }
 
-/// A model, its gradient, its optimiser and the number of steps taken.
+/// A model in training and the number of steps taken.
 pub struct Trainer {
-    /// The model as it is now.
-    pub model: Model,
-    /// Where backward passes add to.
-    pub gradient: Weights,
-    optimizer: AdamW,
+    /// The model, its gradient and its optimiser, on their device.
+    pub learner: Box<dyn Learner>,
     settings: OptimizerSettings,
     step: usize,
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Trainer {
     /// Starts at step 0.
-    pub fn new(model: Model, settings: &OptimizerSettings) -> Self {
-        Trainer {
-            gradient: Weights::zeros(&model.config),
-            optimizer: AdamW::for_model(settings.adamw(), &model.config, 0),
-            settings: settings.clone(),
-            step: 0,
-            model,
-        }
+    ///
+    /// # Errors
+    /// Where the device has no room for it.
+    pub fn new(model: Model, settings: &OptimizerSettings, device: &dyn Device) -> Result<Self> {
+        let plan = Plan {
+            optimizer: settings.adamw(),
+            recompute: settings.recompute,
+            lora: settings.lora.clone(),
+            ..Plan::default()
+        };
+        let learner = device.learner(model, &plan).context("cannot train the model")?;
+        Ok(Trainer { learner, settings: settings.clone(), step: 0, checkpoint: None })
+    }
+
+    /// The model as it is now.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn model(&self) -> Result<Model> {
+        Ok(self.learner.model()?.into_owned())
     }
 
     /// Steps of the training loop done so far.
@@ -85,9 +108,23 @@ impl Trainer {
         self.step
     }
 
-    /// Counts a step of the training loop.
-    pub fn finish_step(&mut self) {
+    /// Saves the state to this file from time to time, as the settings say.
+    pub fn save_regularly(&mut self, path: &Path) {
+        self.checkpoint = Some(Checkpoint::new(path, self.settings.checkpoint_minutes));
+    }
+
+    /// Counts a step of the training loop, and saves the state if it is time.
+    ///
+    /// # Errors
+    /// Where the state cannot be saved.
+    pub fn finish_step(&mut self) -> Result<()> {
         self.step += 1;
+        let due = self.checkpoint.as_ref().is_some_and(Checkpoint::is_due);
+        if self.checkpoint.is_some() && self.learner.any(due)? {
+            let path = self.checkpoint.as_mut().map(Checkpoint::take).unwrap_or_default();
+            self.save_state(&path)?;
+        }
+        Ok(())
     }
 
     /// One update with the gradient gathered so far, which is then cleared. Returns the gradient's
@@ -97,16 +134,11 @@ impl Trainer {
     /// Where the gradient is not finite: then the weights are left as they were.
     pub fn update(&mut self, total_steps: usize) -> Result<(f64, f64)> {
         let learning_rate = self.settings.schedule(total_steps).rate(self.step);
-        let limit = self.settings.max_gradient_norm as f32;
-        let norm = clip_gradient_norm(&mut self.gradient.tensors_mut(), limit);
-        ensure!(
-            norm.is_finite(),
-            "the gradient of step {} is not finite; lower the learning rate ({learning_rate})",
-            self.step
-        );
-        self.optimizer.step(learning_rate, self.model.weights.tensors_mut(), &self.gradient.tensors());
-        self.gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));
-        Ok((f64::from(norm), f64::from(learning_rate)))
+        let norm = self.learner.gradient_square()?.sqrt();
+        let scale = clipping(norm, self.settings.max_gradient_norm);
+        let scale = scale.with_context(|| not_finite(self.step, learning_rate))?;
+        self.learner.update(learning_rate, scale)?;
+        Ok((norm, f64::from(learning_rate)))
     }
 
     /// Writes everything needed to go on to one file, as a whole.
@@ -114,41 +146,83 @@ impl Trainer {
     /// # Errors
     /// Where the file cannot be written.
     pub fn save_state(&self, path: &Path) -> Result<()> {
-        let steps = [self.step as f32, self.optimizer.steps() as f32];
-        let mut tensors: Vec<(String, Vec<usize>, &[f32])> = vec![("steps".into(), vec![2], &steps)];
-        let (first, second) = self.optimizer.moments();
-        for (prefix, parts) in
-            [("weight", self.model.weights.tensors()), ("first", first), ("second", second)]
-        {
-            for (index, part) in parts.into_iter().enumerate() {
-                tensors.push((format!("{prefix}.{index}"), vec![part.len()], part));
-            }
-        }
-        save_tensors(path, tensors, Precision::F32).context("cannot save the state of training")?;
-        Ok(())
+        save(path, self.step, &*self.learner, Vec::new()).context("cannot save the state of training")
     }
 
     /// Goes on from a file that [`save_state`](Self::save_state) wrote.
     ///
     /// # Errors
     /// Where the file is damaged or belongs to a model of another shape.
-    pub fn load_state(config: &Config, settings: &OptimizerSettings, path: &Path) -> Result<Self> {
+    pub fn load_state(
+        config: &Config,
+        settings: &OptimizerSettings,
+        path: &Path,
+        device: &dyn Device,
+    ) -> Result<Self> {
         let files = TensorFiles::open_file(path)?;
-        let mut steps = [0.0; 2];
-        files.read("steps", &[2], &mut steps)?;
-        let mut trainer =
-            Trainer::new(Model { config: config.clone(), weights: Weights::zeros(config) }, settings);
-        for (index, tensor) in trainer.model.weights.tensors_mut().into_iter().enumerate() {
-            files.read(&format!("weight.{index}"), &[tensor.len()], tensor)?;
-        }
-        let (first, second) = trainer.optimizer.moments_mut();
-        for (prefix, parts) in [("first", first), ("second", second)] {
-            for (index, part) in parts.into_iter().enumerate() {
-                files.read(&format!("{prefix}.{index}"), &[part.len()], part)?;
-            }
-        }
-        trainer.optimizer.set_steps(steps[1] as usize);
-        trainer.step = steps[0] as usize;
+        let model = Model { config: config.clone(), weights: Weights::zeros(config) };
+        let mut trainer = Trainer::new(model, settings, device)?;
+        trainer.step = load(&files, &mut *trainer.learner)?;
         Ok(trainer)
     }
+}
+
+/// Where the state of training is saved, and when next.
+pub(crate) struct Checkpoint {
+    path: PathBuf,
+    every: Duration,
+    last: Instant,
+}
+
+impl Checkpoint {
+    pub(crate) fn new(path: &Path, minutes: f64) -> Self {
+        let never = Duration::from_secs(u64::MAX / 2);
+        let every =
+            if minutes > 0.0 { Duration::try_from_secs_f64(60.0 * minutes).unwrap_or(never) } else { never };
+        Checkpoint { path: path.to_owned(), every, last: Instant::now() }
+    }
+
+    pub(crate) fn is_due(&self) -> bool {
+        self.last.elapsed() >= self.every
+    }
+
+    /// The file, and begins to wait for the next time.
+    pub(crate) fn take(&mut self) -> PathBuf {
+        self.last = Instant::now();
+        self.path.clone()
+    }
+}
+
+/// What a gradient is multiplied with so that its norm is at most `limit`; none where it is not finite.
+pub(crate) fn clipping(norm: f64, limit: f64) -> Option<f32> {
+    let scale = if norm > limit { limit / (norm + 1e-6) } else { 1.0 };
+    norm.is_finite().then_some(scale as f32)
+}
+
+/// What to say of a gradient that is not finite.
+pub(crate) fn not_finite(step: usize, learning_rate: f32) -> String {
+    format!("the gradient of step {step} is not finite; lower the learning rate ({learning_rate})")
+}
+
+/// Writes a learner's state, the number of steps of its loop and further tensors to one file.
+pub(crate) fn save(
+    path: &Path,
+    step: usize,
+    learner: &dyn Learner,
+    more: Vec<(String, &[f32])>,
+) -> Result<()> {
+    let (updates, tensors) = learner.state()?;
+    let steps = [step as f32, updates as f32];
+    let own = tensors.iter().map(|(name, tensor)| (name.clone(), &**tensor));
+    let all = own.chain(more).chain([("steps".to_owned(), &steps[..])]);
+    let shaped = all.map(|(name, tensor)| (name, vec![tensor.len()], tensor));
+    Ok(save_tensors(path, shaped.collect::<Vec<_>>(), Precision::F32)?)
+}
+
+/// Reads what [`save`] wrote of the learner, and returns the number of steps of its loop.
+pub(crate) fn load(files: &TensorFiles, learner: &mut dyn Learner) -> Result<usize> {
+    let mut steps = [0.0; 2];
+    files.read("steps", &[2], &mut steps)?;
+    learner.set_state(steps[1] as usize, &mut |name, tensor| files.read(name, &[tensor.len()], tensor))?;
+    Ok(steps[0] as usize)
 }

@@ -2,6 +2,8 @@
 
 mod behaviour;
 mod commands;
+mod device;
+mod launch;
 mod loop_run;
 mod opinions;
 mod pretrain;
@@ -22,11 +24,15 @@ use std::process::ExitCode;
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
+    /// Where models run: auto, cpu, cuda or cuda:N; auto takes a GPU if there is one
+    #[arg(long, global = true, env = "NCOMP_DEVICE", default_value = "auto")]
+    device: device::Choice,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     progress::watch_for_interrupt();
+    device::choose(arguments.device);
     match arguments.command.run() {
         Ok(status) => status,
         Err(error) => {

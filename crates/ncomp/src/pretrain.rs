@@ -1,6 +1,7 @@
 //! Makes a small model from nothing: a tokenizer and a generator, trained on programs of the built-in
 //! world (the built-in model is made so) or on samples.
 
+use crate::device::device;
 use crate::progress::{Progress, interrupted};
 use crate::recipe::{PretrainRecipe, Recipe};
 use crate::run_directory::RunDirectory;
@@ -48,9 +49,10 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
     let settings = &pretrain.training;
     let state = run.path("states/pretrain.safetensors");
     let mut trainer = match state.exists() {
-        true => Trainer::load_state(&config, &settings.optimizer, &state)?,
-        false => Trainer::new(Model::random(config, recipe.seed), &settings.optimizer),
+        true => Trainer::load_state(&config, &settings.optimizer, &state, device()?)?,
+        false => Trainer::new(Model::random(config, recipe.seed), &settings.optimizer, device()?)?,
     };
+    trainer.save_regularly(&state);
     let mut metrics = MetricsWriter::open(&run.path("metrics"), "pretrain", trainer.step())?;
     let total = settings.total_steps(examples.len());
     let mut progress = Progress::start("pretraining", total, trainer.step());
@@ -70,7 +72,8 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
         return Ok(false);
     }
     let directory = run.path("model");
-    trainer.model.save(&directory, Precision::Bf16)?;
+    let model = trainer.model()?;
+    model.save(&directory, Precision::Bf16)?;
     tokenizer.save(&directory)?;
     let tokenizer_config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -78,7 +81,7 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
         "pad_token": END,
         "add_prefix_space": false,
         "clean_up_tokenization_spaces": false,
-        "model_max_length": trainer.model.config.max_position_embeddings,
+        "model_max_length": model.config.max_position_embeddings,
     });
     let text = serde_json::to_string_pretty(&tokenizer_config)? + "\n";
     jsonl::write_atomically(&directory.join("tokenizer_config.json"), |file| {

@@ -42,6 +42,20 @@ impl Progress {
     /// Begins work of `total` parts of which `done` were finished before.
     pub fn start(label: &str, total: usize, done: usize) -> Self {
         let (total, done) = (total as u64, done as u64);
+        if crate::launch::rank() > 0 {
+            // Of several processes that do the same the first one tells.
+            let bar = Some(ProgressBar::hidden());
+            let now = Instant::now();
+            return Progress {
+                label: label.to_owned(),
+                bar,
+                total,
+                done,
+                at_start: done,
+                started: now,
+                last_line: now,
+            };
+        }
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template(
@@ -100,7 +114,9 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{:<34} {}/{} in {:.1} s", self.label, self.done, self.total, elapsed.as_secs_f64());
+        if crate::launch::rank() == 0 {
+            eprintln!("{:<34} {}/{} in {:.1} s", self.label, self.done, self.total, elapsed.as_secs_f64());
+        }
         elapsed
     }
 }

@@ -89,7 +89,7 @@ pub struct PoolRecipe {
     pub top_k: usize,
     /// Longest completion.
     pub max_new_tokens: usize,
-    /// Sequences in flight.
+    /// Sequences in flight; 0 leaves it to the device.
     pub max_sequences: usize,
     /// Tests that the prompt shows.
     pub tests: PromptTests,
@@ -201,7 +201,7 @@ impl Default for PoolRecipe {
             top_p: 0.95,
             top_k: 0,
             max_new_tokens: 512,
-            max_sequences: 256,
+            max_sequences: 0,
             tests: PromptTests::Visible,
         }
     }

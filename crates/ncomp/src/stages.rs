@@ -165,9 +165,9 @@ pub fn questions<'a>(
 }
 
 /// The critic's score of every candidate of some questions.
-pub fn scores_of(critic: &Critic, questions: &[(Question, Vec<&Candidate>)]) -> Vec<Score> {
+pub fn scores_of(critic: &Critic, questions: &[(Question, Vec<&Candidate>)]) -> Result<Vec<Score>> {
     let asked: Vec<Question> = questions.iter().map(|(question, _)| question.clone()).collect();
-    let values = questions.iter().zip(critic.score(&asked));
+    let values = questions.iter().zip(critic.score(&asked)?);
     let scores = values.flat_map(|((_, group), values)| {
         group.iter().zip(values).map(|(candidate, critic)| Score {
             problem: candidate.problem.clone(),
@@ -175,7 +175,7 @@ pub fn scores_of(critic: &Critic, questions: &[(Question, Vec<&Candidate>)]) -> 
             critic,
         })
     });
-    scores.collect()
+    Ok(scores.collect())
 }
 
 /// The critic's score of every candidate, into a file.
@@ -195,7 +195,7 @@ pub fn score(
         if interrupted() {
             return Ok(Done::Interrupted);
         }
-        let found = scores_of(critic, chunk);
+        let found = scores_of(critic, chunk)?;
         progress.advance(found.len());
         scores.extend(found);
     }

@@ -71,7 +71,7 @@ pub(crate) async fn plain(
     job: Job,
     wanted: Plain,
 ) -> Result<Response, ApiError> {
-    let context = engine.generator().model.config.max_position_embeddings;
+    let context = engine.generator().config().max_position_embeddings;
     if job.prompt.len() + job.max_new_tokens > context {
         let message = format!(
             "the prompt has {} tokens: with max_tokens that is more than the model's {context}",

@@ -8,10 +8,11 @@
 //! ```no_run
 //! use assistant::Proposer;
 //! use generator::{Engine, Generator};
+//! use transformer::device::Cpu;
 //! use server::{Limits, Service, serve};
 //! use std::sync::Arc;
 //!
-//! let engine = Arc::new(Engine::start(Generator::open("models/basics".as_ref())?, 64, 512));
+//! let engine = Arc::new(Engine::start(Generator::open("models/basics".as_ref(), &Cpu)?, 64, 512));
 //! let service = Service::new(engine.clone(), Some(engine), Default::default(), Limits::default())?;
 //! let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
 //! serve(service, listener, std::future::pending())?;

@@ -6,11 +6,12 @@
 
 use crate::decode::{Admission, Decoder, Sample};
 use crate::head::{Prediction, Target};
+use crate::lora::{AdapterTraining, Adapters, LoraSettings};
 use crate::optimizer::{AdamW, AdamWSettings};
 use crate::{Config, Error, Model, PackedBatch, Weights, Workspace};
 use std::borrow::Cow;
 
-/// Somewhere models can run; one of several that share the work, if there are several.
+/// Somewhere models can run.
 pub trait Device: Send + Sync {
     /// In words, for people.
     fn describe(&self) -> String;
@@ -26,19 +27,6 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// As [`reader`](Self::reader).
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error>;
-
-    /// Which of how many processes this is that train one model together on parts of the same batches.
-    fn rank(&self) -> Rank {
-        Rank::ALONE
-    }
-
-    /// Each number becomes its sum over all processes.
-    ///
-    /// # Errors
-    /// Where another process cannot be reached.
-    fn sum(&self, _numbers: &mut [f64]) -> Result<(), Error> {
-        Ok(())
-    }
 }
 
 /// One of several processes.
@@ -61,7 +49,7 @@ impl Rank {
 }
 
 /// What of a model is trained, and how.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// How weights are updated.
     pub optimizer: AdamWSettings,
@@ -72,6 +60,8 @@ pub struct Plan {
     /// Whether the backward pass computes activations again instead of keeping them: less memory, more
     /// time. The CPU always keeps them.
     pub recompute: bool,
+    /// Adapters to train instead of the weights themselves, if their rank is not 0; all else is frozen.
+    pub lora: LoraSettings,
 }
 
 impl Plan {
@@ -149,9 +139,38 @@ pub trait Learner: Reader {
     ///
     /// # Errors
     /// As [`add_token_gradient`](Self::add_token_gradient).
-    fn add_row_gradient(&mut self, batch: &PackedBatch, rows: &[usize], pull: &mut Pull) -> Result<(), Error>;
+    fn add_row_gradient(&mut self, batch: &PackedBatch, rows: &[usize], pull: &mut Pull)
+    -> Result<(), Error>;
 
-    /// The sum of squares of the gradient that was added up, by all processes that train together.
+    /// Which of how many processes this is that train one model together on parts of the same batches.
+    fn rank(&self) -> Rank {
+        Rank::ALONE
+    }
+
+    /// Each number becomes its sum over all processes.
+    ///
+    /// # Errors
+    /// Where another process cannot be reached.
+    fn sum(&mut self, _numbers: &mut [f64]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Whether something is true in any of the processes.
+    ///
+    /// # Errors
+    /// As [`sum`](Self::sum).
+    fn any(&mut self, here: bool) -> Result<bool, Error> {
+        let mut count = [f64::from(u8::from(here))];
+        self.sum(&mut count)?;
+        Ok(count[0] > 0.0)
+    }
+
+    /// Rows of a batch that keep the device busy and fit its memory: a larger one is better taken in parts.
+    fn batch_rows(&self) -> usize {
+        6144
+    }
+
+    /// Adds up the gradients of all processes and returns the sum of squares.
     ///
     /// # Errors
     /// Where the device, or another process, fails.
@@ -175,6 +194,9 @@ pub trait Learner: Reader {
     /// # Errors
     /// What `read` says, and where the device fails.
     fn set_state(&mut self, steps: usize, read: &mut ReadTensor) -> Result<(), Error>;
+
+    /// The adapters as they are now, if those are what is trained.
+    fn adapters(&self) -> Option<&Adapters>;
 
     /// The same as one that only reads.
     fn as_reader(&mut self) -> &mut dyn Reader;
@@ -225,14 +247,23 @@ impl Device for Cpu {
     }
 
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error> {
-        let trained = plan.trained(&model.config);
+        let adapted = match plan.lora.rank {
+            0 => None,
+            _ => Some((
+                AdapterTraining::new(&model.config, &plan.lora, plan.optimizer)?,
+                model.weights.clone(),
+            )),
+        };
+        let trained = plan.trained(&model.config).into_iter().map(|trained| trained && adapted.is_none());
         let sizes = model.weights.tensors().into_iter().zip(trained);
-        let sizes: Vec<usize> = sizes.map(|(tensor, trained)| if trained { tensor.len() } else { 0 }).collect();
+        let sizes: Vec<usize> =
+            sizes.map(|(tensor, trained)| if trained { tensor.len() } else { 0 }).collect();
         Ok(Box::new(CpuLearner {
             optimizer: AdamW::new(plan.optimizer, &sizes, Weights::is_matrix(&model.config)),
             gradient: Weights::zeros(&model.config),
             first_layer: plan.first_layer,
-            frozen_output: plan.frozen_output,
+            frozen_output: plan.frozen_output || adapted.is_some(),
+            adapted,
             reader: CpuReader { model, workspace: Workspace::for_inference() },
             workspace: Workspace::for_training(),
         }))
@@ -280,6 +311,8 @@ struct CpuLearner {
     first_layer: usize,
     frozen_output: bool,
     workspace: Workspace,
+    /// Adapters in training, and the weights without them.
+    adapted: Option<(AdapterTraining, Weights)>,
 }
 
 impl Reader for CpuLearner {
@@ -324,7 +357,12 @@ impl Learner for CpuLearner {
         Ok(predictions)
     }
 
-    fn add_row_gradient(&mut self, batch: &PackedBatch, rows: &[usize], pull: &mut Pull) -> Result<(), Error> {
+    fn add_row_gradient(
+        &mut self,
+        batch: &PackedBatch,
+        rows: &[usize],
+        pull: &mut Pull,
+    ) -> Result<(), Error> {
         let model = &self.reader.model;
         let width = model.config.hidden_size;
         let hidden = model.forward(batch, &mut self.workspace);
@@ -338,7 +376,12 @@ impl Learner for CpuLearner {
     }
 
     fn gradient_square(&mut self) -> Result<f64, Error> {
-        let square = |tensor: &[f32]| tensor.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
+        if let Some((training, _)) = &mut self.adapted {
+            training.project(&self.gradient);
+            return Ok(training.gradient_square());
+        }
+        let square =
+            |tensor: &[f32]| tensor.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
         Ok(self.gradient.tensors().into_iter().map(square).sum())
     }
 
@@ -347,13 +390,26 @@ impl Learner for CpuLearner {
             let tensors = self.gradient.tensors_mut().into_iter();
             tensors.for_each(|tensor| tensor.iter_mut().for_each(|value| *value *= scale));
         }
-        let weights = self.reader.model.weights.tensors_mut();
-        self.optimizer.step(learning_rate, weights, &self.gradient.tensors());
+        let weights = &mut self.reader.model.weights;
+        if let Some((training, base)) = &mut self.adapted {
+            // The gradient was scaled above, and the adapters' were taken from it before.
+            training.update(learning_rate, scale);
+            training.adapters.merge(base, weights);
+        } else {
+            self.optimizer.step(learning_rate, weights.tensors_mut(), &self.gradient.tensors());
+        }
         self.gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));
         Ok(())
     }
 
     fn state(&self) -> Result<(usize, Vec<(String, Cow<'_, [f32]>)>), Error> {
+        if let Some((training, _)) = &self.adapted {
+            let (steps, tensors) = training.state();
+            return Ok((
+                steps,
+                tensors.into_iter().map(|(name, tensor)| (name, Cow::Borrowed(tensor))).collect(),
+            ));
+        }
         let (first, second) = self.optimizer.moments();
         let weights = self.reader.model.weights.tensors();
         let mut named = Vec::new();
@@ -365,6 +421,11 @@ impl Learner for CpuLearner {
     }
 
     fn set_state(&mut self, steps: usize, read: &mut ReadTensor) -> Result<(), Error> {
+        if let Some((training, base)) = &mut self.adapted {
+            training.set_state(steps, read)?;
+            training.adapters.merge(base, &mut self.reader.model.weights);
+            return Ok(());
+        }
         let weights = self.reader.model.weights.tensors_mut();
         let (first, second) = self.optimizer.moments_mut();
         for (prefix, parts) in [("weight", weights), ("first", first), ("second", second)] {
@@ -374,6 +435,10 @@ impl Learner for CpuLearner {
         }
         self.optimizer.set_steps(steps);
         Ok(())
+    }
+
+    fn adapters(&self) -> Option<&Adapters> {
+        self.adapted.as_ref().map(|(training, _)| &training.adapters)
     }
 
     fn as_reader(&mut self) -> &mut dyn Reader {

@@ -30,6 +30,7 @@ pub mod decode;
 pub mod device;
 pub mod head;
 mod kv_cache;
+pub mod lora;
 pub mod model;
 pub mod ops;
 pub mod optimizer;

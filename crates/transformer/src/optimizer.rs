@@ -1,7 +1,5 @@
-//! AdamW (Loshchilov and Hutter, 2019), gradient clipping and learning-rate schedules.
+//! AdamW (Loshchilov and Hutter, 2019) and learning-rate schedules.
 
-use crate::config::Config;
-use crate::weights::Weights;
 use rayon::prelude::*;
 
 /// Settings of [`AdamW`]; the defaults are PyTorch's, weight decay apart.
@@ -40,18 +38,6 @@ impl AdamW {
     pub fn new(settings: AdamWSettings, sizes: &[usize], decayed: Vec<bool>) -> Self {
         let zeros: Vec<Vec<f32>> = sizes.iter().map(|&size| vec![0.0; size]).collect();
         AdamW { settings, decayed, first: zeros.clone(), second: zeros, steps: 0 }
-    }
-
-    /// For a model whose layers below `first_layer` are frozen; 0 trains everything, embedding
-    /// and output included.
-    pub fn for_model(settings: AdamWSettings, config: &Config, first_layer: usize) -> Self {
-        let layers = Weights::layer_of_tensor(config);
-        let weights = Weights::zeros(config);
-        let trained = |layer: usize| first_layer == 0 || layer > first_layer;
-        let sizes = weights.tensors().into_iter().zip(layers);
-        let sizes: Vec<usize> =
-            sizes.map(|(tensor, layer)| if trained(layer) { tensor.len() } else { 0 }).collect();
-        Self::new(settings, &sizes, Weights::is_matrix(config))
     }
 
     /// Number of steps taken.
@@ -103,21 +89,6 @@ impl AdamW {
             });
         }
     }
-}
-
-/// Scales the gradients so that their norm over all tensors is at most `limit`, and returns the
-/// norm before.
-pub fn clip_gradient_norm(gradients: &mut [&mut [f32]], limit: f32) -> f32 {
-    let square =
-        |tensor: &&mut [f32]| tensor.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-    let norm = gradients.iter().map(square).sum::<f64>().sqrt() as f32;
-    if norm > limit {
-        let scale = limit / (norm + 1e-6);
-        for tensor in gradients.iter_mut() {
-            tensor.iter_mut().for_each(|value| *value *= scale);
-        }
-    }
-    norm
 }
 
 /// How the learning rate runs over the steps: linear warm-up, then decay.

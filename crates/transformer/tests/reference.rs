@@ -4,8 +4,9 @@ use safetensors::SafeTensors;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use transformer::decode::{Request, Sample, Settings, decode};
+use transformer::device::{Cpu, Device, Plan};
 use transformer::head::Target;
-use transformer::optimizer::{AdamW, AdamWSettings, clip_gradient_norm};
+use transformer::optimizer::AdamWSettings;
 use transformer::sampling::Sampling;
 use transformer::{Model, PackedBatch, Weights, Workspace};
 
@@ -97,17 +98,20 @@ fn gradients_of_every_parameter_match_pytorch() {
 fn ten_adamw_steps_match_pytorch() {
     for name in MODELS {
         let reference = Reference::load(name);
-        let mut model = reference.model.clone();
-        let settings = AdamWSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
-        let mut optimizer = AdamW::for_model(settings, &model.config, 0);
-        let mut workspace = Workspace::for_training();
+        let optimizer = AdamWSettings { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weight_decay: 0.1 };
+        let plan = Plan { optimizer, ..Plan::default() };
+        let mut learner = Cpu.learner(reference.model.clone(), &plan).expect("a learner");
+        let (batch, targets) = reference.batch();
+        let weight = -1.0 / targets.len() as f32;
         for (step, expected) in reference.floats("losses").into_iter().enumerate() {
-            let (loss, mut gradient) = reference.gradient(&model, &mut workspace);
+            let found = learner.add_token_gradient(&batch, &targets, &mut |_, _| weight).expect("a gradient");
+            let loss: f32 = found.iter().map(|prediction| weight * prediction.log_probability).sum();
             assert!((loss - expected).abs() < 1e-4 * expected, "{name}, step {step}: {loss} {expected}");
-            clip_gradient_norm(&mut gradient.tensors_mut(), 1.0);
-            optimizer.step(1e-3, model.weights.tensors_mut(), &gradient.tensors());
+            let norm = learner.gradient_square().expect("a norm").sqrt() as f32;
+            learner.update(1e-3, (1.0 / (norm + 1e-6)).min(1.0)).expect("a step");
         }
-        compare_tensors(&reference, &model.weights, "trained.", 1e-3, name);
+        let trained = learner.model().expect("a model");
+        compare_tensors(&reference, &trained.weights, "trained.", 1e-3, name);
     }
 }
 
@@ -126,10 +130,12 @@ fn compare_tensors(reference: &Reference, ours: &Weights, prefix: &str, limit: f
 
 fn sample(model: &Model, requests: &[Request], settings: &Settings) -> Vec<Sample> {
     let mut samples = Vec::new();
-    let _ = decode(model, requests, settings, &|_| false, &mut |sample| {
+    let mut reader = Cpu.reader(model.clone()).expect("a reader");
+    let ended = decode(&mut *reader, requests, settings, &|_| false, &mut |sample| {
         samples.push(sample);
         ControlFlow::Continue(())
     });
+    assert!(ended.expect("runs").is_continue());
     samples.sort_by_key(|sample| (sample.request, sample.index));
     samples
 }

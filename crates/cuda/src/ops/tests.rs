@@ -90,8 +90,7 @@ impl Bench<'_> {
 fn close(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let square = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>().sqrt();
-    let difference =
-        square(&mut found.iter().zip(expected).map(|(&a, &b)| f64::from(a) - f64::from(b)));
+    let difference = square(&mut found.iter().zip(expected).map(|(&a, &b)| f64::from(a) - f64::from(b)));
     let norm = square(&mut expected.iter().map(|&x| f64::from(x)));
     let error = difference / norm.max(1e-30);
     assert!(error < 1e-2, "{what}: relative error {error}");
@@ -111,12 +110,20 @@ fn matrix_products() {
         let mut expected = vec![0.0; rows * outputs];
         matmul::linear(&x, &w, Some(&bias), rows, &mut expected);
         let out = bench.poison(rows * outputs);
-        gpu.linear(dx.start(), dw.start(), Some(dbias.start()), None, (rows, inputs, outputs), out.start()).expect("runs");
+        gpu.linear(dx.start(), dw.start(), Some(dbias.start()), None, (rows, inputs, outputs), out.start())
+            .expect("runs");
         close("linear", &bench.get(&out), &expected);
         matmul::linear(&x, &w, None, rows, &mut expected);
         expected.iter_mut().zip(&residual).for_each(|(out, add)| *out += add);
-        gpu.linear(dx.start(), dw.start(), None, Some(dresidual.start()), (rows, inputs, outputs), out.start())
-            .expect("runs");
+        gpu.linear(
+            dx.start(),
+            dw.start(),
+            None,
+            Some(dresidual.start()),
+            (rows, inputs, outputs),
+            out.start(),
+        )
+        .expect("runs");
         close("linear with a residual", &bench.get(&out), &expected);
 
         let gradient = random(rows * outputs, 5);
@@ -124,15 +131,27 @@ fn matrix_products() {
         let mut expected = vec![0.0; rows * inputs];
         matmul::linear_backward_input(&gradient, &w, rows, false, &mut expected);
         let out = bench.poison(rows * inputs);
-        gpu.linear_backward_input(dgradient.start(), outputs, dw.start(), (rows, inputs, outputs), out.start())
-            .expect("runs");
+        gpu.linear_backward_input(
+            dgradient.start(),
+            outputs,
+            dw.start(),
+            (rows, inputs, outputs),
+            out.start(),
+        )
+        .expect("runs");
         close("gradient of the input", &bench.get(&out), &expected);
         let start = random(outputs * inputs, 6);
         let mut expected = start.clone();
         matmul::linear_backward_weight(&gradient, &x, rows, &mut expected, None);
         let out = bench.put_floats(&start);
-        gpu.linear_backward_weight(dgradient.start(), outputs, dx.start(), (rows, inputs, outputs), out.start())
-            .expect("runs");
+        gpu.linear_backward_weight(
+            dgradient.start(),
+            outputs,
+            dx.start(),
+            (rows, inputs, outputs),
+            out.start(),
+        )
+        .expect("runs");
         close("gradient of the weight", &bench.get_floats(&out), &expected);
     }
 }
@@ -148,7 +167,8 @@ fn norms_and_elementwise_operations() {
         norm::rms_norm(&x, &gain, 1e-6, &mut expected, &mut scales);
         let (dx, dgain, dslope) = (bench.put(&x), bench.put(&gain), bench.put(&slope));
         let (out, scale) = (bench.poison(rows * width), bench.poison_floats(rows));
-        ops.rms_norm(dx.start(), dgain.start(), (rows, width), 1e-6, out.start(), scale.start()).expect("runs");
+        ops.rms_norm(dx.start(), dgain.start(), (rows, width), 1e-6, out.start(), scale.start())
+            .expect("runs");
         close("rms_norm", &bench.get(&out), &expected);
         close("rms_norm's scale", &bench.get_floats(&scale), &scales);
         let start = random(rows * width, 4);
@@ -159,7 +179,15 @@ fn norms_and_elementwise_operations() {
         let sum = Some(dgain_gradient.start());
         let shape = (rows, width);
         ops.rms_norm_backward(
-            dslope.start(), dx.start(), dgain.start(), scale.start(), shape, false, into.start(), scratch.start(), sum,
+            dslope.start(),
+            dx.start(),
+            dgain.start(),
+            scale.start(),
+            shape,
+            false,
+            into.start(),
+            scratch.start(),
+            sum,
         )
         .expect("runs");
         close("rms_norm's gradient", &bench.get(&into), &expected);
@@ -197,7 +225,9 @@ fn norms_and_elementwise_operations() {
         close("gather", &bench.get(&out), &expected);
         ops.scatter_add(out.start(), numbers.start(), 4, width, dx.start()).expect("runs");
         let mut doubled = x.clone();
-        chosen.iter().for_each(|&row| doubled[row as usize * width..][..width].iter_mut().for_each(|v| *v *= 2.0));
+        chosen
+            .iter()
+            .for_each(|&row| doubled[row as usize * width..][..width].iter_mut().for_each(|v| *v *= 2.0));
         close("scatter_add", &bench.get(&dx), &doubled);
         let square: f64 = x.iter().map(|&value| f64::from(value * value)).sum();
         let found = ops.square_sum(bench.put_floats(&x).start(), x.len()).expect("runs");
@@ -245,7 +275,13 @@ fn rotary_positions_and_attention_over_trees() {
         let (dslope, dgradient) = (bench.put(&slope), bench.poison(qkv.len()));
         let delta = bench.poison_floats(sums.len());
         ops.attention_backward(
-            &device, dqkv.start(), out.start(), log_sum_exp.start(), dslope.start(), delta.start(), dgradient.start(),
+            &device,
+            dqkv.start(),
+            out.start(),
+            log_sum_exp.start(),
+            dslope.start(),
+            delta.start(),
+            dgradient.start(),
         )
         .expect("runs");
         close("attention's gradient", &bench.get(&dgradient), &gradient);
@@ -297,7 +333,11 @@ fn log_probabilities_and_their_gradient() {
             sums.push(sum as f32);
             gradient.extend((0..stride).map(|at| {
                 let one = f64::from(u8::from(at == target as usize));
-                if at < vocabulary { (f64::from(*weight) * (one - (row[at] - sum).exp())) as f32 } else { 0.0 }
+                if at < vocabulary {
+                    (f64::from(*weight) * (one - (row[at] - sum).exp())) as f32
+                } else {
+                    0.0
+                }
             }));
         }
         let (dlogits, dtargets) = (bench.put_floats(&logits), bench.put_integers(&targets));
@@ -307,8 +347,15 @@ fn log_probabilities_and_their_gradient() {
         close("log-probabilities", &bench.get_floats(&found), &statistics);
         close("log-sum-exp", &bench.get_floats(&dsums), &sums);
         let (dweights, out) = (bench.put_floats(&weights), bench.poison(rows * stride));
-        ops.loss_gradient(dlogits.start(), dtargets.start(), dsums.start(), dweights.start(), shape, out.start())
-            .expect("runs");
+        ops.loss_gradient(
+            dlogits.start(),
+            dtargets.start(),
+            dsums.start(),
+            dweights.start(),
+            shape,
+            out.start(),
+        )
+        .expect("runs");
         close("gradient of logits", &bench.get(&out), &gradient);
     }
 }
@@ -331,8 +378,24 @@ fn a_step_of_adamw_is_the_cpus() {
         cpu.step(1e-2, vec![&mut weights], &[&scaled]);
         let corrections = (1.0 - 0.9f32.powi(step as i32), (1.0 - 0.999f32.powi(step as i32)).sqrt());
         launch!(
-            ops, "adamw", (4, 1), 256, master.start(), first.start(), second.start(), dgradient.start(), half.start(),
-            count as i64, 0.5f32, 1e-2f32, 0.9f32, 0.999f32, 1e-8f32, 1.0f32 - 1e-2 * 0.1, corrections.0, corrections.1
+            ops,
+            "adamw",
+            (4, 1),
+            256,
+            master.start(),
+            first.start(),
+            second.start(),
+            dgradient.start(),
+            half.start(),
+            count as i64,
+            0.5f32,
+            1e-2f32,
+            0.9f32,
+            0.999f32,
+            1e-8f32,
+            1.0f32 - 1e-2 * 0.1,
+            corrections.0,
+            corrections.1
         )
         .expect("runs");
         assert!(bench.get_floats(&dgradient).iter().all(|&value| value == 0.0), "the gradient is cleared");
@@ -350,7 +413,8 @@ fn frequencies(ops: &Ops, logits: &[f32], sampling: Sampling) -> Vec<f64> {
     let mut row = logits.to_vec();
     row.resize(stride, 50.0);
     let rows = bench.put_integers(&vec![0; draws]);
-    let drawings: Vec<Drawing> = (0..draws as u64).map(|stream| Drawing::new(&sampling, (3, stream))).collect();
+    let drawings: Vec<Drawing> =
+        (0..draws as u64).map(|stream| Drawing::new(&sampling, (3, stream))).collect();
     let drawings = ops.gpu.upload(&drawings, "a test").expect("room");
     let (tokens, lengths) = (bench.put_integers(&vec![0; draws]), bench.put_integers(&vec![4; draws]));
     let (drawn, log_probabilities) = (bench.put_integers(&vec![-7; draws]), bench.poison_floats(draws));
@@ -385,7 +449,8 @@ fn tokens_come_as_often_as_they_should() {
     let expect = |logits: &[f32], sampling: Sampling, weights: &[f64]| {
         let total: f64 = weights.iter().sum();
         let found = frequencies(&ops, logits, sampling);
-        let distance: f64 = found.iter().zip(weights).map(|(found, weight)| (found - weight / total).abs()).sum();
+        let distance: f64 =
+            found.iter().zip(weights).map(|(found, weight)| (found - weight / total).abs()).sum();
         // Twenty thousand draws: for a few tokens the sum of deviations stays below a few hundredths.
         let limit = 0.012 * (logits.len() as f64).sqrt();
         assert!(distance < limit, "{sampling:?}: {distance} {found:?}");

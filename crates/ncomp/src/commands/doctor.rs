@@ -37,7 +37,7 @@ impl Doctor {
             ("vector instructions", instructions().to_owned()),
             ("memory", memory()),
             ("python", python),
-            ("device", "cpu".to_owned()),
+            ("gpu", crate::device::found().join("; ")),
             ("model", model),
         ];
         found.extend(isolation.iter().map(|(name, text)| (name.as_str(), text.clone())));

@@ -1,5 +1,6 @@
 //! `ncomp generate`: candidates into a file of records.
 
+use crate::device::device;
 use crate::loop_run::model_directory;
 use crate::samples::problem_set;
 use crate::stages;
@@ -39,8 +40,8 @@ pub struct Generate {
     /// Longest completion in tokens
     #[arg(long, default_value_t = 512)]
     max_new_tokens: usize,
-    /// Sequences in flight
-    #[arg(long, default_value_t = 256)]
+    /// Sequences in flight; 0 leaves it to the device
+    #[arg(long, default_value_t = 0)]
     max_sequences: usize,
     /// Seed
     #[arg(long, default_value_t = 0)]
@@ -67,7 +68,7 @@ impl Generate {
         problems.truncate(self.limit.unwrap_or(usize::MAX));
         ensure!(!problems.is_empty(), "{} has no problems in the split {}", self.problems, self.split);
         let directory = model_directory(&self.model)?;
-        let generator = Generator::open(&directory)?;
+        let generator = Generator::open(&directory, device()?)?;
         let request = Request {
             samples: self.samples,
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },

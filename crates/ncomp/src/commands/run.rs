@@ -187,7 +187,8 @@ fn activations(config: &Config, rows: f64) -> f64 {
 }
 
 fn pool_memory(config: &Config, recipe: &Recipe) -> f64 {
-    2.0 * weights(config) + cache(config, recipe.pool.max_sequences as f64, recipe.pool.max_new_tokens)
+    2.0 * weights(config)
+        + cache(config, recipe.pool.max_sequences.max(256) as f64, recipe.pool.max_new_tokens)
 }
 
 fn grpo_memory(config: &Config, recipe: &Recipe) -> f64 {

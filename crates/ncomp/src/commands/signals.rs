@@ -2,6 +2,7 @@
 
 use super::execute::Limits;
 use crate::behaviour::{Knowledge, observe};
+use crate::device::device;
 use crate::loop_run::model_directory;
 use crate::{opinions, stages};
 use anyhow::{Context, Result, anyhow, bail};
@@ -109,7 +110,7 @@ impl Signals {
         costs.behaviour =
             Some(Cost { executions: effort.calls, tokens: 0, seconds: started.elapsed().as_secs_f64() });
         let Some(model) = &self.model else { return Ok((pools, costs)) };
-        let model = Generator::open(&model_directory(model)?)?;
+        let model = Generator::open(&model_directory(model)?, device()?)?;
         let started = Instant::now();
         let Some(tokens) = opinions::review(&model, problems, &mut pools)? else {
             bail!("stopped before all candidates were reviewed");
@@ -141,9 +142,9 @@ pub fn read_ranker(path: &Path) -> Result<Ranker> {
 
 /// The critic's scores, and how many tokens it read for them.
 fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<(Vec<Score>, usize)> {
-    let critic = Critic::load(path)?;
+    let critic = Critic::load(path, device()?)?;
     let prompt = |problem: &Problem| Ok(comment_prompt(problem, PromptTests::Visible));
     let questions = stages::questions(&prompt, problems, candidates)?;
     let tokens = questions.iter().map(|(question, _)| critic.tokenize(question).rows()).sum();
-    Ok((stages::scores_of(&critic, &questions), tokens))
+    Ok((stages::scores_of(&critic, &questions)?, tokens))
 }

@@ -1,5 +1,6 @@
 //! Where candidates come from: a model of ours, or another server.
 
+use crate::device::device;
 use crate::loop_run::model_directory;
 use anyhow::{Context, Result};
 use assistant::{Proposer, Remote};
@@ -36,7 +37,7 @@ impl Source {
     /// # Errors
     /// Where the model cannot be read.
     pub fn engine(&self) -> Result<Engine> {
-        let generator = Generator::open(&model_directory(&self.model)?)?;
+        let generator = Generator::open(&model_directory(&self.model)?, device()?)?;
         Ok(Engine::start(generator, self.max_sequences, self.queue))
     }
 

@@ -1,10 +1,11 @@
 //! The two stages that learn: GRPO and the critic.
 
 use super::Loop;
+use crate::device::device;
 use crate::progress::{Progress, interrupted};
 use crate::stages::{self, Done};
 use anyhow::{Context, Result};
-use critic::{Critic, Question};
+use critic::{Critic, Head, Question};
 use generator::{Generator, Request};
 use learning::critic_training::{CriticTrainer, LabelledQuestion};
 use learning::grpo::{self, Surroundings};
@@ -17,6 +18,7 @@ use report::statistics::{area_under_curve, calibration, calibration_error};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
+use transformer::device::Reader;
 
 /// Files that an HF directory needs besides what the trainers write.
 const TOKENIZER_FILES: [&str; 4] =
@@ -31,30 +33,35 @@ impl Loop<'_> {
         }
         let state = self.run.path("states/grpo.safetensors");
         let mut trainer = if state.exists() {
-            Trainer::load_state(&self.base.model.config, &settings.optimizer, &state)?
+            Trainer::load_state(self.base.config(), &settings.optimizer, &state, device()?)?
         } else {
-            Trainer::new(self.base.model.clone(), &settings.optimizer)
+            Trainer::new(self.base.model()?, &settings.optimizer, device()?)?
         };
+        trainer.save_regularly(&state);
         let rollouts = settings.prompts_per_step.min(self.problems.train.len()) * settings.group_size;
         let done = trainer.step();
         let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
         let mut verdicts = self.reopen::<Verdict>("verdicts/rollouts.jsonl", done * rollouts)?;
         let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "grpo", done)?;
         let directory = super::model_directory(&self.recipe.model.path)?;
-        let mut generator = Generator::load(&directory, self.recipe.model.prompt)?;
-        let reference = (settings.kl_coefficient > 0.0).then(|| self.base.model.clone());
+        let mut reference = match settings.kl_coefficient > 0.0 {
+            true => Some(device()?.reader(self.base.model()?)?),
+            false => None,
+        };
         let shaping = match self.recipe.critic.start.as_str() {
-            start if !start.is_empty() && settings.critic_reward > 0.0 => Some(Critic::load(start.as_ref())?),
+            start if !start.is_empty() && settings.critic_reward > 0.0 => {
+                Some(Critic::load(start.as_ref(), device()?)?)
+            }
             _ => None,
         };
         let mut progress = Progress::start("GRPO", settings.steps, done);
         let mut failed = None;
         let mut surroundings = Surroundings {
-            generator: &mut generator,
+            generator: &self.base,
             executor: &self.executor,
             problems: &self.problems.train,
             critic: shaping.as_ref(),
-            reference: reference.as_ref(),
+            reference: reference.as_deref_mut().map(|reference| reference as &mut dyn Reader),
             on_rollouts: &mut |sampled, judged| {
                 sampled.iter().try_for_each(|candidate| candidates.append(candidate))?;
                 judged.iter().try_for_each(|verdict| verdicts.append(verdict))?;
@@ -77,7 +84,10 @@ impl Loop<'_> {
             return Ok(Done::Interrupted);
         }
         let target = self.run.path("grpo");
-        trainer.model.save(&target, Default::default())?;
+        trainer.model()?.save(&target, Default::default())?;
+        if let Some(adapters) = trainer.learner.adapters() {
+            adapters.save(&target.join("adapter"), &self.recipe.model.path)?;
+        }
         self.base.tokenizer.save(&target)?;
         for name in TOKENIZER_FILES.iter().filter(|name| directory.join(name).exists()) {
             std::fs::copy(directory.join(name), target.join(name))
@@ -148,10 +158,10 @@ impl Loop<'_> {
         let recipe = &self.recipe.critic;
         let settings = &recipe.training;
         let mut critic = if recipe.start.is_empty() {
-            let tuned = self.tuned()?;
-            Critic::new(tuned.model.clone(), tuned.tokenizer.clone(), settings.head_width, self.recipe.seed)
+            let seed = self.recipe.seed;
+            new_critic(self.tuned()?, settings.head_width, seed)?
         } else {
-            Critic::load(recipe.start.as_ref())?
+            Critic::load(recipe.start.as_ref(), device()?)?
         };
         critic.max_tokens = settings.max_tokens;
         let mut sources = Vec::new();
@@ -175,9 +185,12 @@ impl Loop<'_> {
         self.hold_out(&held_out.iter().map(|question| question.problem.as_str()).collect::<Vec<_>>())?;
         let state = self.run.path("states/critic.safetensors");
         let mut trainer = match state.exists() {
-            true => CriticTrainer::load_state(critic.network.clone(), settings, &state)?,
-            false => CriticTrainer::new(critic.network.clone(), settings),
+            true => {
+                CriticTrainer::load_state(critic.model()?, critic.head.clone(), settings, &state, device()?)?
+            }
+            false => CriticTrainer::new(critic.model()?, critic.head.clone(), settings, device()?)?,
         };
+        trainer.save_regularly(&state, settings);
         let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "critic", trainer.step())?;
         let mut progress = Progress::start("critic", settings.total_steps(training.len()), trainer.step());
         let mut failed = None;
@@ -194,8 +207,8 @@ impl Loop<'_> {
             trainer.save_state(&state)?;
             return Ok(Done::Interrupted);
         }
-        critic.network = trainer.network;
-        let measured = validate(&critic, &held_out, training.len());
+        let critic = trained_critic(critic, trainer)?;
+        let measured = validate(&critic, &held_out, training.len())?;
         jsonl::write_atomically(&self.run.path("metrics/critic-validation.json"), |file| {
             file.write_all(measured.to_string().as_bytes())
         })?;
@@ -203,6 +216,21 @@ impl Loop<'_> {
         let _ = std::fs::remove_file(state);
         Ok(Done::Whole)
     }
+}
+
+/// A critic that has learned nothing yet: a copy of a generator's model and a random head.
+pub(crate) fn new_critic(generator: &Generator, head_width: usize, seed: u64) -> Result<Critic> {
+    let head = Head::random(generator.config().hidden_size, head_width, seed);
+    let backbone = device()?.reader(generator.model()?)?;
+    Ok(Critic::new(backbone, head, generator.tokenizer.clone()))
+}
+
+/// The critic as its trainer left it.
+pub(crate) fn trained_critic(before: Critic, trainer: CriticTrainer) -> Result<Critic> {
+    let backbone = device()?.reader(trainer.learner.model()?.into_owned())?;
+    let mut critic = Critic::new(backbone, trainer.head, before.tokenizer);
+    critic.max_tokens = before.max_tokens;
+    Ok(critic)
 }
 
 fn metric(report: &StepReport, name: &str) -> f64 {
@@ -280,9 +308,9 @@ pub(crate) fn validate(
     critic: &Critic,
     held_out: &[LabelledQuestion],
     trained_on: usize,
-) -> serde_json::Value {
+) -> Result<serde_json::Value> {
     let tokenized: Vec<_> = held_out.iter().map(|labelled| labelled.question.clone()).collect();
-    let logits = critic.network.logits(&tokenized);
+    let logits = critic.logits(&tokenized)?;
     let (mut scores, mut passed) = (Vec::new(), Vec::new());
     for (labelled, logits) in held_out.iter().zip(logits) {
         for ((&count, &label), logit) in labelled.counts.iter().zip(&labelled.passed).zip(logits) {
@@ -291,7 +319,7 @@ pub(crate) fn validate(
         }
     }
     let right = scores.iter().zip(&passed).filter(|(score, passed)| (**score > 0.5) == **passed).count();
-    json!({
+    Ok(json!({
         "problems": held_out.len(),
         "training_problems": trained_on,
         "candidates": scores.len(),
@@ -299,5 +327,5 @@ pub(crate) fn validate(
         "share_passing": passed.iter().filter(|&&p| p).count() as f64 / passed.len().max(1) as f64,
         "auc": area_under_curve(&scores, &passed),
         "calibration_error": calibration_error(&calibration(&scores, &passed)),
-    })
+    }))
 }

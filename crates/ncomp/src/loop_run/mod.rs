@@ -4,9 +4,10 @@ mod learn;
 mod results;
 mod select;
 
-pub(crate) use learn::{label, labelled_questions, split, validate};
+pub(crate) use learn::{label, labelled_questions, new_critic, split, trained_critic, validate};
 pub(crate) use results::outcomes;
 
+use crate::device::device;
 use crate::progress::interrupted;
 use crate::recipe::Recipe;
 use crate::run_directory::RunDirectory;
@@ -141,7 +142,7 @@ impl<'a> Loop<'a> {
         let problems = ProblemSets::of(recipe)?;
         executor.check_tests(problems.train.iter().chain(&problems.test))?;
         let directory = model_directory(&recipe.model.path)?;
-        let base = Generator::load(&directory, recipe.model.prompt)?;
+        let base = Generator::load(&directory, recipe.model.prompt, device()?)?;
         for (split, problems) in [("train", &problems.train), ("test", &problems.test)] {
             let path = run.path(&format!("problems/{split}.jsonl"));
             if !path.exists() {
@@ -187,7 +188,7 @@ impl Loop<'_> {
         }
         let tuned = match self.tuned.take() {
             Some(tuned) => tuned,
-            None => Generator::load(&self.run.path("grpo"), self.recipe.model.prompt)?,
+            None => Generator::load(&self.run.path("grpo"), self.recipe.model.prompt, device()?)?,
         };
         Ok(self.tuned.insert(tuned))
     }
@@ -246,7 +247,7 @@ impl Loop<'_> {
     }
 
     fn score_pools(&mut self) -> Result<Done> {
-        let critic = critic::Critic::load(&self.run.path("critic"))?;
+        let critic = critic::Critic::load(&self.run.path("critic"), device()?)?;
         for name in ["base-pool", "pool"] {
             let candidates = self.candidates(name)?;
             let path = self.run.path(&format!("scores/{name}.jsonl"));

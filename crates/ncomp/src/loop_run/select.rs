@@ -3,6 +3,7 @@
 
 use super::Loop;
 use crate::behaviour::{Knowledge, observe};
+use crate::device::device;
 use crate::stages::{self, Done};
 use anyhow::Result;
 use critic::Critic;
@@ -98,9 +99,9 @@ impl Loop<'_> {
         candidates: &[Candidate],
         verdicts: &[Verdict],
     ) -> Result<Option<Vec<Pool>>> {
-        let critic = Critic::load(&self.run.path("critic"))?;
+        let critic = Critic::load(&self.run.path("critic"), device()?)?;
         let prompt = |problem: &Problem| self.base.prompt(problem, problems::prompt::PromptTests::Visible);
-        let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?);
+        let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?)?;
         let mut pools = pools(problems, candidates, verdicts, &scores);
         let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
         Ok(observe(&self.executor, problems, candidates, knowledge, &mut pools).map(|_| pools))

@@ -1,0 +1,124 @@
+//! Low-rank adapters on the GPU.
+//!
+//! The weights that everything computes with are `W + scale B A`, made anew after each update; the
+//! adapters' own numbers, few as they are, and their optimiser stay on the host.
+
+use crate::Error;
+use crate::gpu::{Address, Buffer, Gpu};
+use crate::matmul::{Output, Product};
+use crate::network::Network;
+use crate::ops::Ops;
+use transformer::Weights;
+use transformer::lora::{Adapter, AdapterTraining};
+
+/// Adapters in training.
+pub struct Adapted {
+    /// The adapters, their gradients and their optimiser.
+    pub training: AdapterTraining,
+    /// The weights without adapters, laid out like those with.
+    pub base: Buffer<u16>,
+}
+
+impl Adapted {
+    /// Takes the adapters' gradients from that of the weights, whose first number is that of the weight
+    /// `start`; returns the sum of their squares.
+    pub fn project(&mut self, network: &Network, gradient: &Buffer<f32>, start: usize) -> Result<f64, Error> {
+        let (gpu, ops) = (&network.gpu, &network.ops);
+        let (scale, rank) = (self.training.adapters.scale(), self.training.adapters.settings.rank);
+        let largest = self.training.adapters.all.iter().map(|adapter| adapter.range.len()).max().unwrap_or(0);
+        let matrix = gpu.allocate::<u16>(largest, "a gradient in bf16")?;
+        for (adapter, pair) in
+            self.training.adapters.all.iter().zip(self.training.gradients.chunks_exact_mut(2))
+        {
+            let [for_a, for_b] = pair else { continue };
+            let (outputs, inputs) = (adapter.outputs, adapter.inputs);
+            ops.from_float(gradient.at(place(network, adapter) - start), matrix.start(), outputs * inputs)?;
+            let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
+            let slope_a = gpu.allocate::<f32>(for_a.len(), "adapters")?;
+            let slope_b = gpu.allocate::<f32>(for_b.len(), "adapters")?;
+            let product =
+                |rows, columns, depth, left, left_stride, right, right_stride, out: Address<f32>| Product {
+                    rows,
+                    columns,
+                    depth,
+                    left,
+                    left_stride,
+                    right,
+                    right_stride,
+                    bias: None,
+                    residual: None,
+                    scale,
+                    out: Output::F32(out),
+                    out_stride: columns,
+                };
+            let (whole, b_at) = ((matrix.start(), false), (b.start(), true));
+            gpu.matmul().run(&product(rank, inputs, outputs, b_at, rank, whole, inputs, slope_a.start()))?;
+            let a_at = (a.start(), true);
+            gpu.matmul().run(&product(
+                outputs,
+                rank,
+                inputs,
+                whole,
+                inputs,
+                a_at,
+                inputs,
+                slope_b.start(),
+            ))?;
+            gpu.read_into(slope_a.start(), for_a)?;
+            gpu.read_into(slope_b.start(), for_b)?;
+        }
+        Ok(self.training.gradient_square())
+    }
+
+    /// Writes `base + scale B A` to the weights that the network computes with.
+    pub fn merge(&self, network: &Network) -> Result<(), Error> {
+        let (gpu, ops) = (&network.gpu, &network.ops);
+        let rank = self.training.adapters.settings.rank;
+        for adapter in &self.training.adapters.all {
+            let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
+            let at = place(network, adapter);
+            gpu.matmul().run(&Product {
+                rows: adapter.outputs,
+                columns: adapter.inputs,
+                depth: rank,
+                left: (b.start(), false),
+                left_stride: rank,
+                right: (a.start(), false),
+                right_stride: adapter.inputs,
+                bias: None,
+                residual: Some(self.base.at(at)),
+                scale: self.training.adapters.scale(),
+                out: Output::Bf16(network.weights.at(at)),
+                out_stride: adapter.inputs,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes `base + scale B A` to weights on the host, in f32.
+    pub fn merge_on_host(&self, network: &Network, weights: &mut Weights) -> Result<(), Error> {
+        let gpu = &network.gpu;
+        let largest = self.training.adapters.all.iter().map(|adapter| adapter.range.len()).max().unwrap_or(0);
+        let floats = gpu.allocate::<f32>(largest, "weights in f32")?;
+        let mut tensors = weights.tensors_mut();
+        for adapter in &self.training.adapters.all {
+            let target = &mut tensors[adapter.tensor][adapter.range.clone()];
+            network.ops.to_float(self.base.at(place(network, adapter)), floats.start(), target.len())?;
+            gpu.read_into(floats.start(), target)?;
+            self.training.adapters.add_to(adapter, target);
+        }
+        Ok(())
+    }
+}
+
+/// Where an adapter's matrix begins among the weights.
+fn place(network: &Network, adapter: &Adapter) -> usize {
+    network.places.tensors()[adapter.tensor].start + adapter.range.start
+}
+
+fn upload(gpu: &Gpu, ops: &Ops, numbers: &[f32]) -> Result<Buffer<u16>, Error> {
+    let floats = gpu.upload(numbers, "adapters")?;
+    let halves = gpu.allocate(numbers.len(), "adapters")?;
+    ops.from_float(floats.start(), halves.start(), numbers.len())?;
+    Ok(halves)
+}

@@ -1,0 +1,108 @@
+//! Which device the models run on: chosen once, by `--device`.
+
+use anyhow::{Result, anyhow};
+use cuda::Cuda;
+use std::str::FromStr;
+use std::sync::OnceLock;
+use transformer::device::{Cpu, Device};
+
+/// What `--device` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// A GPU if there is one that can be used, the processor otherwise.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// The GPU of this number; of several processes each takes that of its own local rank.
+    Cuda(Option<usize>),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_prefix("cuda:").map(str::parse)) {
+            ("auto", _) => Ok(Choice::Auto),
+            ("cpu", _) => Ok(Choice::Cpu),
+            ("cuda", _) => Ok(Choice::Cuda(None)),
+            (_, Some(Ok(ordinal))) => Ok(Choice::Cuda(Some(ordinal))),
+            _ => Err("expected auto, cpu, cuda or cuda:N".to_owned()),
+        }
+    }
+}
+
+static CHOICE: OnceLock<Choice> = OnceLock::new();
+static DEVICE: OnceLock<Result<Box<dyn Device>, String>> = OnceLock::new();
+
+/// Says which device is wanted; the first call counts.
+pub fn choose(choice: Choice) {
+    let _ = CHOICE.set(choice);
+}
+
+/// The device, opened at the first call.
+///
+/// # Errors
+/// Where the one that was asked for by name cannot be used.
+pub fn device() -> Result<&'static dyn Device> {
+    let opened = DEVICE.get_or_init(|| open(CHOICE.get().copied().unwrap_or_default()));
+    opened.as_deref().map_err(|message| anyhow!("{message}"))
+}
+
+fn open(choice: Choice) -> Result<Box<dyn Device>, String> {
+    let meeting = cuda::Meeting::of_environment().map_err(|error| error.to_string())?;
+    let cuda = |ordinal: Option<usize>| match &meeting {
+        Some(meeting) => Cuda::join(ordinal, meeting),
+        None => Cuda::open(ordinal.unwrap_or(0)),
+    };
+    match choice {
+        Choice::Cpu | Choice::Auto if meeting.is_some() => {
+            let joined = cuda(None).map_err(|error| format!("several processes need a GPU each: {error}"))?;
+            Ok(Box::new(joined))
+        }
+        Choice::Cpu => Ok(Box::new(Cpu)),
+        Choice::Cuda(ordinal) => Ok(Box::new(cuda(ordinal).map_err(|error| error.to_string())?)),
+        Choice::Auto => match cuda(None) {
+            Ok(cuda) => {
+                eprintln!("device: {}", cuda.describe());
+                Ok(Box::new(cuda))
+            }
+            // A machine without a GPU is the usual case; one whose GPU cannot be used is worth a word.
+            Err(cuda::Error::NoDriver | cuda::Error::NoDevice { .. }) => Ok(Box::new(Cpu)),
+            Err(error) => {
+                eprintln!("the GPU is not used: {error}");
+                Ok(Box::new(Cpu))
+            }
+        },
+    }
+}
+
+/// What `doctor` says of devices: those that were found, or why there is none.
+pub fn found() -> Vec<String> {
+    let of = |ordinal: usize| match Cuda::open(ordinal) {
+        Ok(cuda) => {
+            let memory = cuda.gpu().memory().map(|(free, all)| {
+                let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+                format!(", {:.1} GiB, {:.1} free", gib(all), gib(free))
+            });
+            format!("{}{}", cuda.describe(), memory.unwrap_or_else(|error| format!(", {error}")))
+        }
+        Err(error) => error.to_string(),
+    };
+    (0..cuda::Gpu::count().max(1)).map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        assert_eq!("auto".parse(), Ok(Choice::Auto));
+        assert_eq!("cuda".parse(), Ok(Choice::Cuda(None)));
+        assert_eq!("cuda:3".parse(), Ok(Choice::Cuda(Some(3))));
+        for wrong in ["gpu", "cuda:", "cuda:x", ""] {
+            assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
+        }
+    }
+}
