@@ -1,17 +1,20 @@
 //! Our half of `bench/gpu.sh`: decoding, training and scoring at the shape of Qwen2.5-1.5B, random
 //! weights, on one GPU. Cases are the arguments; prints one JSON object a line.
 
+use critic::{Critic, Head};
 use cuda::Cuda;
 use cuda::learner::{GpuLearner, GpuReader};
 use cuda::network::Network;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Instant;
+use transformer::checkpoint::Precision;
 use transformer::decode::{Request, Settings, decode};
 use transformer::device::{Learner, Plan, Reader};
 use transformer::head::Target;
 use transformer::sampling::Sampling;
-use transformer::{Config, PackedBatch};
+use transformer::{Config, PackedBatch, Tokenizer};
 
 fn config() -> Config {
     Config {
@@ -45,7 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "score" => {
                 scoring(&cuda, number(1).unwrap_or(257), number(2).unwrap_or(50), number(3).unwrap_or(300))?
             }
-            other => return Err(format!("no case '{other}': decode, train, recompute or score").into()),
+            "model" => model(&cuda, parts[1].as_ref(), parts[2].as_ref())?,
+            other => {
+                return Err(format!("no case '{other}': decode, train, recompute, score or model").into());
+            }
         };
         found["case"] = case.clone().into();
         println!("{found}");
@@ -156,6 +162,21 @@ fn scoring(cuda: &Cuda, problems: usize, candidates: usize, length: usize) -> Ou
         "rows": rows,
         "tflops": 2.0 * weights * rows as f64 / seconds / 1e12,
     }))
+}
+
+/// Writes a random model with a tokenizer, and a critic of the same model with a random head, to the folders
+/// `model` and `critic` of a directory: what `bench/grpo_step.sh` trains.
+fn model(cuda: &Cuda, directory: &Path, tokenizer_from: &Path) -> Outcome {
+    let tokenizer = Tokenizer::load(tokenizer_from)?;
+    let reader = GpuReader::new(Network::random(cuda.gpu(), &config(), 1)?);
+    let target = directory.join("model");
+    let head = Head::random(config().hidden_size, 1024, 1);
+    reader.model()?.save(&target, Precision::Bf16)?;
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        std::fs::copy(tokenizer_from.join(name), target.join(name))?;
+    }
+    Critic::new(Box::new(reader), head, tokenizer).save(&directory.join("critic"), Precision::Bf16)?;
+    Ok(json!({"model": target}))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

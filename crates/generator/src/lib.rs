@@ -33,7 +33,8 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::decode::{self, Settings, decode};
 use transformer::device::{Device, Reader};
-use transformer::{Config, Model, Tokenizer};
+use transformer::head::{Prediction, Target};
+use transformer::{Config, Model, PackedBatch, Tokenizer};
 
 pub use engine::Engine;
 pub use transformer::sampling::Sampling;
@@ -133,6 +134,14 @@ impl Generator {
     /// Where the device fails.
     pub fn model(&self) -> Result<Model> {
         Ok(self.reader().model()?.into_owned())
+    }
+
+    /// What the model says of each target.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn predictions(&self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>> {
+        Ok(self.reader().predictions(batch, targets)?)
     }
 
     /// The model itself, for one at a time.

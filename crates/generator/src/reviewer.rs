@@ -56,7 +56,7 @@ impl Generator {
             let first = rows.start + question.len() - 1;
             targets.extend(text.iter().enumerate().map(|(at, &token)| Target { row: first + at, token }));
         }
-        let predictions = self.reader().predictions(&batch, &targets)?;
+        let predictions = self.predictions(&batch, &targets)?;
         let mean = |of_one: &[Prediction]| {
             of_one.iter().map(|p| f64::from(p.log_probability)).sum::<f64>() / text.len() as f64
         };
@@ -157,7 +157,7 @@ mod tests {
                 let mut batch = PackedBatch::default();
                 let rows = batch.push_sequence(&tokens);
                 let target = Target { row: rows.end - 1, token };
-                let found = generator.reader().predictions(&batch, &[target]).expect("a prediction");
+                let found = generator.predictions(&batch, &[target]).expect("a prediction");
                 sum += f64::from(found[0].log_probability);
                 tokens.push(token);
             }

@@ -21,7 +21,6 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use transformer::PackedBatch;
-use transformer::device::Reader;
 use transformer::head::{Prediction, Target};
 
 /// Settings of GRPO.
@@ -90,7 +89,7 @@ pub struct Surroundings<'a> {
     /// Scores rollouts for shaping, where the settings ask for it.
     pub critic: Option<&'a Critic>,
     /// The frozen model for the KL term.
-    pub reference: Option<&'a mut dyn Reader>,
+    pub reference: Option<&'a Generator>,
     /// Takes each step's candidates and verdicts.
     pub on_rollouts: &'a mut OnRollouts<'a>,
     /// Asked between the parts of a step; true breaks it off without effect.
@@ -152,7 +151,7 @@ pub fn train(
         let rewards = rewards(around, &batch, &candidates, &verdicts, settings)?;
         let scored = started.elapsed().as_secs_f64();
         let (groups, rewarded) = groups(around.generator, &batch, &candidates, &rewards, settings)?;
-        let sums = learn(trainer, &groups, &mut around.reference, settings)?;
+        let sums = learn(trainer, &groups, around.reference, settings)?;
         trainer.finish_step()?;
         let total = started.elapsed().as_secs_f64();
         let mut metrics = rewarded;
@@ -322,7 +321,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 fn learn(
     trainer: &mut Trainer,
     groups: &[Group],
-    reference: &mut Option<&mut dyn Reader>,
+    reference: Option<&Generator>,
     settings: &GrpoSettings,
 ) -> Result<Sums> {
     let mut sums = Sums::default();
@@ -378,7 +377,7 @@ fn add_gradient(
     trainer: &mut Trainer,
     groups: &[Group],
     tokens: f32,
-    reference: &mut Option<&mut dyn Reader>,
+    reference: Option<&Generator>,
     settings: &GrpoSettings,
     sums: &mut Sums,
 ) -> Result<()> {
@@ -390,7 +389,7 @@ fn add_gradient(
     let per_token = rollouts.flat_map(|r| r.old.iter().map(|&old| (old, r.advantage)));
     let per_token: Vec<(f32, f32)> = per_token.collect();
     let kl_coefficient = settings.kl_coefficient as f32;
-    let reference = match reference.as_mut().filter(|_| kl_coefficient > 0.0) {
+    let reference = match reference.filter(|_| kl_coefficient > 0.0) {
         Some(reference) => Some(reference.predictions(&batch, &targets)?),
         None => None,
     };

@@ -18,7 +18,6 @@ use report::statistics::{area_under_curve, calibration, calibration_error};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-use transformer::device::Reader;
 
 /// Files that an HF directory needs besides what the trainers write.
 const TOKENIZER_FILES: [&str; 4] =
@@ -44,10 +43,6 @@ impl Loop<'_> {
         let mut verdicts = self.reopen::<Verdict>("verdicts/rollouts.jsonl", done * rollouts)?;
         let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "grpo", done)?;
         let directory = super::model_directory(&self.recipe.model.path)?;
-        let mut reference = match settings.kl_coefficient > 0.0 {
-            true => Some(device()?.reader(self.base.model()?)?),
-            false => None,
-        };
         let shaping = match self.recipe.critic.start.as_str() {
             start if !start.is_empty() && settings.critic_reward > 0.0 => {
                 Some(Critic::load(start.as_ref(), device()?)?)
@@ -61,7 +56,7 @@ impl Loop<'_> {
             executor: &self.executor,
             problems: &self.problems.train,
             critic: shaping.as_ref(),
-            reference: reference.as_deref_mut().map(|reference| reference as &mut dyn Reader),
+            reference: (settings.kl_coefficient > 0.0).then_some(&self.base),
             on_rollouts: &mut |sampled, judged| {
                 sampled.iter().try_for_each(|candidate| candidates.append(candidate))?;
                 judged.iter().try_for_each(|verdict| verdicts.append(verdict))?;
