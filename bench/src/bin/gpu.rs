@@ -3,8 +3,9 @@
 
 use critic::{Critic, Head};
 use cuda::Cuda;
-use cuda::learner::{GpuLearner, GpuReader};
+use cuda::learner::GpuLearner;
 use cuda::network::Network;
+use cuda::reader::GpuReader;
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::path::Path;

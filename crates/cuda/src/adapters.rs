@@ -32,7 +32,7 @@ impl Adapted {
         {
             let [for_a, for_b] = pair else { continue };
             let (outputs, inputs) = (adapter.outputs, adapter.inputs);
-            ops.from_float(gradient.at(place(network, adapter) - start), matrix.start(), outputs * inputs)?;
+            ops.narrow(gradient.at(place(network, adapter) - start), matrix.start(), outputs * inputs)?;
             let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
             let slope_a = gpu.allocate::<f32>(for_a.len(), "adapters")?;
             let slope_b = gpu.allocate::<f32>(for_b.len(), "adapters")?;
@@ -103,7 +103,7 @@ impl Adapted {
         let mut tensors = weights.tensors_mut();
         for adapter in &self.training.adapters.all {
             let target = &mut tensors[adapter.tensor][adapter.range.clone()];
-            network.ops.to_float(self.base.at(place(network, adapter)), floats.start(), target.len())?;
+            network.ops.widen(self.base.at(place(network, adapter)), floats.start(), target.len())?;
             gpu.read_into(floats.start(), target)?;
             self.training.adapters.add_to(adapter, target);
         }
@@ -119,6 +119,6 @@ fn place(network: &Network, adapter: &Adapter) -> usize {
 fn upload(gpu: &Gpu, ops: &Ops, numbers: &[f32]) -> Result<Buffer<u16>, Error> {
     let floats = gpu.upload(numbers, "adapters")?;
     let halves = gpu.allocate(numbers.len(), "adapters")?;
-    ops.from_float(floats.start(), halves.start(), numbers.len())?;
+    ops.narrow(floats.start(), halves.start(), numbers.len())?;
     Ok(halves)
 }

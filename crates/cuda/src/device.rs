@@ -1,7 +1,8 @@
 //! The GPU as a [`Device`].
 
-use crate::learner::{GpuLearner, GpuReader};
+use crate::learner::GpuLearner;
 use crate::network::Network;
+use crate::reader::GpuReader;
 use crate::{Communicator, Error, Gpu, Meeting};
 use std::sync::Arc;
 use transformer::device::{Device, Learner, Plan, Reader};

@@ -1,146 +1,22 @@
-//! Predicting and training: what [`transformer::device`] asks for, on the GPU.
+//! Training: gradients and AdamW.
 
 use crate::adapters::Adapted;
-use crate::decode::GpuDecoder;
-use crate::gpu::{Address, Buffer, Gpu};
+use crate::gpu::{Buffer, Gpu};
 use crate::matmul::{logits_block, logits_stride};
 use crate::network::{GradientPlace, Keep, Network, Workspace};
 use crate::ops::{DeviceBatch, launch};
+use crate::reader::{GpuReader, predict_block, read_rows, start};
 use crate::weights::{Part, download};
 use crate::{Communicator, Error};
 use cudarc::driver::PushKernelArg;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use transformer::device::{Decode, Learner, Plan, Pull, Rank, ReadTensor, Reader, Weigh};
+use transformer::device::{Decode, Learner, Plan, Pull, Rank, ReadTensor, Reader, State, Weigh};
 use transformer::head::{Prediction, Target};
 use transformer::lora::{AdapterTraining, Adapters};
 use transformer::optimizer::AdamWSettings;
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
-
-/// A model on the GPU that predicts and samples.
-pub struct GpuReader {
-    /// The model.
-    pub network: Network,
-    workspace: Workspace,
-    head: HeadBuffers,
-}
-
-/// Buffers between hidden states and log-probabilities.
-#[derive(Default)]
-struct HeadBuffers {
-    numbers: Option<Buffer<i32>>,    // rows and tokens of a block's targets
-    gathered: Option<Buffer<u16>>,   // [block, H]
-    logits: Option<Buffer<f32>>,     // [block, stride]
-    slopes: Option<Buffer<u16>>,     // [block, stride]
-    statistics: Option<Buffer<f32>>, // [block, 2], then [block] log-sum-exp, then [block] weights
-}
-
-impl HeadBuffers {
-    fn prepare(&mut self, gpu: &Gpu, config: &Config, rows: usize, slopes: bool) -> Result<(), Error> {
-        let stride = logits_stride(config.vocab_size);
-        gpu.grow(&mut self.numbers, 2 * rows, "targets")?;
-        gpu.grow(&mut self.gathered, rows * config.hidden_size, "hidden states")?;
-        gpu.grow(&mut self.logits, rows * stride, "logits")?;
-        gpu.grow(&mut self.statistics, 4 * rows, "log-probabilities")?;
-        if slopes {
-            gpu.grow(&mut self.slopes, rows * stride, "the gradient of logits")?;
-        }
-        Ok(())
-    }
-}
-
-fn start<T>(buffer: &Option<Buffer<T>>) -> Address<T> {
-    buffer.as_ref().map_or(Address::null(), Buffer::start)
-}
-
-/// Logits of one block of targets on the GPU, and what they say.
-fn predict_block(
-    network: &Network,
-    head: &mut HeadBuffers,
-    hidden: Address<u16>,
-    block: &[Target],
-    slopes: bool,
-) -> Result<Vec<Prediction>, Error> {
-    let (gpu, ops, config) = (&network.gpu, &network.ops, &network.config);
-    let (count, width, stride) = (block.len(), config.hidden_size, logits_stride(config.vocab_size));
-    head.prepare(gpu, config, count, slopes)?;
-    let numbers = block.iter().map(|target| target.row as i32).chain(block.iter().map(|t| t.token as i32));
-    let (rows, gathered, logits) = (start(&head.numbers), start(&head.gathered), start(&head.logits));
-    gpu.write(rows, &numbers.collect::<Vec<i32>>())?;
-    ops.gather(hidden, rows, count, width, gathered)?;
-    gpu.logits(gathered, network.output(), (count, width, config.vocab_size, stride), logits)?;
-    let (statistics, shape) = (start(&head.statistics), (count, config.vocab_size, stride));
-    ops.predict(logits, rows.offset(count), shape, statistics, statistics.offset(2 * count))?;
-    let found = gpu.read(statistics, 2 * count)?;
-    let pairs = found.chunks_exact(2);
-    Ok(pairs.map(|pair| Prediction { log_probability: pair[0], entropy: pair[1] }).collect())
-}
-
-impl GpuReader {
-    /// Of a network.
-    pub fn new(network: Network) -> Self {
-        GpuReader { network, workspace: Workspace::new(Keep::Nothing), head: HeadBuffers::default() }
-    }
-
-    fn rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, Error> {
-        self.network.forward(batch, &mut self.workspace, &mut |_, _| Ok(()))?;
-        read_rows(&self.network, self.workspace.hidden(), rows)
-    }
-}
-
-/// Copies rows of hidden states from the GPU.
-fn read_rows(network: &Network, hidden: Address<u16>, rows: &[usize]) -> Result<Vec<f32>, Error> {
-    let (gpu, width) = (&network.gpu, network.config.hidden_size);
-    let numbers = gpu.upload(&rows.iter().map(|&row| row as i32).collect::<Vec<i32>>(), "rows")?;
-    let gathered = gpu.allocate::<u16>(rows.len() * width, "rows of hidden states")?;
-    let floats = gpu.allocate::<f32>(rows.len() * width, "rows of hidden states")?;
-    network.ops.gather(hidden, numbers.start(), rows.len(), width, gathered.start())?;
-    network.ops.to_float(gathered.start(), floats.start(), rows.len() * width)?;
-    gpu.read(floats.start(), rows.len() * width)
-}
-
-impl Reader for GpuReader {
-    fn config(&self) -> &Config {
-        &self.network.config
-    }
-
-    fn model(&self) -> Result<Cow<'_, Model>, ModelError> {
-        let network = &self.network;
-        let count = network.places.total();
-        let floats = network.gpu.allocate::<f32>(count, "the weights in f32")?;
-        network.ops.to_float(network.weights.start(), floats.start(), count)?;
-        let mut weights = Weights::zeros(&network.config);
-        download(&network.gpu, &network.places, floats.start(), &(0..count), &mut weights)?;
-        Ok(Cow::Owned(Model { config: network.config.clone(), weights }))
-    }
-
-    fn hidden_rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, ModelError> {
-        Ok(self.rows(batch, rows)?)
-    }
-
-    fn predictions(
-        &mut self,
-        batch: &PackedBatch,
-        targets: &[Target],
-    ) -> Result<Vec<Prediction>, ModelError> {
-        let GpuReader { network, workspace, head } = self;
-        network.forward(batch, workspace, &mut |_, _| Ok(()))?;
-        let mut predictions = Vec::with_capacity(targets.len());
-        for block in targets.chunks(logits_block(network.config.vocab_size)) {
-            predictions.extend(predict_block(network, head, workspace.hidden(), block, false)?);
-        }
-        Ok(predictions)
-    }
-
-    fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, ModelError> {
-        Ok(Box::new(GpuDecoder::new(&mut self.network)?))
-    }
-
-    fn sequences(&self) -> usize {
-        1024
-    }
-}
 
 /// Rows of a batch beyond which the GPU is no busier.
 const BATCH_ROWS: usize = 16_384;
@@ -189,7 +65,7 @@ impl GpuLearner {
             });
         }
         let master = gpu.zeros(count, "the masters of the weights")?;
-        network.ops.to_float(network.weights.at(trained.start), master.start(), count)?;
+        network.ops.widen(network.weights.at(trained.start), master.start(), count)?;
         let mut learner = GpuLearner {
             first: gpu.zeros(count, "the optimiser's first moments")?,
             second: gpu.zeros(count, "the optimiser's second moments")?,
@@ -322,7 +198,7 @@ impl GpuLearner {
         let numbers = gpu.upload(&rows.iter().map(|&row| row as i32).collect::<Vec<i32>>(), "rows")?;
         let floats = gpu.upload(&pulled, "the gradient of hidden states")?;
         let halves = gpu.allocate::<u16>(pulled.len(), "the gradient of hidden states")?;
-        ops.from_float(floats.start(), halves.start(), pulled.len())?;
+        ops.narrow(floats.start(), halves.start(), pulled.len())?;
         ops.scatter_add(halves.start(), numbers.start(), rows.len(), width, start(hidden_gradient))?;
         network.backward(batch, &device, start(hidden_gradient), plan.first_layer, workspace, place)
     }
@@ -492,7 +368,7 @@ impl Learner for GpuLearner {
         Ok(self.step(learning_rate, scale)?)
     }
 
-    fn state(&self) -> Result<(usize, Vec<(String, Cow<'_, [f32]>)>), ModelError> {
+    fn state(&self) -> Result<State<'_>, ModelError> {
         if let Some(adapted) = &self.adapted {
             let (steps, tensors) = adapted.training.state();
             return Ok((

@@ -8,7 +8,7 @@
 //! - [`network`] reads top to bottom: the forward pass and its hand-derived backward pass.
 //! - [`decode`] samples many sequences at once over a KV cache in pages; samples of one prompt share
 //!   the prompt's pages.
-//! - [`learner`] trains: gradients, AdamW, recomputed activations.
+//! - [`reader`] predicts; [`learner`] trains: gradients, AdamW, recomputed activations.
 //! - [`Communicator`] joins several GPUs that train one model together.
 //!
 //! ```no_run
@@ -32,6 +32,7 @@ mod matmul;
 pub mod network;
 mod ops;
 mod pages;
+pub mod reader;
 mod sampler;
 mod tiles;
 mod weights;
@@ -76,8 +77,8 @@ pub enum Error {
     },
     /// A library of the toolkit is missing.
     #[error(
-        "{library} ({file}) is not found; install the CUDA toolkit, or `pip install {package}`, and set \
-         LD_LIBRARY_PATH to its folder"
+        "{library} ({file}) is not found; install the CUDA toolkit, or `pip install {package}` and set \
+         NCOMP_CUDA_LIBRARIES to its folder"
     )]
     MissingLibrary {
         /// Its name.

@@ -3,7 +3,7 @@
 //! The driver's library is where the system looks anyway; cuBLASLt and NVRTC may lie in a toolkit's
 //! folder or in the packages that Python's frameworks bring along, where the system's loader does
 //! not look. They are opened by their full path first; whoever asks for them by name afterwards
-//! gets the same.
+//! gets the same. `NCOMP_CUDA_LIBRARIES` names further folders, separated by colons.
 
 use crate::Error;
 use libloading::Library;
@@ -15,7 +15,8 @@ fn folders() -> Vec<PathBuf> {
         ["CUDA_HOME", "CUDA_PATH"].iter().filter_map(std::env::var_os).map(PathBuf::from).collect();
     roots.push("/usr/local/cuda".into());
     roots.extend(matching("/usr/local".as_ref(), "cuda-"));
-    let mut folders = Vec::new();
+    let named = std::env::var_os("NCOMP_CUDA_LIBRARIES");
+    let mut folders: Vec<PathBuf> = named.iter().flat_map(std::env::split_paths).collect();
     for root in roots {
         folders.push(root.join("lib64"));
         folders.extend(children(&root.join("targets")).into_iter().map(|target| target.join("lib")));

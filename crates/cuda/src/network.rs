@@ -228,7 +228,7 @@ impl Network {
             } else {
                 gpu.write(scratch.start(), &vec![1.0f32; place.len()])?;
             }
-            ops.from_float(scratch.start(), weights.at(place.start), place.len())?;
+            ops.narrow(scratch.start(), weights.at(place.start), place.len())?;
         }
         gpu.synchronize()?;
         let (gpu, config) = (gpu.clone(), config.clone());

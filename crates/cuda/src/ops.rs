@@ -218,13 +218,13 @@ impl Ops {
     }
 
     /// bf16 to f32.
-    pub fn to_float(&self, x: Address<u16>, out: Address<f32>, count: usize) -> Result<(), Error> {
-        launch!(self, "to_float", (count.div_ceil(256), 1), 256, x, out, count as i64)
+    pub fn widen(&self, x: Address<u16>, out: Address<f32>, count: usize) -> Result<(), Error> {
+        launch!(self, "widen", (count.div_ceil(256), 1), 256, x, out, count as i64)
     }
 
     /// f32 to bf16, rounded to nearest.
-    pub fn from_float(&self, x: Address<f32>, out: Address<u16>, count: usize) -> Result<(), Error> {
-        launch!(self, "from_float", (count.div_ceil(256), 1), 256, x, out, count as i64)
+    pub fn narrow(&self, x: Address<f32>, out: Address<u16>, count: usize) -> Result<(), Error> {
+        launch!(self, "narrow", (count.div_ceil(256), 1), 256, x, out, count as i64)
     }
 
     /// Normal numbers that depend on seed, tensor and place only.

@@ -116,7 +116,7 @@ pub fn upload(gpu: &Gpu, ops: &Ops, places: &Places, weights: &Weights) -> Resul
         gpu.grow(&mut scratch, tensor.len(), "the weights")?;
         let Some(scratch) = &scratch else { continue };
         gpu.write(scratch.start(), tensor)?;
-        ops.from_float(scratch.start(), target.at(place.start), tensor.len())?;
+        ops.narrow(scratch.start(), target.at(place.start), tensor.len())?;
     }
     gpu.synchronize()?;
     Ok(target)

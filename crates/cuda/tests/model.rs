@@ -117,7 +117,7 @@ fn gradients(device: &dyn Device, model: &Model, plan: &Plan, rows_only: bool) -
             };
             learner.add_row_gradient(&batch, &[74, 100, 140], &mut pull).expect("runs");
         } else {
-            let mut weigh = |index: usize, _| if index % 3 == 0 { 0.01 } else { -0.01 };
+            let mut weigh = |index: usize, _| if index.is_multiple_of(3) { 0.01 } else { -0.01 };
             learner.add_token_gradient(&batch, &targets, &mut weigh).expect("runs");
         }
     }

@@ -77,6 +77,7 @@ fn here() -> PathBuf {
 
 fn execute(home: &Path, endpoint: &str, offline: bool, out: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ncomp"));
+    command.env("NCOMP_DEVICE", "cpu");
     command.args(["execute", "--problems", "mbpp", "--json", "--out"]).arg(home.join(out));
     command.env("HF_HOME", home).env("HF_ENDPOINT", endpoint).env("HF_TOKEN", "secret-token");
     if offline {

@@ -175,6 +175,7 @@ fn a_killed_execution_leaves_nothing_running_and_goes_on() {
         verb.arg("--out").arg(&out).arg("--json");
     };
     let mut command = Command::new(env!("CARGO_BIN_EXE_ncomp"));
+    command.env("NCOMP_DEVICE", "cpu");
     arguments(&mut command);
     let mut child = command.stdout(std::process::Stdio::null()).spawn().expect("ncomp");
     std::thread::sleep(std::time::Duration::from_millis(900));
@@ -186,6 +187,7 @@ fn a_killed_execution_leaves_nothing_running_and_goes_on() {
     let left: Vec<&u32> = interpreters.iter().filter(|pid| is_python(**pid)).collect();
     assert!(left.is_empty(), "still running: {left:?}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ncomp"));
+    command.env("NCOMP_DEVICE", "cpu");
     arguments(&mut command);
     let output = command.output().expect("ncomp");
     assert_eq!(report(&output)["candidates"].as_u64(), Some(200));

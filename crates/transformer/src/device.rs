@@ -119,6 +119,8 @@ pub trait Reader: Send {
 pub type Weigh<'a> = dyn FnMut(usize, Prediction) -> f32 + 'a;
 /// From hidden states `[rows, hidden size]` to the loss's gradient by them.
 pub type Pull<'a> = dyn FnMut(&[f32]) -> Vec<f32> + 'a;
+/// Steps taken, and every tensor that is needed to go on, by name.
+pub type State<'a> = (usize, Vec<(String, Cow<'a, [f32]>)>);
 /// Fills a tensor by its name.
 pub type ReadTensor<'a> = dyn FnMut(&str, &mut [f32]) -> Result<(), Error> + 'a;
 
@@ -187,7 +189,7 @@ pub trait Learner: Reader {
     ///
     /// # Errors
     /// Where the device fails.
-    fn state(&self) -> Result<(usize, Vec<(String, Cow<'_, [f32]>)>), Error>;
+    fn state(&self) -> Result<State<'_>, Error>;
 
     /// Goes on from a state; `read` is asked for every tensor that [`state`](Self::state) names.
     ///
@@ -402,7 +404,7 @@ impl Learner for CpuLearner {
         Ok(())
     }
 
-    fn state(&self) -> Result<(usize, Vec<(String, Cow<'_, [f32]>)>), Error> {
+    fn state(&self) -> Result<State<'_>, Error> {
         if let Some((training, _)) = &self.adapted {
             let (steps, tensors) = training.state();
             return Ok((

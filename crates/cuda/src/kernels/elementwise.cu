@@ -82,17 +82,6 @@ extern "C" __global__ void swiglu_backward(bf16* gate_up, bf16* gradient, int ro
     store8(gradient + item, out);
 }
 
-// out += in, both [count] bf16, count a multiple of 8.
-extern "C" __global__ void add(const bf16* in, bf16* out, long count) {
-    long item = ((long)blockIdx.x * blockDim.x + threadIdx.x) * 8;
-    if (item >= count) return;
-    float a[8], b[8];
-    load8(in + item, a);
-    load8(out + item, b);
-    for (int k = 0; k < 8; k++) b[k] += a[k];
-    store8(out + item, b);
-}
-
 // out[i] = in[rows[i]]: rows of `width` numbers, one block a row.
 extern "C" __global__ void gather(const bf16* in, const int* rows, bf16* out, int width) {
     const uint4* source = reinterpret_cast<const uint4*>(in + (long)rows[blockIdx.x] * width);
@@ -113,12 +102,14 @@ extern "C" __global__ void scatter_add(const bf16* in, const int* rows, bf16* ou
     }
 }
 
-extern "C" __global__ void to_float(const bf16* in, float* out, long count) {
+// bf16 to f32.
+extern "C" __global__ void widen(const bf16* in, float* out, long count) {
     long item = (long)blockIdx.x * blockDim.x + threadIdx.x;
     if (item < count) out[item] = from_bf16(in[item]);
 }
 
-extern "C" __global__ void from_float(const float* in, bf16* out, long count) {
+// f32 to bf16, rounded to nearest.
+extern "C" __global__ void narrow(const float* in, bf16* out, long count) {
     long item = (long)blockIdx.x * blockDim.x + threadIdx.x;
     if (item < count) out[item] = to_bf16(in[item]);
 }

@@ -15,10 +15,11 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// `ncomp`, in the repository.
+/// `ncomp`, in the repository; on the processor, whatever the machine has, so that what it draws is
+/// always the same.
 pub fn ncomp(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ncomp"));
-    command.args(arguments).current_dir(root());
+    command.args(arguments).current_dir(root()).env("NCOMP_DEVICE", "cpu");
     command
 }
 

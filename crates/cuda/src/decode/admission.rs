@@ -1,0 +1,248 @@
+//! New sequences: room for them, their prompts, their first tokens.
+
+use super::{GpuDecoder, SLOTS, Sequence};
+use crate::Error;
+use crate::kernels::PAGE;
+use crate::matmul::logits_stride;
+use crate::ops::launch;
+use crate::pages::{Pages, Prefix};
+use crate::sampler::{Draw, Drawing};
+use cudarc::driver::PushKernelArg;
+use std::sync::Arc;
+use transformer::PackedBatch;
+use transformer::decode::{Admission, Sample};
+use transformer::device::Decode;
+
+/// Prompt tokens that are computed at once.
+const PREFILL_TOKENS: usize = 8192;
+
+impl GpuDecoder<'_> {
+    /// How many of the wanted, the first ones, find a slot and pages.
+    pub(super) fn fitting(&self, wanted: &[Admission]) -> usize {
+        let Some(pages) = &self.pages else { return 0 };
+        let slots = SLOTS - self.active();
+        let mut free = pages.free();
+        let mut known = self.last_prefix.as_ref().map(|(request, _)| *request);
+        let fits = wanted.iter().take(slots).take_while(|admission| {
+            let own = admission.max_new_tokens.div_ceil(PAGE);
+            let prompt =
+                if known == Some(admission.request) { 0 } else { admission.prompt.len().div_ceil(PAGE) };
+            known = Some(admission.request);
+            let enough = free >= own + prompt;
+            free = free.saturating_sub(own + prompt);
+            enough
+        });
+        fits.count()
+    }
+
+    /// Reserves pages for the sequences that may be in flight: those of the first call tell how long they
+    /// are. No more than three quarters of what is free, or prompts would find no room to be computed.
+    pub(super) fn plan_pages(&mut self, wanted: &[Admission]) -> Result<(), Error> {
+        if self.pages.is_some() {
+            return Ok(());
+        }
+        let pages_of = |admission: &Admission| {
+            admission.max_new_tokens.div_ceil(PAGE) + admission.prompt.len().div_ceil(PAGE)
+        };
+        let longest = wanted.iter().map(pages_of).max().unwrap_or(1);
+        // Later requests may be longer than the first ones.
+        let useful = SLOTS * longest.max(512 / PAGE);
+        let (free, _) = self.network.gpu.memory()?;
+        let affordable = free / 4 * 3 / Pages::bytes_of_one(&self.network.config);
+        self.pages = Some(Pages::new(&self.network.gpu, &self.network.config, useful.min(affordable))?);
+        Ok(())
+    }
+
+    pub(super) fn admit_some(&mut self, wanted: &[Admission]) -> Result<usize, Error> {
+        if wanted.is_empty() {
+            return Ok(0);
+        }
+        self.plan_pages(wanted)?;
+        if self.fitting(&wanted[..1]) == 0 && self.active() == 0 {
+            self.forget_last_prefix();
+        }
+        let count = self.fitting(wanted);
+        if count == 0 {
+            return if self.active() > 0 { Ok(0) } else { Err(self.too_long(&wanted[0])) };
+        }
+        self.collect()?;
+        let prefixes = self.compute_prefixes(&wanted[..count])?;
+        let mut draws: Vec<(usize, Arc<Prefix>)> = Vec::with_capacity(count);
+        for (admission, prefix) in wanted.iter().zip(prefixes) {
+            let slot = self.empty_slot();
+            let own = admission.max_new_tokens.div_ceil(PAGE);
+            let pages = self.pages.as_mut().map(|pages| pages.take(own)).unwrap_or_default();
+            self.next_id += 1;
+            self.slots[slot] = Some(Sequence {
+                id: self.next_id,
+                sample: Sample {
+                    request: admission.request,
+                    index: admission.index,
+                    tokens: Vec::new(),
+                    log_probabilities: Vec::new(),
+                    stopped: false,
+                },
+                prefix: prefix.clone(),
+                pages,
+                drawing: Drawing::new(&admission.sampling, admission.random),
+                max_new_tokens: admission.max_new_tokens,
+            });
+            draws.push((slot, prefix));
+        }
+        self.write_slots()?;
+        self.draw_first(&draws)?;
+        Ok(count)
+    }
+
+    pub(super) fn too_long(&self, admission: &Admission) -> Error {
+        let config = &self.network.config;
+        let needed = admission.max_new_tokens.div_ceil(PAGE) + admission.prompt.len().div_ceil(PAGE);
+        let pages = self.pages.as_ref().map_or(0, Pages::free);
+        Error::OutOfMemory {
+            what: format!(
+                "one sequence of {} prompt and {} new tokens",
+                admission.prompt.len(),
+                admission.max_new_tokens
+            ),
+            wanted: needed * Pages::bytes_of_one(config),
+            free: pages * Pages::bytes_of_one(config),
+            advice: format!("{} tokens would fit: lower max_new_tokens", pages * PAGE),
+        }
+    }
+
+    pub(super) fn empty_slot(&mut self) -> usize {
+        match self.slots.iter().position(Option::is_none) {
+            Some(slot) => slot,
+            None => {
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+        }
+    }
+
+    /// The prompt of each of the wanted, computed where it is not the last one known.
+    pub(super) fn compute_prefixes(&mut self, wanted: &[Admission]) -> Result<Vec<Arc<Prefix>>, Error> {
+        let mut known: Vec<(usize, Arc<Prefix>)> = self.last_prefix.take().into_iter().collect();
+        let first = known.first().map(|(request, _)| *request);
+        let mut new: Vec<&Admission> = wanted.iter().collect();
+        new.dedup_by_key(|admission| admission.request);
+        new.retain(|admission| Some(admission.request) != first);
+        let mut rest = new.as_slice();
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = rest.iter().take_while(|admission| {
+                tokens += admission.prompt.len();
+                tokens <= PREFILL_TOKENS
+            });
+            let (group, later) = rest.split_at(fits.count().max(1));
+            let prompts: Vec<&[u32]> = group.iter().map(|admission| admission.prompt).collect();
+            let computed = self.compute_group(&prompts)?;
+            known.extend(group.iter().map(|admission| admission.request).zip(computed));
+            rest = later;
+        }
+        let mut at = 0;
+        let found = wanted.iter().map(|admission| {
+            while known[at].0 != admission.request {
+                at += 1;
+            }
+            known[at].1.clone()
+        });
+        let found: Vec<Arc<Prefix>> = found.collect();
+        self.last_prefix = known.pop();
+        // The one known before may have had its last sample.
+        if let (Some(pages), Some((_, old))) = (&mut self.pages, known.into_iter().next()) {
+            pages.release(old);
+        }
+        Ok(found)
+    }
+
+    pub(super) fn compute_group(&mut self, prompts: &[&[u32]]) -> Result<Vec<Arc<Prefix>>, Error> {
+        let GpuDecoder { network, prefill, pages, .. } = self;
+        let Some(pages) = pages else { return Ok(Vec::new()) };
+        let (gpu, ops, config) = (network.gpu.clone(), network.ops.clone(), network.config.clone());
+        let mut batch = PackedBatch::default();
+        let (mut page_of, mut place_of, mut last_rows, mut taken) = (vec![], vec![], vec![], vec![]);
+        for prompt in prompts {
+            let rows = batch.push_sequence(prompt);
+            last_rows.push(rows.end as i32 - 1);
+            let own = pages.take(prompt.len().div_ceil(PAGE));
+            page_of.extend((0..prompt.len()).map(|at| own[at / PAGE] as i32));
+            place_of.extend((0..prompt.len()).map(|at| (at % PAGE) as i32));
+            taken.push(own);
+        }
+        let rows = batch.rows();
+        let numbers = gpu.upload(&[page_of, place_of, last_rows].concat(), "prompts")?;
+        let (heads, key_heads) = (config.num_attention_heads as i32, config.num_key_value_heads as i32);
+        network.forward(&batch, prefill, &mut |layer, qkv| {
+            let warps = rows * key_heads as usize;
+            launch!(
+                ops,
+                "store_prompt",
+                (warps.div_ceil(4), 1),
+                128,
+                pages.layer(layer),
+                qkv,
+                numbers.start(),
+                numbers.at(rows),
+                rows as i32,
+                heads,
+                key_heads
+            )
+        })?;
+        let (count, width, stride) = (prompts.len(), config.hidden_size, logits_stride(config.vocab_size));
+        let gathered = gpu.allocate::<u16>(count * width, "prompts")?;
+        let logits = Arc::new(gpu.allocate::<f32>(count * stride, "the logits of prompts")?);
+        ops.gather(prefill.hidden(), numbers.at(2 * rows), count, width, gathered.start())?;
+        gpu.logits(
+            gathered.start(),
+            network.output(),
+            (count, width, config.vocab_size, stride),
+            logits.start(),
+        )?;
+        let prefixes = taken.into_iter().zip(prompts).enumerate();
+        let prefix = |(row, (pages, prompt)): (usize, (Vec<u32>, &&[u32]))| {
+            Arc::new(Prefix { pages, length: prompt.len(), logits: logits.clone(), row })
+        };
+        Ok(prefixes.map(prefix).collect())
+    }
+
+    /// Draws the first token of new sequences from the logits that follow their prompts.
+    pub(super) fn draw_first(&mut self, draws: &[(usize, Arc<Prefix>)]) -> Result<(), Error> {
+        let config = self.network.config.clone();
+        let stride = logits_stride(config.vocab_size);
+        let mut rest = draws;
+        while let Some((_, first)) = rest.first() {
+            let same =
+                rest.iter().take_while(|(_, prefix)| Arc::ptr_eq(&prefix.logits, &first.logits)).count();
+            let (group, later) = rest.split_at(same);
+            let (gpu, ops, b) = (&self.network.gpu, &self.network.ops, &self.buffers);
+            let rows = group.iter().map(|(_, prefix)| prefix.row as i32);
+            let numbers: Vec<i32> = rows.chain(group.iter().map(|(slot, _)| *slot as i32)).collect();
+            let numbers = gpu.upload(&numbers, "first tokens")?;
+            let draw = Draw {
+                logits: first.logits.start(),
+                rows: numbers.start(),
+                slots: numbers.at(same),
+                advance: false,
+                ..self.draw(first.logits.start())
+            };
+            ops.draw(&draw, same, config.vocab_size, stride)?;
+            let tokens = gpu.read(b.drawn.start(), same)?;
+            let log_probabilities = gpu.read(b.log_probabilities.start(), same)?;
+            for (((slot, _), token), log_probability) in group.iter().zip(tokens).zip(log_probabilities) {
+                if let Some(sequence) = &mut self.slots[*slot] {
+                    sequence.sample.tokens.push(token as u32);
+                    sequence.sample.log_probabilities.push(log_probability);
+                }
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+
+    pub(super) fn forget_last_prefix(&mut self) {
+        if let (Some(pages), Some((_, prefix))) = (&mut self.pages, self.last_prefix.take()) {
+            pages.release(prefix);
+        }
+    }
+}
