@@ -24,6 +24,7 @@ mod head;
 pub use head::{Head, HeadActivations};
 
 use anyhow::{Context, Result};
+use rayon::prelude::*;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
@@ -151,8 +152,10 @@ impl Critic {
                 })
             });
             places.push(place.collect::<Vec<usize>>());
-            distinct.push(self.tokenize(&Question { prompt: question.prompt.clone(), programs }));
+            distinct.push(Question { prompt: question.prompt.clone(), programs });
         }
+        let distinct: Vec<TokenizedQuestion> =
+            distinct.par_iter().map(|question| self.tokenize(question)).collect();
         let logits = self.logits(&distinct)?;
         let spread = logits.into_iter().zip(places);
         Ok(spread

@@ -117,6 +117,7 @@ impl<'a> GpuDecoder<'a> {
         let tokens = tokens.as_slice().map_err(&failed)?;
         let log_probabilities = log_probabilities.as_slice().map_err(&failed)?;
         for (slot, id) in flight.members {
+            check_number(log_probabilities[slot])?;
             if let Some(sequence) = self.slots[slot].as_mut().filter(|sequence| sequence.id == id) {
                 // A step ahead of what the host has seen may run past the end.
                 if sequence.sample.tokens.len() >= sequence.max_new_tokens {
@@ -159,6 +160,15 @@ impl<'a> GpuDecoder<'a> {
         self.emptied.push(slot);
         Some(sequence.sample)
     }
+}
+
+/// A model whose logits are not numbers draws nothing that means anything.
+fn check_number(log_probability: f32) -> Result<(), Error> {
+    if log_probability.is_nan() {
+        let message = "logits are not numbers: the weights are damaged, or training has diverged".to_owned();
+        return Err(Error::Failed { doing: "decoding", message });
+    }
+    Ok(())
 }
 
 impl Decode for GpuDecoder<'_> {

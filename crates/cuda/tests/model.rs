@@ -273,6 +273,19 @@ fn too_large_a_batch_or_sample_is_refused() {
     }
 }
 
+#[test]
+fn a_model_that_makes_no_numbers_is_refused() {
+    let Some(cuda) = cuda() else { return };
+    let mut model = models().remove(0);
+    model.weights.final_norm[3] = f32::NAN;
+    let mut reader = cuda.reader(model).expect("a reader");
+    let settings = Settings { sampling: Sampling::GREEDY, max_new_tokens: 8, seed: 1, max_sequences: 4 };
+    let done = &mut |_| ControlFlow::Continue(());
+    let refused =
+        decode(&mut *reader, &requests(), &settings, &|_| false, done).expect_err("refused").to_string();
+    assert!(refused.contains("logits are not numbers"), "{refused}");
+}
+
 /// A loss that is not a number shows in the gradient's norm, before any weight changes.
 #[test]
 fn a_gradient_that_is_not_a_number_is_seen_before_the_update() {

@@ -1,6 +1,6 @@
 //! New sequences: room for them, their prompts, their first tokens.
 
-use super::{GpuDecoder, SLOTS, Sequence};
+use super::{GpuDecoder, SLOTS, Sequence, check_number};
 use crate::Error;
 use crate::kernels::PAGE;
 use crate::matmul::logits_stride;
@@ -230,6 +230,7 @@ impl GpuDecoder<'_> {
             let tokens = gpu.read(b.drawn.start(), same)?;
             let log_probabilities = gpu.read(b.log_probabilities.start(), same)?;
             for (((slot, _), token), log_probability) in group.iter().zip(tokens).zip(log_probabilities) {
+                check_number(log_probability)?;
                 if let Some(sequence) = &mut self.slots[*slot] {
                     sequence.sample.tokens.push(token as u32);
                     sequence.sample.log_probabilities.push(log_probability);
