@@ -67,21 +67,14 @@ extern "C" __global__ void rotate_and_store(bf16* layer, bf16* qkv, Slots slots,
 #define DECODE_WARPS 4
 #define TILE 16
 #define WORDS (CACHE_DIM / 32)
-// The matrix instruction has 16 rows. A group of at most 8 query heads fills the first half of them; the
-// second half's registers are left out then.
-#define HALVES (GROUP > 8 ? 2 : 1)
+#define HEAD_TILES ((GROUP + 7) / 8)
 
-// c += a b, of the rows that are used.
-__device__ __forceinline__ void multiply_rows(float (&c)[2 * HALVES], const u32* a, u32 b0, u32 b1) {
-#if GROUP > 8
-    matrix_multiply(c, a, b0, b1);
-#else
-    float unused[2];
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%10,%10};"
-        : "+f"(c[0]), "+f"(c[1]), "=f"(unused[0]), "=f"(unused[1])
-        : "r"(a[0]), "r"(0), "r"(a[2]), "r"(0), "r"(b0), "r"(b1), "f"(0.0f));
-#endif
+// Swaps rows and columns of an 8 x 8 matrix of 16-bit numbers that lies in a warp as the matrix
+// instruction has it.
+__device__ __forceinline__ u32 transpose(u32 pair) {
+    u32 out;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(pair));
+    return out;
 }
 
 // Where a tile of positions lies: first and end among its part's positions, keys and values.
@@ -99,149 +92,147 @@ __device__ __forceinline__ CacheTile locate(bf16* layer, const Slots& slots, int
     return found;
 }
 
-// Attention of one new position a slot over its prompt and itself. A block: one slot and key head, all
-// query heads of its group as the rows of the matrix instruction; its warps take turns at tiles of 16
-// positions and merge at the end. Lanes load 16 bytes of neighbouring components, which changes the
-// order in which components are summed, and nothing else. The next tile's keys are on their way while
-// this one's values are used.
-extern "C" __global__ void __launch_bounds__(32 * DECODE_WARPS, 4)
+// Attention of one new position a slot over its prompt and itself. A block: one slot and key head; its
+// warps take turns at tiles of 16 positions and merge at the end. Positions are the 16 rows of the matrix
+// instruction and the query heads of the group its 8 columns, so that few of them stay unused: scores are
+// keys times queries, sums are values times weights. Lanes load 16 bytes of neighbouring components, which
+// changes the order in which components are summed, and nothing else. The next tile's keys are on their
+// way while this one's values are used.
+extern "C" __global__ void __launch_bounds__(32 * DECODE_WARPS, 3)
 attend_cache(bf16* layer, const bf16* qkv, bf16* out, Slots slots, int heads, int key_heads, float scale) {
     __shared__ float max_of[DECODE_WARPS][16], total_of[DECODE_WARPS][16];
-    __shared__ float sum_of[GROUP][CACHE_DIM];
+    __shared__ float sum_of[8 * HEAD_TILES][CACHE_DIM];
     int slot = blockIdx.x, key_head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x & 31;
     if (slots.tokens[slot] < 0) return;
     int g = lane >> 2, c = lane & 3;
     const bf16* query = qkv + ((long)slot * (heads + 2 * key_heads) + key_head * GROUP) * HEAD_DIM;
-    uint4 left[WORDS][HALVES];
+    uint4 right[HEAD_TILES][WORDS];
     #pragma unroll
-    for (int word = 0; word < WORDS; word++) {
+    for (int part = 0; part < HEAD_TILES; part++) {
         #pragma unroll
-        for (int half = 0; half < HALVES; half++) {
-            int row = g + 8 * half, column = word * 32 + c * 8;
-            bool valid = row < GROUP && column < HEAD_DIM;
-            left[word][half] = valid ? *reinterpret_cast<const uint4*>(query + row * HEAD_DIM + column)
-                                     : make_uint4(0, 0, 0, 0);
+        for (int word = 0; word < WORDS; word++) {
+            int head = g + 8 * part, column = word * 32 + c * 8;
+            bool valid = head < GROUP && column < HEAD_DIM;
+            right[part][word] = valid ? *reinterpret_cast<const uint4*>(query + head * HEAD_DIM + column)
+                                      : make_uint4(0, 0, 0, 0);
         }
     }
     int prefix = slots.prefixes[slot], own = slots.lengths[slot] + 1;
     int before = (prefix + TILE - 1) / TILE, tiles = before + (own + TILE - 1) / TILE;
-    float sums[CACHE_DIM / 8][2 * HALVES] = {};
-    float max[HALVES], total[HALVES];
+    // Rows are components, columns heads; a lane has heads 2c and 2c + 1.
+    float sums[HEAD_TILES][CACHE_DIM / 16][4] = {};
+    float max[HEAD_TILES][2], total[HEAD_TILES][2];
     #pragma unroll
-    for (int half = 0; half < HALVES; half++) max[half] = NEGATIVE_INFINITY, total[half] = 0.0f;
+    for (int part = 0; part < HEAD_TILES; part++)
+        #pragma unroll
+        for (int k = 0; k < 2; k++) max[part][k] = NEGATIVE_INFINITY, total[part][k] = 0.0f;
     float factor = scale * LOG2_E;
     uint4 key[2][WORDS], value[2][WORDS];
     CacheTile at = {};
     auto load_keys = [&](int tile) {
         at = locate(layer, slots, slot, tile, before, prefix, own, key_head, key_heads);
         #pragma unroll
-        for (int part = 0; part < 2; part++)
+        for (int half = 0; half < 2; half++)
             #pragma unroll
             for (int word = 0; word < WORDS; word++)
-                key[part][word] = *reinterpret_cast<const uint4*>(at.keys + (part * 8 + g) * CACHE_DIM + word * 32 + c * 8);
+                key[half][word] = *reinterpret_cast<const uint4*>(at.keys + (half * 8 + g) * CACHE_DIM + word * 32 + c * 8);
     };
     if (warp < tiles) load_keys(warp);
     for (int tile = warp; tile < tiles; tile += DECODE_WARPS) {
         CacheTile here = at;
         #pragma unroll
-        for (int part = 0; part < 2; part++)
+        for (int half = 0; half < 2; half++)
             #pragma unroll
             for (int word = 0; word < WORDS; word++)
-                value[part][word] =
-                    *reinterpret_cast<const uint4*>(here.values + ((part * 4 + c) * CACHE_DIM + word * 32 + g * 4) * 2);
-        float scores[2][2 * HALVES] = {};
+                value[half][word] =
+                    *reinterpret_cast<const uint4*>(here.values + ((half * 4 + c) * CACHE_DIM + word * 32 + g * 4) * 2);
+        // Rows are positions, columns heads.
+        float scores[HEAD_TILES][4] = {};
         #pragma unroll
         for (int word = 0; word < WORDS; word++) {
-            u32 a[4] = {left[word][0].x, left[word][HALVES - 1].x, left[word][0].y, left[word][HALVES - 1].y};
-            u32 b[4] = {left[word][0].z, left[word][HALVES - 1].z, left[word][0].w, left[word][HALVES - 1].w};
+            u32 a[4] = {key[0][word].x, key[1][word].x, key[0][word].y, key[1][word].y};
+            u32 b[4] = {key[0][word].z, key[1][word].z, key[0][word].w, key[1][word].w};
             #pragma unroll
-            for (int part = 0; part < 2; part++) {
-                multiply_rows(scores[part], a, key[part][word].x, key[part][word].y);
-                multiply_rows(scores[part], b, key[part][word].z, key[part][word].w);
+            for (int part = 0; part < HEAD_TILES; part++) {
+                matrix_multiply(scores[part], a, right[part][word].x, right[part][word].y);
+                matrix_multiply(scores[part], b, right[part][word].z, right[part][word].w);
             }
         }
         if (tile + DECODE_WARPS < tiles) load_keys(tile + DECODE_WARPS);
-        #pragma unroll
-        for (int half = 0; half < HALVES; half++) {
-            float top = max[half];
-            #pragma unroll
-            for (int part = 0; part < 2; part++) {
-                #pragma unroll
-                for (int k = 0; k < 2; k++) {
-                    bool seen = here.first + part * 8 + c * 2 + k < here.end;
-                    float score = seen ? scores[part][2 * half + k] * factor : NEGATIVE_INFINITY;
-                    scores[part][2 * half + k] = score;
-                    top = fmaxf(top, score);
-                }
-            }
-            top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, 1));
-            top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, 2));
-            float shrink = power_of_two(max[half] - top);
-            max[half] = top;
-            total[half] *= shrink;
-            #pragma unroll
-            for (int column = 0; column < CACHE_DIM / 8; column++) {
-                sums[column][2 * half] *= shrink;
-                sums[column][2 * half + 1] *= shrink;
-            }
-            #pragma unroll
-            for (int part = 0; part < 2; part++) {
-                #pragma unroll
-                for (int k = 2 * half; k < 2 * half + 2; k++) {
-                    scores[part][k] = power_of_two(scores[part][k] - top);
-                    total[half] += scores[part][k];
-                }
-            }
-        }
-        u32 weights[4] = {pack(scores[0][0], scores[0][1]), 0, pack(scores[1][0], scores[1][1]), 0};
-        if (HALVES == 2) {
-            weights[1] = pack(scores[0][2 * HALVES - 2], scores[0][2 * HALVES - 1]);
-            weights[3] = pack(scores[1][2 * HALVES - 2], scores[1][2 * HALVES - 1]);
-        }
         // What lies behind the end may never have been written: no weight times not-a-number is that.
         #pragma unroll
-        for (int part = 0; part < 2; part++) {
-            int position = here.first + part * 8 + c * 2;
+        for (int half = 0; half < 2; half++) {
+            int position = here.first + half * 8 + c * 2;
             u32 mask = position + 1 < here.end ? 0xffffffffu : position < here.end ? 0x0000ffffu : 0u;
             #pragma unroll
             for (int word = 0; word < WORDS; word++) {
-                value[part][word].x &= mask, value[part][word].y &= mask;
-                value[part][word].z &= mask, value[part][word].w &= mask;
+                value[half][word].x &= mask, value[half][word].y &= mask;
+                value[half][word].z &= mask, value[half][word].w &= mask;
             }
         }
         #pragma unroll
-        for (int word = 0; word < WORDS; word++) {
-            multiply_rows(sums[4 * word + 0], weights, value[0][word].x, value[1][word].x);
-            multiply_rows(sums[4 * word + 1], weights, value[0][word].y, value[1][word].y);
-            multiply_rows(sums[4 * word + 2], weights, value[0][word].z, value[1][word].z);
-            multiply_rows(sums[4 * word + 3], weights, value[0][word].w, value[1][word].w);
+        for (int part = 0; part < HEAD_TILES; part++) {
+            #pragma unroll
+            for (int k = 0; k < 2; k++) {
+                bool first_seen = here.first + g < here.end, second_seen = here.first + g + 8 < here.end;
+                float first = first_seen ? scores[part][k] * factor : NEGATIVE_INFINITY;
+                float second = second_seen ? scores[part][k + 2] * factor : NEGATIVE_INFINITY;
+                float top = fmaxf(max[part][k], fmaxf(first, second));
+                for (int offset = 4; offset < 32; offset <<= 1) top = fmaxf(top, __shfl_xor_sync(FULL_WARP, top, offset));
+                float shrink = power_of_two(max[part][k] - top);
+                max[part][k] = top;
+                first = power_of_two(first - top), second = power_of_two(second - top);
+                total[part][k] = total[part][k] * shrink + first + second;
+                scores[part][k] = first, scores[part][k + 2] = second;
+                #pragma unroll
+                for (int row = 0; row < CACHE_DIM / 16; row++) {
+                    sums[part][row][k] *= shrink;
+                    sums[part][row][k + 2] *= shrink;
+                }
+            }
+            u32 low_weights = transpose(pack(scores[part][0], scores[part][1]));
+            u32 high_weights = transpose(pack(scores[part][2], scores[part][3]));
+            #pragma unroll
+            for (int word = 0; word < WORDS; word++) {
+                u32 a[4] = {value[0][word].x, value[0][word].y, value[1][word].x, value[1][word].y};
+                u32 b[4] = {value[0][word].z, value[0][word].w, value[1][word].z, value[1][word].w};
+                matrix_multiply(sums[part][2 * word], a, low_weights, high_weights);
+                matrix_multiply(sums[part][2 * word + 1], b, low_weights, high_weights);
+            }
         }
     }
     #pragma unroll
-    for (int half = 0; half < HALVES; half++) {
-        total[half] += __shfl_xor_sync(FULL_WARP, total[half], 1);
-        total[half] += __shfl_xor_sync(FULL_WARP, total[half], 2);
-        if (c == 0) max_of[warp][g + 8 * half] = max[half], total_of[warp][g + 8 * half] = total[half];
+    for (int part = 0; part < HEAD_TILES; part++) {
+        #pragma unroll
+        for (int k = 0; k < 2; k++) {
+            for (int offset = 4; offset < 32; offset <<= 1)
+                total[part][k] += __shfl_xor_sync(FULL_WARP, total[part][k], offset);
+            int head = 8 * part + 2 * c + k;
+            if (g == 0) max_of[warp][head] = max[part][k], total_of[warp][head] = total[part][k];
+        }
     }
-    for (int i = threadIdx.x; i < GROUP * CACHE_DIM; i += blockDim.x) (&sum_of[0][0])[i] = 0.0f;
+    for (int i = threadIdx.x; i < 8 * HEAD_TILES * CACHE_DIM; i += blockDim.x) (&sum_of[0][0])[i] = 0.0f;
     __syncthreads();
     // One warp after the other adds its part, so that the order of the sum is always the same.
     for (int turn = 0; turn < DECODE_WARPS; turn++) {
         if (warp == turn) {
             #pragma unroll
-            for (int half = 0; half < HALVES; half++) {
-                int row = g + 8 * half;
-                if (row >= GROUP) continue;
-                float largest = NEGATIVE_INFINITY, sum = 0.0f;
-                for (int w = 0; w < DECODE_WARPS; w++) largest = fmaxf(largest, max_of[w][row]);
-                for (int w = 0; w < DECODE_WARPS; w++) sum += total_of[w][row] * power_of_two(max_of[w][row] - largest);
-                float share = power_of_two(max[half] - largest) / sum;
+            for (int part = 0; part < HEAD_TILES; part++) {
                 #pragma unroll
-                for (int column = 0; column < CACHE_DIM / 8; column++) {
-                    // Tile 4 word + k holds, in its column n, component 32 word + 4 n + k.
-                    int at = column / 4 * 32 + c * 8 + column % 4;
-                    sum_of[row][at] += sums[column][2 * half] * share;
-                    sum_of[row][at + 4] += sums[column][2 * half + 1] * share;
+                for (int k = 0; k < 2; k++) {
+                    int head = 8 * part + 2 * c + k;
+                    float largest = NEGATIVE_INFINITY, sum = 0.0f;
+                    for (int w = 0; w < DECODE_WARPS; w++) largest = fmaxf(largest, max_of[w][head]);
+                    for (int w = 0; w < DECODE_WARPS; w++)
+                        sum += total_of[w][head] * power_of_two(max_of[w][head] - largest);
+                    float share = power_of_two(max[part][k] - largest) / sum;
+                    #pragma unroll
+                    for (int row = 0; row < CACHE_DIM / 16; row++) {
+                        // Row r of tile 2 word + h holds component 32 word + 4 (r % 8) + 2 h + r / 8.
+                        int component = row / 2 * 32 + g * 4 + row % 2 * 2;
+                        sum_of[head][component] += sums[part][row][k] * share;
+                        sum_of[head][component + 1] += sums[part][row][k + 2] * share;
+                    }
                 }
             }
         }

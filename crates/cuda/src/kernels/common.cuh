@@ -93,7 +93,7 @@ __device__ float block_max(float value) {
 //   b0 rows 2c, 2c+1 of column g         b1 rows 2c+8, 2c+9 of column g
 //   c[0], c[1] row g, columns 2c, 2c+1   c[2], c[3] row g + 8
 __device__ __forceinline__ void matrix_multiply(float* c, const u32* a, u32 b0, u32 b1) {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
