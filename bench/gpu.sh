@@ -13,7 +13,7 @@ if [ -z "${BIN:-}" ]; then
     cargo build --release -q -p bench
     BIN=target/release
 fi
-shared="decode:64:256 decode:1024:256 train:32:512 recompute:32:512"
+shared="decode:64:256 decode:1024:256 train:8:512 train:32:512 recompute:32:512"
 ours=$("$BIN/gpu" $shared score:257:50:300)
 theirs=$("${PYTHON:-python3}" bench/gpu.py ceilings $shared 2>/dev/null)
 name=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)

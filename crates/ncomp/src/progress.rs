@@ -11,7 +11,9 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 pub fn watch_for_interrupt() {
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+            // SAFETY: ends the process and nothing else. What runs at an ordinary exit would wait for other
+            // threads, which may wait for a GPU or for a process that is gone.
+            unsafe { libc::_exit(130) };
         }
         eprintln!("\nstopping after the work at hand; press Ctrl-C again to stop at once");
     };
