@@ -1,4 +1,4 @@
-//! The Qwen2 family of language models on the CPU.
+//! The Qwen2 family of language models, here on the CPU; on GPUs in the crate `cuda`.
 //!
 //! RMSNorm, rotary positions, grouped-query attention with biases on q, k and v, SwiGLU, tied or
 //! untied output. [`model`] reads top to bottom: the forward pass and its hand-derived backward
