@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
-use transformer::device::Cpu;
+use transformer::Cpu;
 
 /// Problems asked.
 const PROBLEMS: usize = 100;

@@ -78,7 +78,8 @@ fn decoding(cuda: &Cuda, sequences: usize, new_tokens: usize) -> Outcome {
         let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
         let settings = Settings { sampling, max_new_tokens: new_tokens, seed, max_sequences: sequences };
         let (started, mut drawn) = (Instant::now(), 0);
-        let _ = decode(&mut reader, &requests, &settings, &|_| false, &mut |sample| {
+        let mut decoder = reader.decoder()?;
+        let _ = decode(&mut *decoder, &requests, &settings, &|_| false, &mut |sample| {
             drawn += sample.tokens.len();
             ControlFlow::Continue(())
         })?;

@@ -4,8 +4,9 @@
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::time::Instant;
+use transformer::Cpu;
 use transformer::decode::{Request, Settings, decode};
-use transformer::device::{Cpu, Device, Plan};
+use transformer::device::{Device, Plan};
 use transformer::head::Target;
 use transformer::sampling::Sampling;
 use transformer::{Config, Model, PackedBatch};
@@ -103,7 +104,8 @@ fn decoding(model: &Model, prompts: usize, seed: u64) -> f64 {
     let mut reader = Cpu.reader(model.clone()).expect("a model on the processor");
     let started = Instant::now();
     let mut count = 0;
-    let _ = decode(&mut *reader, &requests, &settings, &|_| false, &mut |sample| {
+    let mut decoder = reader.decoder().expect("a decoder");
+    let _ = decode(&mut *decoder, &requests, &settings, &|_| false, &mut |sample| {
         count += sample.tokens.len();
         ControlFlow::Continue(())
     });

@@ -9,7 +9,7 @@
 //! use assistant::{Question, Settings, solve};
 //! use executor::Executor;
 //! use generator::{Engine, Generator};
-//! use transformer::device::Cpu;
+//! use transformer::Cpu;
 //! use std::sync::{Mutex, atomic::AtomicBool};
 //!
 //! let model = Generator::open("models/basics".as_ref(), &Cpu)?;

@@ -11,7 +11,7 @@
 //!
 //! ```no_run
 //! use critic::{Critic, Question};
-//! use transformer::device::Cpu;
+//! use transformer::Cpu;
 //!
 //! let critic = Critic::load("runs/demo/critic".as_ref(), &Cpu)?;
 //! let question = Question { prompt: "# Add two numbers.\n".into(), programs: vec!["def f(a, b):\n    return a + b\n".into()] };

@@ -4,11 +4,13 @@
 //! adapters' own numbers, few as they are, and their optimiser stay on the host.
 
 use crate::Error;
-use crate::gpu::{Address, Buffer, Gpu};
+use crate::gpu::Gpu;
 use crate::matmul::{Output, Product};
+use crate::memory::{Address, Buffer};
 use crate::network::Network;
 use crate::ops::Ops;
 use transformer::Weights;
+use transformer::device::Plan;
 use transformer::lora::{Adapter, AdapterTraining};
 
 /// Adapters in training.
@@ -20,6 +22,16 @@ pub struct Adapted {
 }
 
 impl Adapted {
+    /// Adapters that add nothing yet.
+    pub fn new(network: &Network, plan: &Plan) -> Result<Self, Error> {
+        let training = AdapterTraining::new(&network.config, &plan.lora, plan.optimizer);
+        let training = training.map_err(|error| Error::Shape(error.to_string()))?;
+        let (gpu, count) = (&network.gpu, network.places.total());
+        let base = gpu.allocate(count, "the weights without adapters")?;
+        gpu.copy(network.weights.start(), base.start(), count)?;
+        Ok(Adapted { training, base })
+    }
+
     /// Takes the adapters' gradients from that of the weights, whose first number is that of the weight
     /// `start`; returns the sum of their squares.
     pub fn project(&mut self, network: &Network, gradient: &Buffer<f32>, start: usize) -> Result<f64, Error> {

@@ -4,7 +4,8 @@
 //! `MASTER_PORT` say who is who; the first hands NCCL's identifier to the others over TCP. Where
 //! torchrun's own store listens on that port, the next one is used.
 
-use crate::gpu::{Address, Gpu};
+use crate::gpu::Gpu;
+use crate::memory::Address;
 use crate::{Error, libraries};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_void};

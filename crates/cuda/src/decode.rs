@@ -13,7 +13,7 @@ mod admission;
 mod step;
 
 use crate::Error;
-use crate::gpu::{Address, Buffer};
+use crate::memory::{Address, Buffer};
 use crate::network::{Keep, Network, Workspace};
 use crate::pages::{Pages, Prefix};
 use crate::sampler::Drawing;
@@ -22,8 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use step::{StepBuffers, rounded};
 use transformer::Error as ModelError;
-use transformer::decode::{Admission, Sample};
-use transformer::device::Decode;
+use transformer::decode::{Admission, Decode, Sample};
 
 /// Sequences in flight, at most.
 pub const SLOTS: usize = 1024;
@@ -68,6 +67,8 @@ pub struct GpuDecoder<'a> {
     results: [(PinnedHostSlice<i32>, PinnedHostSlice<f32>); 2],
     /// Slots whose sequence has left, which the GPU does not know yet.
     emptied: Vec<usize>,
+    /// The token of an empty slot, in memory from which a copy need not wait for the step in flight.
+    no_token: PinnedHostSlice<i32>,
 }
 
 impl<'a> GpuDecoder<'a> {
@@ -85,6 +86,10 @@ impl<'a> GpuDecoder<'a> {
             };
             pair.map_err(Error::failed("reserving memory of the host"))
         };
+        // SAFETY: written in the next line, before anybody reads it.
+        let no_token = unsafe { context.alloc_pinned_with_flags(1, 0) };
+        let mut no_token = no_token.map_err(Error::failed("reserving memory of the host"))?;
+        no_token.as_mut_slice().map_err(Error::failed("reserving memory of the host"))?.fill(-1);
         Ok(GpuDecoder {
             results: [pinned()?, pinned()?],
             network,
@@ -101,10 +106,11 @@ impl<'a> GpuDecoder<'a> {
             graphs: HashMap::new(),
             flight: None,
             emptied: Vec::new(),
+            no_token,
         })
     }
 
-    fn sequences(&self) -> impl Iterator<Item = (usize, &Sequence)> {
+    fn in_flight(&self) -> impl Iterator<Item = (usize, &Sequence)> {
         self.slots.iter().enumerate().filter_map(|(slot, sequence)| Some((slot, sequence.as_ref()?)))
     }
 
@@ -145,7 +151,8 @@ impl<'a> GpuDecoder<'a> {
             return self.write_slots();
         }
         for slot in std::mem::take(&mut self.emptied) {
-            self.network.gpu.write(self.buffers.tokens.at(slot), &[-1])?;
+            let no_token = self.no_token.as_slice().map_err(Error::failed("decoding"))?;
+            self.network.gpu.write(self.buffers.tokens.at(slot), no_token)?;
         }
         Ok(())
     }
@@ -176,12 +183,16 @@ impl Decode for GpuDecoder<'_> {
         self.slots.iter().flatten().count()
     }
 
+    fn sequences(&self) -> usize {
+        SLOTS
+    }
+
     fn samples(&self) -> Vec<&Sample> {
-        self.sequences().map(|(_, sequence)| &sequence.sample).collect()
+        self.in_flight().map(|(_, sequence)| &sequence.sample).collect()
     }
 
     fn retain(&mut self, keep: &dyn Fn(&Sample) -> bool) {
-        let leaving = self.sequences().filter(|(_, sequence)| !keep(&sequence.sample));
+        let leaving = self.in_flight().filter(|(_, sequence)| !keep(&sequence.sample));
         for slot in leaving.map(|(slot, _)| slot).collect::<Vec<usize>>() {
             self.remove(slot);
         }
@@ -195,7 +206,7 @@ impl Decode for GpuDecoder<'_> {
         let ends = &self.network.config.eos_token_ids;
         let ended =
             |sample: &Sample| sample.tokens.last().is_some_and(|last| ends.contains(last)) || stop(sample);
-        let done = self.sequences().filter_map(|(slot, sequence)| {
+        let done = self.in_flight().filter_map(|(slot, sequence)| {
             let stopped = ended(&sequence.sample);
             (stopped || sequence.sample.tokens.len() >= sequence.max_new_tokens).then_some((slot, stopped))
         });

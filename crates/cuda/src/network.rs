@@ -5,7 +5,8 @@
 //! together, F the feed-forward width. Activations are bf16, statistics f32.
 
 use crate::Error;
-use crate::gpu::{Address, Buffer, Gpu};
+use crate::gpu::Gpu;
+use crate::memory::{Address, Buffer};
 use crate::ops::{DeviceBatch, Ops};
 use crate::weights::{Part, Places, upload};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ pub struct Network {
 
 /// Where the gradient of each weight is added to; numbers laid out like the weights, from `start` on.
 #[derive(Clone, Copy)]
-pub struct GradientPlace {
+pub(crate) struct GradientPlace {
     /// The first number.
     pub numbers: Address<f32>,
     /// Its place among the weights.
@@ -52,7 +53,7 @@ struct LayerActivations {
 
 /// How much a forward pass keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub(crate) enum Keep {
     /// Nothing: there will be no backward pass.
     Nothing,
     /// Every layer's activations.
@@ -62,7 +63,7 @@ pub enum Keep {
 }
 
 /// Buffers of the forward and backward pass, kept from batch to batch.
-pub struct Workspace {
+pub(crate) struct Workspace {
     keep: Keep,
     rows: usize,
     layers: Vec<LayerActivations>,
@@ -262,7 +263,7 @@ impl Network {
 
     /// Hidden states after the final norm, `[T, H]`, in the workspace. `on_qkv(layer, qkv)` sees each
     /// layer's queries, keys and values after rotation, which is how a prompt fills the KV cache.
-    pub fn forward(
+    pub(crate) fn forward(
         &mut self,
         batch: &PackedBatch,
         workspace: &mut Workspace,
@@ -347,7 +348,7 @@ impl Network {
     /// layers `first_layer..`, of the final norm, and, if `first_layer` is 0, of the embedding. Must follow
     /// a [`forward`](Self::forward) of the same batch with a workspace that keeps what is needed; it
     /// consumes what that left.
-    pub fn backward(
+    pub(crate) fn backward(
         &mut self,
         batch: &PackedBatch,
         device: &DeviceBatch,

@@ -4,14 +4,12 @@
 //! keys and values together, F the feed-forward width.
 
 use crate::Error;
-use crate::gpu::{Address, Buffer, Gpu};
+use crate::gpu::Gpu;
 use crate::kernels::Kernels;
-use cudarc::driver::{DeviceRepr, PushKernelArg};
+use crate::memory::{Address, Buffer};
+use cudarc::driver::PushKernelArg;
 use std::sync::Arc;
 use transformer::Config;
-
-// SAFETY: one pointer, as kernels expect it.
-unsafe impl<T> DeviceRepr for Address<T> {}
 
 /// Launches a kernel: name, grid, threads, arguments.
 macro_rules! launch {

@@ -1,8 +1,9 @@
 //! Pages of the KV cache: which are free, and who has them.
 
 use crate::Error;
-use crate::gpu::{Address, Buffer, Gpu};
+use crate::gpu::Gpu;
 use crate::kernels::{PAGE, Shape};
+use crate::memory::{Address, Buffer};
 use std::sync::Arc;
 use transformer::Config;
 

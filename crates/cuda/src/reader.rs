@@ -2,12 +2,14 @@
 
 use crate::Error;
 use crate::decode::GpuDecoder;
-use crate::gpu::{Address, Buffer, Gpu};
-use crate::matmul::{logits_block, logits_stride};
+use crate::gpu::Gpu;
+use crate::linear::{logits_block, logits_stride};
+use crate::memory::{Address, Buffer};
 use crate::network::{Keep, Network, Workspace};
 use crate::weights::download;
 use std::borrow::Cow;
-use transformer::device::{Decode, Reader};
+use transformer::decode::Decode;
+use transformer::device::Reader;
 use transformer::head::{Prediction, Target};
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
 
@@ -129,9 +131,5 @@ impl Reader for GpuReader {
 
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, ModelError> {
         Ok(Box::new(GpuDecoder::new(&mut self.network)?))
-    }
-
-    fn sequences(&self) -> usize {
-        1024
     }
 }

@@ -1,7 +1,7 @@
 //! Drawing tokens on the GPU.
 
 use crate::Error;
-use crate::gpu::Address;
+use crate::memory::Address;
 use crate::ops::{Ops, launch};
 use cudarc::driver::{DeviceRepr, PushKernelArg};
 use transformer::sampling::Sampling;

@@ -1,7 +1,8 @@
 //! A model's weights in the GPU's memory: one buffer, each tensor at a place of its own.
 
 use crate::Error;
-use crate::gpu::{Address, Buffer, Gpu};
+use crate::gpu::Gpu;
+use crate::memory::{Address, Buffer};
 use crate::ops::Ops;
 use std::ops::Range;
 use transformer::{Config, Weights};

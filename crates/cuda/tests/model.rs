@@ -1,8 +1,9 @@
 //! The whole model on the GPU against the CPU's: predictions, gradients, training, sampling.
 
 use std::ops::ControlFlow;
+use transformer::Cpu;
 use transformer::decode::{Admission, Request, Sample, Settings, decode};
-use transformer::device::{Cpu, Device, Learner, Plan};
+use transformer::device::{Device, Learner, Plan};
 use transformer::head::Target;
 use transformer::lora::LoraSettings;
 use transformer::optimizer::AdamWSettings;
@@ -282,7 +283,9 @@ fn a_model_that_makes_no_numbers_is_refused() {
     let settings = Settings { sampling: Sampling::GREEDY, max_new_tokens: 8, seed: 1, max_sequences: 4 };
     let done = &mut |_| ControlFlow::Continue(());
     let refused =
-        decode(&mut *reader, &requests(), &settings, &|_| false, done).expect_err("refused").to_string();
+        decode(&mut *reader.decoder().expect("a decoder"), &requests(), &settings, &|_| false, done)
+            .expect_err("refused")
+            .to_string();
     assert!(refused.contains("logits are not numbers"), "{refused}");
 }
 
@@ -301,11 +304,16 @@ fn a_gradient_that_is_not_a_number_is_seen_before_the_update() {
 fn sample(device: &dyn Device, model: &Model, requests: &[Request], settings: &Settings) -> Vec<Sample> {
     let mut reader = device.reader(model.clone()).expect("a reader");
     let mut samples = Vec::new();
-    let ended =
-        decode(&mut *reader, requests, settings, &|tokens| tokens.last() == Some(&5), &mut |sample| {
+    let ended = decode(
+        &mut *reader.decoder().expect("a decoder"),
+        requests,
+        settings,
+        &|tokens| tokens.last() == Some(&5),
+        &mut |sample| {
             samples.push(sample);
             ControlFlow::Continue(())
-        });
+        },
+    );
     assert!(ended.expect("runs").is_continue());
     samples.sort_by_key(|sample| (sample.request, sample.index));
     samples

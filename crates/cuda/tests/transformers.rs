@@ -67,7 +67,8 @@ fn a_model_of_qwens_shape_is_as_near_to_the_truth_as_transformers() {
     let request = Request { prompt: tokens[..40].to_vec(), samples: 1, stream: 0 };
     let settings = Settings { sampling: Sampling::GREEDY, max_new_tokens: 64, seed: 0, max_sequences: 1 };
     let mut greedy = Vec::new();
-    let _ = decode(&mut *reader, &[request], &settings, &|_| false, &mut |sample| {
+    let mut decoder = reader.decoder().expect("a decoder");
+    let _ = decode(&mut *decoder, &[request], &settings, &|_| false, &mut |sample| {
         greedy = sample.tokens;
         ControlFlow::Continue(())
     })
@@ -76,6 +77,7 @@ fn a_model_of_qwens_shape_is_as_near_to_the_truth_as_transformers() {
     let same = greedy.iter().zip(&expected).take_while(|(a, b)| a == b).count();
     println!("{same} of 64 greedy tokens agree; the margin there: {:?}", margins.get(same));
     assert!(same == 64 || margins[same] < 0.1, "{same}: {}", margins[same]);
+    drop(decoder);
     drop(reader);
 
     let mut learner = cuda.learner(model, &Plan::default()).expect("a learner");

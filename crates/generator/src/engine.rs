@@ -9,8 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use transformer::decode::{Admission, Sample};
-use transformer::device::Decode;
+use transformer::decode::{Admission, Decode, Sample};
 
 /// Tokens at a text's end in which a stop string is looked for.
 const TAIL: usize = 16;
@@ -361,7 +360,8 @@ fn settled(text: &str, stop: &[String]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use transformer::device::{Cpu, Device};
+    use transformer::Cpu;
+    use transformer::device::Device;
     use transformer::{Config, Model, Tokenizer};
 
     fn engine(max_sequences: usize, queue: usize) -> Engine {

@@ -6,7 +6,7 @@
 //! ```no_run
 //! use generator::{Generator, Request, Sampling};
 //! use std::ops::ControlFlow;
-//! use transformer::device::Cpu;
+//! use transformer::Cpu;
 //!
 //! let generator = Generator::open("models/basics".as_ref(), &Cpu)?;
 //! let problems = problems::basics::World::new().problems(records::Split::Test, 1, 0);
@@ -226,7 +226,8 @@ impl Generator {
             seed: request.seed,
             max_sequences: request.max_sequences,
         };
-        let _ = decode(reader, &requests, &settings, &|tokens| self.stops(tokens), &mut |sample| {
+        let mut decoder = reader.decoder()?;
+        let _ = decode(&mut *decoder, &requests, &settings, &|tokens| self.stops(tokens), &mut |sample| {
             let (problem, first, _) = wanted[sample.request];
             let completion = Completion {
                 index: first + sample.index,

@@ -99,7 +99,9 @@ impl Generator {
         let ends_line =
             |tokens: &[u32]| self.tokenizer.decode(&tokens[tokens.len().saturating_sub(1)..]).contains('\n');
         let mut tests = Vec::with_capacity(request.samples);
-        let _ = decode(&mut **self.reader(), &[decode_request], &settings, &ends_line, &mut |sample| {
+        let mut reader = self.reader();
+        let mut decoder = reader.decoder()?;
+        let _ = decode(&mut *decoder, &[decode_request], &settings, &ends_line, &mut |sample| {
             let text = self.tokenizer.decode(&sample.tokens);
             tests.push(opening.clone() + text.lines().next().unwrap_or_default());
             ControlFlow::Continue(())
@@ -132,7 +134,8 @@ impl Generator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use transformer::device::{Cpu, Device};
+    use transformer::Cpu;
+    use transformer::device::Device;
     use transformer::{Config, Model, Tokenizer};
 
     fn generator() -> Generator {

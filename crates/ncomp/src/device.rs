@@ -4,7 +4,8 @@ use anyhow::{Result, anyhow};
 use cuda::Cuda;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use transformer::device::{Cpu, Device};
+use transformer::Cpu;
+use transformer::device::Device;
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +91,11 @@ pub fn found() -> Vec<String> {
         Err(error) => error.to_string(),
     };
     (0..cuda::Gpu::count().max(1)).map(of).collect()
+}
+
+/// Which of several processes this is; 0 if it is the only one.
+pub fn rank() -> usize {
+    std::env::var("RANK").ok().and_then(|rank| rank.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -78,8 +78,3 @@ fn wait(mut children: Vec<Child>) -> Result<()> {
     }
     Ok(())
 }
-
-/// Which of several processes this is; 0 if it is the only one.
-pub fn rank() -> usize {
-    std::env::var("RANK").ok().and_then(|rank| rank.parse().ok()).unwrap_or(0)
-}

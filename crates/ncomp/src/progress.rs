@@ -44,7 +44,7 @@ impl Progress {
     /// Begins work of `total` parts of which `done` were finished before.
     pub fn start(label: &str, total: usize, done: usize) -> Self {
         let (total, done) = (total as u64, done as u64);
-        if crate::launch::rank() > 0 {
+        if crate::device::rank() > 0 {
             // Of several processes that do the same the first one tells.
             let bar = Some(ProgressBar::hidden());
             let now = Instant::now();
@@ -116,7 +116,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        if crate::launch::rank() == 0 {
+        if crate::device::rank() == 0 {
             eprintln!("{:<34} {}/{} in {:.1} s", self.label, self.done, self.total, elapsed.as_secs_f64());
         }
         elapsed

@@ -8,7 +8,7 @@
 //! ```no_run
 //! use assistant::Proposer;
 //! use generator::{Engine, Generator};
-//! use transformer::device::Cpu;
+//! use transformer::Cpu;
 //! use server::{Limits, Service, serve};
 //! use std::sync::Arc;
 //!

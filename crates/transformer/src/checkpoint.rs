@@ -62,6 +62,9 @@ impl Model {
     }
 }
 
+/// Fills a tensor by its name.
+pub type ReadTensor<'a> = dyn FnMut(&str, &mut [f32]) -> Result<(), Error> + 'a;
+
 /// Writes named tensors `(name, shape, numbers)` as one safetensors file, as a whole.
 ///
 /// # Errors

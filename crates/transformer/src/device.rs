@@ -1,14 +1,15 @@
 //! What a model does, wherever it runs.
 //!
 //! A [`Device`] turns a [`Model`] into a [`Reader`], which predicts and samples, or into a [`Learner`],
-//! which also trains. [`Cpu`] is here; a GPU is another crate's. Nobody who uses these needs to know
+//! which also trains. [`Cpu`](crate::Cpu) is in this crate; a GPU is another crate's. Nobody who uses these needs to know
 //! which it is.
 
-use crate::decode::{Admission, Decoder, Sample};
+use crate::checkpoint::ReadTensor;
+use crate::decode::Decode;
 use crate::head::{Prediction, Target};
-use crate::lora::{AdapterTraining, Adapters, LoraSettings};
-use crate::optimizer::{AdamW, AdamWSettings};
-use crate::{Config, Error, Model, PackedBatch, Weights, Workspace};
+use crate::lora::{Adapters, LoraSettings};
+use crate::optimizer::AdamWSettings;
+use crate::{Config, Error, Model, PackedBatch, Weights};
 use std::borrow::Cow;
 
 /// Somewhere models can run.
@@ -109,9 +110,6 @@ pub trait Reader: Send {
     /// # Errors
     /// As [`hidden_rows`](Self::hidden_rows).
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error>;
-
-    /// Sequences that keep the device busy.
-    fn sequences(&self) -> usize;
 }
 
 /// Says what each target is worth: its index and the prediction to the derivative of the loss by its
@@ -120,9 +118,9 @@ pub type Weigh<'a> = dyn FnMut(usize, Prediction) -> f32 + 'a;
 /// From hidden states `[rows, hidden size]` to the loss's gradient by them.
 pub type Pull<'a> = dyn FnMut(&[f32]) -> Vec<f32> + 'a;
 /// Steps taken, and every tensor that is needed to go on, by name.
-pub type State<'a> = (usize, Vec<(String, Cow<'a, [f32]>)>);
-/// Fills a tensor by its name.
-pub type ReadTensor<'a> = dyn FnMut(&str, &mut [f32]) -> Result<(), Error> + 'a;
+pub type State<'a> = (usize, NamedTensors<'a>);
+/// Tensors with their names.
+pub type NamedTensors<'a> = Vec<(String, Cow<'a, [f32]>)>;
 
 /// A model that trains.
 pub trait Learner: Reader {
@@ -202,255 +200,6 @@ pub trait Learner: Reader {
 
     /// The same as one that only reads.
     fn as_reader(&mut self) -> &mut dyn Reader;
-}
-
-/// Sequences that are sampled together: any can join or leave between two steps (continuous batching;
-/// Yu et al., 2022, Orca).
-pub trait Decode {
-    /// Number of sequences in flight.
-    fn active(&self) -> usize;
-
-    /// The samples in flight as they are now, in no particular order.
-    fn samples(&self) -> Vec<&Sample>;
-
-    /// Drops the samples of which this is false.
-    fn retain(&mut self, keep: &dyn Fn(&Sample) -> bool);
-
-    /// Computes the prompts of new samples and draws their first tokens: of as many as there is room for,
-    /// the first ones, whose number it returns.
-    ///
-    /// # Errors
-    /// Where not even one fits though none is in flight, or the device fails.
-    fn admit(&mut self, wanted: &[Admission]) -> Result<usize, Error>;
-
-    /// Removes the samples that have ended: by an end token, at their length, or where `stop` is true of
-    /// them.
-    fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample>;
-
-    /// One token for each sequence in flight. A device may run a step ahead of what
-    /// [`samples`](Self::samples) shows.
-    ///
-    /// # Errors
-    /// Where the device fails.
-    fn step(&mut self) -> Result<(), Error>;
-}
-
-/// The processor.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu;
-
-impl Device for Cpu {
-    fn describe(&self) -> String {
-        "cpu".to_owned()
-    }
-
-    fn reader(&self, model: Model) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(CpuReader { model, workspace: Workspace::for_inference() }))
-    }
-
-    fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error> {
-        let adapted = match plan.lora.rank {
-            0 => None,
-            _ => Some((
-                AdapterTraining::new(&model.config, &plan.lora, plan.optimizer)?,
-                model.weights.clone(),
-            )),
-        };
-        let trained = plan.trained(&model.config).into_iter().map(|trained| trained && adapted.is_none());
-        let sizes = model.weights.tensors().into_iter().zip(trained);
-        let sizes: Vec<usize> =
-            sizes.map(|(tensor, trained)| if trained { tensor.len() } else { 0 }).collect();
-        Ok(Box::new(CpuLearner {
-            optimizer: AdamW::new(plan.optimizer, &sizes, Weights::is_matrix(&model.config)),
-            gradient: Weights::zeros(&model.config),
-            first_layer: plan.first_layer,
-            frozen_output: plan.frozen_output || adapted.is_some(),
-            adapted,
-            reader: CpuReader { model, workspace: Workspace::for_inference() },
-            workspace: Workspace::for_training(),
-        }))
-    }
-}
-
-struct CpuReader {
-    model: Model,
-    workspace: Workspace,
-}
-
-impl Reader for CpuReader {
-    fn config(&self) -> &Config {
-        &self.model.config
-    }
-
-    fn model(&self) -> Result<Cow<'_, Model>, Error> {
-        Ok(Cow::Borrowed(&self.model))
-    }
-
-    fn hidden_rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, Error> {
-        let hidden = self.model.forward(batch, &mut self.workspace);
-        Ok(gather_rows(hidden, rows, self.model.config.hidden_size))
-    }
-
-    fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error> {
-        self.model.forward(batch, &mut self.workspace);
-        Ok(self.model.predictions(self.workspace.hidden(), targets))
-    }
-
-    fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {
-        Ok(Box::new(Decoder::new(&self.model)))
-    }
-
-    fn sequences(&self) -> usize {
-        256
-    }
-}
-
-/// A model, its gradient and its optimiser.
-struct CpuLearner {
-    reader: CpuReader,
-    gradient: Weights,
-    optimizer: AdamW,
-    first_layer: usize,
-    frozen_output: bool,
-    workspace: Workspace,
-    /// Adapters in training, and the weights without them.
-    adapted: Option<(AdapterTraining, Weights)>,
-}
-
-impl Reader for CpuLearner {
-    fn config(&self) -> &Config {
-        self.reader.config()
-    }
-
-    fn model(&self) -> Result<Cow<'_, Model>, Error> {
-        self.reader.model()
-    }
-
-    fn hidden_rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, Error> {
-        self.reader.hidden_rows(batch, rows)
-    }
-
-    fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error> {
-        self.reader.predictions(batch, targets)
-    }
-
-    fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {
-        self.reader.decoder()
-    }
-
-    fn sequences(&self) -> usize {
-        self.reader.sequences()
-    }
-}
-
-impl Learner for CpuLearner {
-    fn add_token_gradient(
-        &mut self,
-        batch: &PackedBatch,
-        targets: &[Target],
-        weigh: &mut Weigh,
-    ) -> Result<Vec<Prediction>, Error> {
-        let model = &self.reader.model;
-        let hidden = model.forward(batch, &mut self.workspace).to_vec();
-        let mut hidden_gradient = Vec::new();
-        let output = (self.first_layer == 0 && !self.frozen_output).then_some(&mut self.gradient);
-        let predictions = model.loss_gradient(&hidden, targets, weigh, &mut hidden_gradient, output);
-        model.backward(batch, &hidden_gradient, self.first_layer, &mut self.workspace, &mut self.gradient);
-        Ok(predictions)
-    }
-
-    fn add_row_gradient(
-        &mut self,
-        batch: &PackedBatch,
-        rows: &[usize],
-        pull: &mut Pull,
-    ) -> Result<(), Error> {
-        let model = &self.reader.model;
-        let width = model.config.hidden_size;
-        let hidden = model.forward(batch, &mut self.workspace);
-        let pulled = pull(&gather_rows(hidden, rows, width));
-        let mut hidden_gradient = vec![0.0; batch.rows() * width];
-        for (row, gradient) in rows.iter().zip(pulled.chunks_exact(width)) {
-            hidden_gradient[row * width..(row + 1) * width].copy_from_slice(gradient);
-        }
-        model.backward(batch, &hidden_gradient, self.first_layer, &mut self.workspace, &mut self.gradient);
-        Ok(())
-    }
-
-    fn gradient_square(&mut self) -> Result<f64, Error> {
-        if let Some((training, _)) = &mut self.adapted {
-            training.project(&self.gradient);
-            return Ok(training.gradient_square());
-        }
-        let square =
-            |tensor: &[f32]| tensor.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-        Ok(self.gradient.tensors().into_iter().map(square).sum())
-    }
-
-    fn update(&mut self, learning_rate: f32, scale: f32) -> Result<(), Error> {
-        if scale != 1.0 {
-            let tensors = self.gradient.tensors_mut().into_iter();
-            tensors.for_each(|tensor| tensor.iter_mut().for_each(|value| *value *= scale));
-        }
-        let weights = &mut self.reader.model.weights;
-        if let Some((training, base)) = &mut self.adapted {
-            // The gradient was scaled above, and the adapters' were taken from it before.
-            training.update(learning_rate, scale);
-            training.adapters.merge(base, weights);
-        } else {
-            self.optimizer.step(learning_rate, weights.tensors_mut(), &self.gradient.tensors());
-        }
-        self.gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));
-        Ok(())
-    }
-
-    fn state(&self) -> Result<State<'_>, Error> {
-        if let Some((training, _)) = &self.adapted {
-            let (steps, tensors) = training.state();
-            return Ok((
-                steps,
-                tensors.into_iter().map(|(name, tensor)| (name, Cow::Borrowed(tensor))).collect(),
-            ));
-        }
-        let (first, second) = self.optimizer.moments();
-        let weights = self.reader.model.weights.tensors();
-        let mut named = Vec::new();
-        for (prefix, parts) in [("weight", weights), ("first", first), ("second", second)] {
-            let tensors = parts.into_iter().enumerate();
-            named.extend(tensors.map(|(index, part)| (format!("{prefix}.{index}"), Cow::Borrowed(part))));
-        }
-        Ok((self.optimizer.steps(), named))
-    }
-
-    fn set_state(&mut self, steps: usize, read: &mut ReadTensor) -> Result<(), Error> {
-        if let Some((training, base)) = &mut self.adapted {
-            training.set_state(steps, read)?;
-            training.adapters.merge(base, &mut self.reader.model.weights);
-            return Ok(());
-        }
-        let weights = self.reader.model.weights.tensors_mut();
-        let (first, second) = self.optimizer.moments_mut();
-        for (prefix, parts) in [("weight", weights), ("first", first), ("second", second)] {
-            for (index, part) in parts.into_iter().enumerate() {
-                read(&format!("{prefix}.{index}"), part)?;
-            }
-        }
-        self.optimizer.set_steps(steps);
-        Ok(())
-    }
-
-    fn adapters(&self) -> Option<&Adapters> {
-        self.adapted.as_ref().map(|(training, _)| &training.adapters)
-    }
-
-    fn as_reader(&mut self) -> &mut dyn Reader {
-        self
-    }
-}
-
-/// Some rows of a `[rows, width]` buffer, one after the other.
-fn gather_rows(data: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
-    rows.iter().flat_map(|row| &data[row * width..(row + 1) * width]).copied().collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! - [`Model`] is a configuration with weights; it reads and writes Hugging Face directories.
 //! - [`PackedBatch`] holds sequences of any length without padding; continuations may share a
 //!   prefix, which is then computed once.
-//! - [`decode`](decode::Decoder) samples many sequences at once with a shared-prefix KV cache.
+//! - [`decode`] samples many sequences at once; those of one prompt share its keys and values.
 //! - [`optimizer::AdamW`] updates the weights.
 //! - [`device`] is what a model does wherever it runs: here, or on a GPU.
 //!
@@ -26,7 +26,9 @@
 pub mod batch;
 pub mod checkpoint;
 pub mod config;
+pub mod cpu;
 pub mod decode;
+mod decoder;
 pub mod device;
 pub mod head;
 mod kv_cache;
@@ -40,6 +42,7 @@ pub mod weights;
 
 pub use batch::PackedBatch;
 pub use config::Config;
+pub use cpu::Cpu;
 pub use model::{Model, Workspace};
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;

@@ -8,7 +8,7 @@
 //!
 //! On disk they are as PEFT has them: `adapter_config.json` and `adapter_model.safetensors`.
 
-use crate::checkpoint::{Precision, TensorFiles, save_tensors};
+use crate::checkpoint::{Precision, ReadTensor, TensorFiles, save_tensors};
 use crate::ops::matmul::{View, parallel_gemm};
 use crate::optimizer::{AdamW, AdamWSettings};
 use crate::{Config, Error, Weights};
@@ -276,7 +276,7 @@ impl AdapterTraining {
     ///
     /// # Errors
     /// What `read` says.
-    pub fn set_state(&mut self, steps: usize, read: &mut crate::device::ReadTensor) -> Result<(), Error> {
+    pub fn set_state(&mut self, steps: usize, read: &mut ReadTensor) -> Result<(), Error> {
         let (first, second) = self.optimizer.moments_mut();
         for (prefix, parts) in
             [("adapter", self.adapters.tensors_mut()), ("first", first), ("second", second)]
@@ -335,7 +335,8 @@ mod tests {
     /// The adapters' gradients against the slope of the loss.
     #[test]
     fn gradients_are_slopes() {
-        use crate::device::{Cpu, Device};
+        use crate::Cpu;
+        use crate::device::Device;
         use crate::head::Target;
         let model = Model::random(Config { tie_word_embeddings: false, ..Config::tiny() }, 5);
         let mut training =

@@ -3,8 +3,9 @@
 use safetensors::SafeTensors;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use transformer::Cpu;
 use transformer::decode::{Request, Sample, Settings, decode};
-use transformer::device::{Cpu, Device, Plan};
+use transformer::device::{Device, Plan};
 use transformer::head::Target;
 use transformer::optimizer::AdamWSettings;
 use transformer::sampling::Sampling;
@@ -131,10 +132,11 @@ fn compare_tensors(reference: &Reference, ours: &Weights, prefix: &str, limit: f
 fn sample(model: &Model, requests: &[Request], settings: &Settings) -> Vec<Sample> {
     let mut samples = Vec::new();
     let mut reader = Cpu.reader(model.clone()).expect("a reader");
-    let ended = decode(&mut *reader, requests, settings, &|_| false, &mut |sample| {
-        samples.push(sample);
-        ControlFlow::Continue(())
-    });
+    let ended =
+        decode(&mut *reader.decoder().expect("a decoder"), requests, settings, &|_| false, &mut |sample| {
+            samples.push(sample);
+            ControlFlow::Continue(())
+        });
     assert!(ended.expect("runs").is_continue());
     samples.sort_by_key(|sample| (sample.request, sample.index));
     samples

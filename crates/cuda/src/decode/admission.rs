@@ -3,15 +3,14 @@
 use super::{GpuDecoder, SLOTS, Sequence, check_number};
 use crate::Error;
 use crate::kernels::PAGE;
-use crate::matmul::logits_stride;
+use crate::linear::logits_stride;
 use crate::ops::launch;
 use crate::pages::{Pages, Prefix};
 use crate::sampler::{Draw, Drawing};
 use cudarc::driver::PushKernelArg;
 use std::sync::Arc;
 use transformer::PackedBatch;
-use transformer::decode::{Admission, Sample};
-use transformer::device::Decode;
+use transformer::decode::{Admission, Decode, Sample};
 
 /// Prompt tokens that are computed at once.
 const PREFILL_TOKENS: usize = 8192;

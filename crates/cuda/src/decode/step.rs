@@ -1,8 +1,8 @@
 //! One step: what the GPU must know of the slots, and the model from top to bottom.
 
 use super::{Flight, GpuDecoder, SLOTS, Sequence};
-use crate::gpu::{Address, Buffer};
-use crate::matmul::logits_stride;
+use crate::linear::logits_stride;
+use crate::memory::{Address, Buffer};
 use crate::network::Network;
 use crate::ops::launch;
 use crate::sampler::{Draw, Drawing};
@@ -84,7 +84,7 @@ impl GpuDecoder<'_> {
             self.slots.pop();
         }
         let widest =
-            |count: fn(&Sequence) -> usize| self.sequences().map(|(_, s)| count(s)).max().unwrap_or(0);
+            |count: fn(&Sequence) -> usize| self.in_flight().map(|(_, s)| count(s)).max().unwrap_or(0);
         let (own_at, own) = (widest(|s| s.prefix.pages.len()), widest(|s| s.pages.len()));
         let longest = widest(|s| s.prefix.length + s.max_new_tokens);
         let rotary = self.network.rotary(longest + 1)?;
@@ -103,7 +103,7 @@ impl GpuDecoder<'_> {
             (vec![-1i32; padded], vec![0i32; padded], vec![0i32; padded]);
         let mut drawings = vec![Drawing::default(); padded];
         let mut table = vec![0i32; padded * self.table_width];
-        for (slot, sequence) in self.sequences() {
+        for (slot, sequence) in self.in_flight() {
             tokens[slot] = sequence.sample.tokens.last().map_or(-1, |&token| token as i32);
             lengths[slot] = sequence.sample.tokens.len().saturating_sub(1) as i32;
             prefixes[slot] = sequence.prefix.length as i32;
@@ -177,7 +177,7 @@ impl GpuDecoder<'_> {
         self.buffers.drawn.copy_to(tokens, rows).map_err(&failed)?;
         self.buffers.log_probabilities.copy_to(log_probabilities, rows).map_err(&failed)?;
         Ok(Flight {
-            members: self.sequences().map(|(slot, sequence)| (slot, sequence.id)).collect(),
+            members: self.in_flight().map(|(slot, sequence)| (slot, sequence.id)).collect(),
             done: stream.record_event(None).map_err(&failed)?,
             buffer,
         })

@@ -1,8 +1,8 @@
 //! `ncomp train`: one stage of learning, on files.
 
 use super::train_ranker::TrainRanker;
-use crate::device::device;
-use crate::launch::{Gpus, rank};
+use crate::device::{device, rank};
+use crate::launch::Gpus;
 use crate::loop_run::{self, model_directory};
 use crate::progress::{Progress, interrupted};
 use crate::recipe::Recipe;

@@ -110,7 +110,7 @@ pub fn reinforce_only(recipe: &Recipe, root: &Path) -> Result<()> {
     let grpo: Vec<Stage> = STAGES.into_iter().filter(|stage| stage.0 == "grpo").collect();
     match state.stages(&grpo)? {
         // Of several processes the first one tells.
-        Done::Whole if crate::launch::rank() > 0 => {}
+        Done::Whole if crate::device::rank() > 0 => {}
         Done::Whole => println!("{}", state.run.path("grpo").display()),
         Done::Interrupted => eprintln!("stopped; the same command goes on from here"),
     }
