@@ -226,3 +226,30 @@ pub(crate) fn load(files: &TensorFiles, learner: &mut dyn Learner) -> Result<usi
     learner.set_state(steps[1] as usize, &mut |name, tensor| files.read(name, &[tensor.len()], tensor))?;
     Ok(steps[0] as usize)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transformer::Cpu;
+
+    #[test]
+    fn the_state_is_saved_from_time_to_time() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.safetensors");
+        let mut trainer = |minutes: f64| {
+            let settings = OptimizerSettings { checkpoint_minutes: minutes, ..OptimizerSettings::default() };
+            let model = Model::random(Config::tiny(), 1);
+            let mut trainer = Trainer::new(model, &settings, &Cpu).expect("a trainer");
+            trainer.save_regularly(&path);
+            (0..3).for_each(|_| trainer.finish_step().expect("a step"));
+            settings
+        };
+        trainer(0.0);
+        assert!(!path.exists(), "never, where the settings say so");
+        trainer(10.0);
+        assert!(!path.exists(), "not before it is time");
+        let settings = trainer(1e-9);
+        let again = Trainer::load_state(&Config::tiny(), &settings, &path, &Cpu).expect("a state");
+        assert_eq!(again.step(), 3);
+    }
+}

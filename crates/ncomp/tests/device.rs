@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::process::Command;
 use support::{error, ncomp, report, root, stderr};
 
 fn has_gpu() -> bool {
@@ -39,6 +40,60 @@ fn a_gpu_that_is_not_there_is_missed_by_name_and_not_by_default() {
     let by_default = ncomp(&generate).env_remove("NCOMP_DEVICE").output().expect("ncomp");
     assert!(by_default.status.success(), "{}", stderr(&by_default));
     assert!(!stderr(&by_default).contains("GPU"), "{}", stderr(&by_default));
+}
+
+/// What is wrong with a driver is said by name; nobody who did not ask for a GPU is stopped by it.
+#[test]
+fn a_driver_with_a_fault_is_described() {
+    if !missing_driver() {
+        eprintln!("skipped: this test needs a machine without an NVIDIA driver");
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a directory");
+    let library = directory.path().join("libcuda.so.1");
+    let source = root().join("crates/ncomp/tests/support/driver.c");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1", "-o"])
+        .args([&library, &source])
+        .status()
+        .expect("a C compiler");
+    assert!(compiled.success());
+    let out = directory.path().join("candidates.jsonl").display().to_string();
+    let generate = ["generate", "--out", &out, "--problems", "basics", "-n", "1", "--limit", "1"];
+    let run = |device: &str, fault: &str| {
+        let mut command = ncomp(&[&generate[..], &["--max-new-tokens", "4", "--device", device]].concat());
+        let output = command.env("NCOMP_CUDA_LIBRARIES", directory.path()).env("FAULT", fault).output();
+        output.expect("ncomp")
+    };
+    for (fault, expected) in [
+        ("none", "no GPU number 0: the driver finds 0"),
+        ("mismatch", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH (system has unsupported"),
+        ("old driver", "supports CUDA 11.4, at least 12.0 is needed: install a newer driver"),
+        ("old device", "Imaginary has compute capability 7.5; bf16 needs 8.0 (Ampere) or later"),
+        (
+            "no toolkit",
+            "NVRTC (libnvrtc.so.13) is not found; install the CUDA toolkit, or `pip install nvidia-cuda-nvrtc`",
+        ),
+    ] {
+        let message = error(&run("cuda", fault));
+        assert!(message.contains(expected), "{fault}: {message}");
+        assert!(!message.contains("panicked"), "{message}");
+        let by_default = run("auto", fault);
+        assert!(by_default.status.success(), "{fault}: {}", stderr(&by_default));
+        let told = stderr(&by_default).contains("the GPU is not used");
+        assert_eq!(told, fault != "none", "{fault}: {}", stderr(&by_default));
+        let doctor = ncomp(&["doctor", "--json"])
+            .env("NCOMP_CUDA_LIBRARIES", directory.path())
+            .env("FAULT", fault)
+            .output();
+        let found = report(&doctor.expect("ncomp"));
+        assert!(found["gpu"].as_str().expect("a text").contains(expected), "{fault}: {found}");
+    }
+}
+
+fn missing_driver() -> bool {
+    let found = report(&ncomp(&["doctor", "--json"]).output().expect("ncomp"));
+    found["gpu"].as_str().expect("a text").contains("libcuda.so.1 is not found")
 }
 
 #[test]
