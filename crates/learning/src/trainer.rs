@@ -236,7 +236,7 @@ mod tests {
     fn the_state_is_saved_from_time_to_time() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("state.safetensors");
-        let mut trainer = |minutes: f64| {
+        let trainer = |minutes: f64| {
             let settings = OptimizerSettings { checkpoint_minutes: minutes, ..OptimizerSettings::default() };
             let model = Model::random(Config::tiny(), 1);
             let mut trainer = Trainer::new(model, &settings, &Cpu).expect("a trainer");
