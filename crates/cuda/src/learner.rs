@@ -20,7 +20,7 @@ use transformer::lora::Adapters;
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
 
 /// Rows of a batch beyond which the GPU is no busier.
-const BATCH_ROWS: usize = 16_384;
+pub const BATCH_ROWS: usize = 16_384;
 
 /// A model on the GPU that trains.
 pub struct GpuLearner {

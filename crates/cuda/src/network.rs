@@ -6,6 +6,7 @@
 
 use crate::Error;
 use crate::gpu::Gpu;
+use crate::linear::{logits_block, logits_stride};
 use crate::memory::{Address, Buffer};
 use crate::ops::{DeviceBatch, Ops};
 use crate::weights::{Part, Places, upload};
@@ -194,6 +195,14 @@ fn out_of_memory(config: &Config, keep: Keep, rows: usize, wanted: usize, free: 
         _ => format!("at most {fits} fit"),
     };
     Error::OutOfMemory { what: format!("a batch of {rows} tokens"), wanted, free, advice: less }
+}
+
+/// Bytes of the GPU's memory that a batch of so many rows needs for training, besides the weights: its
+/// activations, and the logits of a block of them with their gradient.
+pub fn activation_bytes(config: &Config, rows: usize, recompute: bool) -> usize {
+    let keep = if recompute { Keep::Inputs } else { Keep::Everything };
+    let logits = logits_block(config.vocab_size).min(rows) * logits_stride(config.vocab_size);
+    Workspace::bytes(config, keep, rows) + 6 * logits
 }
 
 impl Network {

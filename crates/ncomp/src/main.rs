@@ -3,6 +3,7 @@
 mod behaviour;
 mod commands;
 mod device;
+mod dry_run;
 mod launch;
 mod loop_run;
 mod opinions;

@@ -408,7 +408,11 @@ fn the_reference_recipe_runs_on_mbpp() {
     let mut dry = arguments("dry");
     dry.push("--dry-run".to_owned());
     let dry = ncomp(&dry.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(String::from_utf8_lossy(&dry.stdout).contains("GiB") && !directory.path().join("dry").exists());
+    let told = report(&dry);
+    for memory in ["memory", "gpu_memory"] {
+        assert!(told["steps"][2][memory].as_str().is_some_and(|text| text.ends_with(" GiB")), "{told}");
+    }
+    assert!(!directory.path().join("dry").exists());
     let whole = arguments("run");
     let report = report(&ncomp(&whole.iter().map(String::as_str).collect::<Vec<_>>()));
     assert_eq!(report["rows"][0]["n"], 3);
