@@ -102,6 +102,16 @@ pub enum Error {
     /// The model's shape is not one that the kernels can run.
     #[error("the model cannot run on the GPU: {0}; use --device cpu")]
     Shape(String),
+    /// A batch holds a token that the model does not have.
+    #[error(
+        "token {token} is not below the vocabulary's size, {vocabulary}; is the tokenizer another model's?"
+    )]
+    Token {
+        /// The token.
+        token: u32,
+        /// How many there are.
+        vocabulary: usize,
+    },
     /// The GPU's memory does not suffice.
     #[error(
         "out of GPU memory: {what} needs {:.1} GiB, {:.1} GiB are free; {advice}",

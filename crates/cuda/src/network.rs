@@ -278,6 +278,7 @@ impl Network {
         workspace: &mut Workspace,
         on_qkv: &mut dyn FnMut(usize, Address<u16>) -> Result<(), Error>,
     ) -> Result<DeviceBatch, Error> {
+        self.check_tokens(batch.tokens.iter().copied())?;
         let rotary = self.rotary(batch.longest())?;
         let (config, ops) = (&self.config, &self.ops);
         workspace.prepare(&self.gpu, ops, config, batch.rows())?;
@@ -294,6 +295,15 @@ impl Network {
         let norm = self.weights.at(self.places.final_norm());
         ops.rms_norm(last, norm, (rows, width), config.rms_norm_eps, workspace.hidden(), scale)?;
         Ok(device)
+    }
+
+    /// A token that the model does not have would be read from memory that is not the embedding's.
+    pub(crate) fn check_tokens(&self, mut tokens: impl Iterator<Item = u32>) -> Result<(), Error> {
+        let vocabulary = self.config.vocab_size;
+        match tokens.find(|&token| token as usize >= vocabulary) {
+            Some(token) => Err(Error::Token { token, vocabulary }),
+            None => Ok(()),
+        }
     }
 
     /// middle = input + attention_out(attention(rotate(qkv(norm(input)))))

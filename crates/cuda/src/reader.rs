@@ -60,6 +60,7 @@ pub(crate) fn predict_block(
 ) -> Result<Vec<Prediction>, Error> {
     let (gpu, ops, config) = (&network.gpu, &network.ops, &network.config);
     let (count, width, stride) = (block.len(), config.hidden_size, logits_stride(config.vocab_size));
+    network.check_tokens(block.iter().map(|target| target.token))?;
     head.prepare(gpu, config, count, slopes)?;
     let numbers = block.iter().map(|target| target.row as i32).chain(block.iter().map(|t| t.token as i32));
     let (rows, gathered, logits) = (start(&head.numbers), start(&head.gathered), start(&head.logits));

@@ -275,6 +275,21 @@ fn too_large_a_batch_or_sample_is_refused() {
 }
 
 #[test]
+fn a_token_that_the_model_does_not_have_is_refused() {
+    let Some(cuda) = cuda() else { return };
+    let mut reader = cuda.reader(models().remove(0)).expect("a reader");
+    let mut batch = PackedBatch::default();
+    batch.push_sequence(&[1, 509, 2]);
+    let refused = reader.predictions(&batch, &[]).expect_err("refused").to_string();
+    assert!(refused.contains("token 509 is not below the vocabulary's size, 509"), "{refused}");
+    let mut batch = PackedBatch::default();
+    batch.push_sequence(&[1, 3, 2]);
+    let refused =
+        reader.predictions(&batch, &[Target { row: 1, token: 600 }]).expect_err("refused").to_string();
+    assert!(refused.contains("token 600"), "{refused}");
+}
+
+#[test]
 fn a_model_that_makes_no_numbers_is_refused() {
     let Some(cuda) = cuda() else { return };
     let mut model = models().remove(0);
