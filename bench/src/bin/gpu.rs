@@ -17,21 +17,9 @@ use transformer::head::Target;
 use transformer::sampling::Sampling;
 use transformer::{Config, PackedBatch, Tokenizer};
 
+/// Qwen2.5-1.5B's shape, without an end: every sequence gets its full length.
 fn config() -> Config {
-    Config {
-        vocab_size: 151_936,
-        hidden_size: 1536,
-        intermediate_size: 8960,
-        num_hidden_layers: 28,
-        num_attention_heads: 12,
-        num_key_value_heads: 2,
-        head_dim: 128,
-        rms_norm_eps: 1e-6,
-        rope_theta: 1e6,
-        tie_word_embeddings: true,
-        max_position_embeddings: 32_768,
-        eos_token_ids: Vec::new(),
-    }
+    Config { eos_token_ids: Vec::new(), ..Config::qwen2_5_1_5b() }
 }
 
 type Outcome = Result<Value, Box<dyn std::error::Error>>;

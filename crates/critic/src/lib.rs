@@ -27,6 +27,7 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use transformer::batch::split_by_rows;
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
 use transformer::device::{Device, Reader};
 use transformer::{Model, PackedBatch, Tokenizer};
@@ -170,20 +171,12 @@ impl Critic {
     pub fn logits(&self, questions: &[TokenizedQuestion]) -> Result<Vec<Vec<f32>>> {
         let mut logits = Vec::with_capacity(questions.len());
         let mut backbone = self.backbone();
-        let mut rest = questions;
-        while !rest.is_empty() {
-            let mut rows = 0;
-            let fits = rest.iter().take_while(|question| {
-                rows += question.rows();
-                rows <= ROWS
-            });
-            let (group, later) = rest.split_at(fits.count().max(1));
+        for group in split_by_rows(questions, TokenizedQuestion::rows, ROWS) {
             let (batch, last_rows) = pack(group);
             let pooled = backbone.hidden_rows(&batch, &last_rows)?;
             let mut scores = self.head.forward(&pooled, None).logits.into_iter();
             logits
                 .extend(group.iter().map(|question| scores.by_ref().take(question.programs.len()).collect()));
-            rest = later;
         }
         Ok(logits)
     }

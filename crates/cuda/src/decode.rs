@@ -199,7 +199,7 @@ impl Decode for GpuDecoder<'_> {
     }
 
     fn admit(&mut self, wanted: &[Admission]) -> Result<usize, ModelError> {
-        Ok(self.admit_some(wanted)?)
+        self.admit_some(wanted)
     }
 
     fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {

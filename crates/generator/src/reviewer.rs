@@ -10,6 +10,7 @@ use problems::prompt::{Message, PromptTests, SYSTEM_MESSAGE, comment_prompt, ins
 use records::Problem;
 use std::ops::ControlFlow;
 use transformer::PackedBatch;
+use transformer::batch::split_by_rows;
 use transformer::decode::{self, Settings, decode};
 use transformer::head::{Prediction, Target};
 
@@ -32,17 +33,12 @@ impl Generator {
             question.drain(..question.len().saturating_sub(max_tokens.max(1)));
             questions.push(question);
         }
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut found = Vec::with_capacity(programs.len());
-        let mut rest = questions.as_slice();
-        while !rest.is_empty() && !text.is_empty() {
-            let mut rows = 0;
-            let fits = rest.iter().take_while(|question| {
-                rows += question.len() + text.len();
-                rows <= ROWS
-            });
-            let (group, later) = rest.split_at(fits.count().max(1));
+        for group in split_by_rows(&questions, |question| question.len() + text.len(), ROWS) {
             found.extend(self.review_group(group, &text)?);
-            rest = later;
         }
         Ok(found)
     }

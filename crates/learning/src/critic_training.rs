@@ -6,7 +6,7 @@
 
 use crate::supervised::shuffled;
 use crate::trainer::{Checkpoint, clipping, load, not_finite, save};
-use crate::{OnStep, OptimizerSettings, StepReport, split_by_rows};
+use crate::{OnStep, OptimizerSettings, StepReport};
 use anyhow::{Context, Result, ensure};
 use critic::{Head, TokenizedQuestion, pack, probability};
 use rand::SeedableRng;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
 use transformer::Model;
+use transformer::batch::split_by_rows;
 use transformer::checkpoint::TensorFiles;
 use transformer::device::{Device, Learner, Plan};
 use transformer::optimizer::AdamW;

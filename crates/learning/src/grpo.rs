@@ -6,7 +6,7 @@
 //! surrogate, averaged over all completion tokens of the step, with an optional KL term to the
 //! model that training started from (Schulman's estimator k3).
 
-use crate::{OnStep, OptimizerSettings, StepReport, Trainer, split_by_rows};
+use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Result, ensure};
 use critic::{Critic, Question};
 use executor::{Executor, Task};
@@ -21,6 +21,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
 use transformer::PackedBatch;
+use transformer::batch::split_by_rows;
 use transformer::head::{Prediction, Target};
 
 /// Settings of GRPO.

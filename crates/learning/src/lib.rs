@@ -18,21 +18,6 @@ pub use trainer::{OptimizerSettings, Trainer};
 
 use std::ops::ControlFlow;
 
-/// Splits items so that no part has more than `limit` rows, unless a single item does; at least one part.
-pub(crate) fn split_by_rows<T>(items: &[T], rows: impl Fn(&T) -> usize, limit: usize) -> Vec<&[T]> {
-    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
-    for (index, item) in items.iter().enumerate() {
-        let size = rows(item);
-        if sum > 0 && sum + size > limit {
-            parts.push(&items[start..index]);
-            (start, sum) = (index, 0);
-        }
-        sum += size;
-    }
-    parts.push(&items[start..]);
-    parts
-}
-
 /// What one step did.
 #[derive(Clone, Debug)]
 pub struct StepReport {

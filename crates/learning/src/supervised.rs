@@ -1,6 +1,6 @@
 //! Supervised training: the loss is on the completion only.
 
-use crate::{OnStep, OptimizerSettings, StepReport, Trainer, split_by_rows};
+use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Result, ensure};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 use transformer::PackedBatch;
+use transformer::batch::split_by_rows;
 use transformer::head::Target;
 
 /// A prompt and what shall follow it, the end token included.

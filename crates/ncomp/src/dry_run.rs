@@ -183,18 +183,5 @@ fn critic_training(config: &Config, recipe: &Recipe) -> Memory {
 
 /// Shapes of published models, so that a dry run needs no download.
 fn known_shape(name: &str) -> Option<Config> {
-    (name == "Qwen/Qwen2.5-Coder-1.5B-Instruct").then(|| Config {
-        vocab_size: 151_936,
-        hidden_size: 1536,
-        intermediate_size: 8960,
-        num_hidden_layers: 28,
-        num_attention_heads: 12,
-        num_key_value_heads: 2,
-        head_dim: 128,
-        rms_norm_eps: 1e-6,
-        rope_theta: 1e6,
-        tie_word_embeddings: true,
-        max_position_embeddings: 32_768,
-        eos_token_ids: vec![151_645, 151_643],
-    })
+    (name == "Qwen/Qwen2.5-Coder-1.5B-Instruct").then(Config::qwen2_5_1_5b)
 }

@@ -83,3 +83,34 @@ impl PackedBatch {
         self.positions.iter().max().map_or(0, |&position| position as usize + 1)
     }
 }
+
+/// Splits items so that no part has more than `limit` rows, unless a single item does.
+pub fn split_by_rows<T>(items: &[T], rows: impl Fn(&T) -> usize, limit: usize) -> Vec<&[T]> {
+    let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (index, item) in items.iter().enumerate() {
+        let size = rows(item);
+        if index > start && sum + size > limit {
+            parts.push(&items[start..index]);
+            (start, sum) = (index, 0);
+        }
+        sum += size;
+    }
+    if start < items.len() {
+        parts.push(&items[start..]);
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_as_large_as_they_may_be() {
+        let split = |sizes: &[usize]| {
+            split_by_rows(sizes, |&size| size, 10).into_iter().map(<[usize]>::to_vec).collect::<Vec<_>>()
+        };
+        assert_eq!(split(&[4, 6, 1, 30, 2, 8, 1]), [vec![4, 6], vec![1], vec![30], vec![2, 8], vec![1]]);
+        assert!(split(&[]).is_empty());
+    }
+}

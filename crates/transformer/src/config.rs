@@ -52,6 +52,24 @@ impl Config {
         }
     }
 
+    /// The shape of Qwen2.5-1.5B and its relatives.
+    pub fn qwen2_5_1_5b() -> Self {
+        Config {
+            vocab_size: 151_936,
+            hidden_size: 1536,
+            intermediate_size: 8960,
+            num_hidden_layers: 28,
+            num_attention_heads: 12,
+            num_key_value_heads: 2,
+            head_dim: 128,
+            rms_norm_eps: 1e-6,
+            rope_theta: 1e6,
+            tie_word_embeddings: true,
+            max_position_embeddings: 32_768,
+            eos_token_ids: vec![151_645, 151_643],
+        }
+    }
+
     /// Width of all query heads together.
     pub fn query_size(&self) -> usize {
         self.num_attention_heads * self.head_dim

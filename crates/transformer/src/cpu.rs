@@ -155,16 +155,15 @@ impl Learner for CpuLearner {
     }
 
     fn update(&mut self, learning_rate: f32, scale: f32) -> Result<(), Error> {
-        if scale != 1.0 {
-            let tensors = self.gradient.tensors_mut().into_iter();
-            tensors.for_each(|tensor| tensor.iter_mut().for_each(|value| *value *= scale));
-        }
         let weights = &mut self.reader.model.weights;
         if let Some((training, base)) = &mut self.adapted {
-            // The gradient was scaled above, and the adapters' were taken from it before.
             training.update(learning_rate, scale);
             training.adapters.merge(base, weights);
         } else {
+            if scale != 1.0 {
+                let tensors = self.gradient.tensors_mut().into_iter();
+                tensors.for_each(|tensor| tensor.iter_mut().for_each(|value| *value *= scale));
+            }
             self.optimizer.step(learning_rate, weights.tensors_mut(), &self.gradient.tensors());
         }
         self.gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));

@@ -3,9 +3,11 @@
 //! Sequences of different lengths run in one batch; a finished one leaves it and the next takes its place.
 
 use crate::Error;
+use crate::batch::split_by_rows;
 use crate::sampling::Sampling;
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// One prompt and the samples wanted of it.
 #[derive(Clone, Debug)]
@@ -62,6 +64,43 @@ pub struct Admission<'r> {
     /// Seed and index of its random stream.
     pub random: (u64, u64),
 }
+
+/// The prompt of each of the wanted, by `compute` where it is not the `last` one known; and the last of
+/// them, whose other samples may still be waiting. Samples of one request must be wanted in a row; at most
+/// `limit` tokens are computed at once.
+///
+/// # Errors
+/// What `compute` says.
+pub fn share_prompts<P>(
+    wanted: &[Admission],
+    last: Option<(usize, Arc<P>)>,
+    limit: usize,
+    compute: &mut ComputePrompts<P>,
+) -> Result<SharedPrompts<P>, Error> {
+    let known = last.as_ref().map(|(request, _)| *request);
+    let mut prompts: Vec<(usize, Arc<P>)> = last.into_iter().collect();
+    let mut new: Vec<&Admission> = wanted.iter().collect();
+    new.dedup_by_key(|admission| admission.request);
+    new.retain(|admission| Some(admission.request) != known);
+    for group in split_by_rows(&new, |admission| admission.prompt.len(), limit) {
+        let tokens: Vec<&[u32]> = group.iter().map(|admission| admission.prompt).collect();
+        prompts.extend(group.iter().map(|admission| admission.request).zip(compute(&tokens)?));
+    }
+    let mut at = 0;
+    let of_each = wanted.iter().map(|admission| {
+        while prompts[at].0 != admission.request {
+            at += 1;
+        }
+        prompts[at].1.clone()
+    });
+    let of_each = of_each.collect();
+    Ok((of_each, prompts.pop()))
+}
+
+/// Computes prompts, one after the other.
+pub type ComputePrompts<'a, P> = dyn FnMut(&[&[u32]]) -> Result<Vec<Arc<P>>, Error> + 'a;
+/// What [`share_prompts`] gives: each sample's prompt, and the last one with its request.
+pub type SharedPrompts<P> = (Vec<Arc<P>>, Option<(usize, Arc<P>)>);
 
 /// Samples every request; `stop(tokens)` ends a sample early, `on_done` takes each finished one and
 /// may break off.

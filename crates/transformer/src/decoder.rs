@@ -8,7 +8,7 @@
 use crate::Error;
 use crate::batch::PackedBatch;
 use crate::config::Config;
-use crate::decode::{Admission, Decode, Sample};
+use crate::decode::{Admission, Decode, Sample, share_prompts};
 use crate::kv_cache::{CacheShape, KvCache, attend};
 use crate::model::{Model, Workspace, embed};
 use crate::ops::elementwise::{add, swiglu};
@@ -118,30 +118,12 @@ impl<'a> Decoder<'a> {
     ///
     /// # Panics
     /// If a prompt is empty or holds a token that is not below the vocabulary's size.
-    fn admit_all(&mut self, wanted: &[Admission]) {
-        let mut prefixes: Vec<(usize, Arc<Prefix>)> = self.last_prefix.take().into_iter().collect();
-        let known = prefixes.first().map(|(request, _)| *request);
-        let mut new: Vec<&Admission> = wanted.iter().collect();
-        new.dedup_by_key(|admission| admission.request);
-        new.retain(|admission| Some(admission.request) != known);
-        let mut rest = new.as_slice();
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fits = rest.iter().take_while(|admission| {
-                tokens += admission.prompt.len();
-                tokens <= PREFILL_TOKENS
-            });
-            let (group, later) = rest.split_at(fits.count().max(1));
-            let prompts: Vec<&[u32]> = group.iter().map(|admission| admission.prompt).collect();
-            let computed = self.compute_prefixes(&prompts);
-            prefixes.extend(group.iter().map(|admission| admission.request).zip(computed));
-            rest = later;
-        }
-        let mut at = 0;
-        for admission in wanted {
-            while prefixes[at].0 != admission.request {
-                at += 1;
-            }
+    fn admit_all(&mut self, wanted: &[Admission]) -> Result<(), Error> {
+        let last = self.last_prefix.take();
+        let mut compute = |prompts: &[&[u32]]| Ok(self.compute_prefixes(prompts));
+        let (prefixes, last) = share_prompts(wanted, last, PREFILL_TOKENS, &mut compute)?;
+        self.last_prefix = last;
+        for (admission, prefix) in wanted.iter().zip(prefixes) {
             self.active.push(Sequence {
                 sample: Sample {
                     request: admission.request,
@@ -150,7 +132,7 @@ impl<'a> Decoder<'a> {
                     log_probabilities: Vec::new(),
                     stopped: false,
                 },
-                prefix: prefixes[at].1.clone(),
+                prefix,
                 cache: KvCache::default(),
                 length: 0,
                 random: stream(admission.random.0, admission.random.1),
@@ -158,7 +140,6 @@ impl<'a> Decoder<'a> {
                 max_new_tokens: admission.max_new_tokens,
             });
         }
-        self.last_prefix = prefixes.pop();
         let first = self.active.len() - wanted.len();
         self.active[first..].par_iter_mut().for_each(|sequence| {
             let mut logits = sequence.prefix.logits.clone();
@@ -170,6 +151,7 @@ impl<'a> Decoder<'a> {
             let config = &self.model.config;
             self.rotary = RotaryTable::new(config.head_dim, config.rope_theta, positions);
         }
+        Ok(())
     }
 
     fn compute_prefixes(&mut self, prompts: &[&[u32]]) -> Vec<Arc<Prefix>> {
@@ -254,7 +236,7 @@ impl Decode for Decoder<'_> {
     }
 
     fn admit(&mut self, wanted: &[Admission]) -> Result<usize, Error> {
-        self.admit_all(wanted);
+        self.admit_all(wanted)?;
         Ok(wanted.len())
     }
 

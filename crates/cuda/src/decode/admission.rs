@@ -9,8 +9,8 @@ use crate::pages::{Pages, Prefix};
 use crate::sampler::{Draw, Drawing};
 use cudarc::driver::PushKernelArg;
 use std::sync::Arc;
-use transformer::PackedBatch;
-use transformer::decode::{Admission, Decode, Sample};
+use transformer::decode::{Admission, Decode, Sample, share_prompts};
+use transformer::{Error as ModelError, PackedBatch};
 
 /// Prompt tokens that are computed at once.
 const PREFILL_TOKENS: usize = 8192;
@@ -52,7 +52,7 @@ impl GpuDecoder<'_> {
         Ok(())
     }
 
-    pub(super) fn admit_some(&mut self, wanted: &[Admission]) -> Result<usize, Error> {
+    pub(super) fn admit_some(&mut self, wanted: &[Admission]) -> Result<usize, ModelError> {
         if wanted.is_empty() {
             return Ok(0);
         }
@@ -62,7 +62,7 @@ impl GpuDecoder<'_> {
         }
         let count = self.fitting(wanted);
         if count == 0 {
-            return if self.active() > 0 { Ok(0) } else { Err(self.too_long(&wanted[0])) };
+            return if self.active() > 0 { Ok(0) } else { Err(self.too_long(&wanted[0]).into()) };
         }
         self.collect()?;
         let prefixes = self.compute_prefixes(&wanted[..count])?;
@@ -120,39 +120,20 @@ impl GpuDecoder<'_> {
     }
 
     /// The prompt of each of the wanted, computed where it is not the last one known.
-    pub(super) fn compute_prefixes(&mut self, wanted: &[Admission]) -> Result<Vec<Arc<Prefix>>, Error> {
-        let mut known: Vec<(usize, Arc<Prefix>)> = self.last_prefix.take().into_iter().collect();
-        let first = known.first().map(|(request, _)| *request);
-        let mut new: Vec<&Admission> = wanted.iter().collect();
-        new.dedup_by_key(|admission| admission.request);
-        new.retain(|admission| Some(admission.request) != first);
-        let mut rest = new.as_slice();
-        while !rest.is_empty() {
-            let mut tokens = 0;
-            let fits = rest.iter().take_while(|admission| {
-                tokens += admission.prompt.len();
-                tokens <= PREFILL_TOKENS
-            });
-            let (group, later) = rest.split_at(fits.count().max(1));
-            let prompts: Vec<&[u32]> = group.iter().map(|admission| admission.prompt).collect();
-            let computed = self.compute_group(&prompts)?;
-            known.extend(group.iter().map(|admission| admission.request).zip(computed));
-            rest = later;
-        }
-        let mut at = 0;
-        let found = wanted.iter().map(|admission| {
-            while known[at].0 != admission.request {
-                at += 1;
-            }
-            known[at].1.clone()
+    pub(super) fn compute_prefixes(&mut self, wanted: &[Admission]) -> Result<Vec<Arc<Prefix>>, ModelError> {
+        let last = self.last_prefix.take();
+        let before = last.as_ref().map(|(_, prefix)| prefix.clone());
+        let mut compute = |prompts: &[&[u32]]| Ok(self.compute_group(prompts)?);
+        let shared = share_prompts(wanted, last, PREFILL_TOKENS, &mut compute);
+        let found = shared.map(|(found, last)| {
+            self.last_prefix = last;
+            found
         });
-        let found: Vec<Arc<Prefix>> = found.collect();
-        self.last_prefix = known.pop();
         // The one known before may have had its last sample.
-        if let (Some(pages), Some((_, old))) = (&mut self.pages, known.into_iter().next()) {
-            pages.release(old);
+        if let (Some(pages), Some(before)) = (&mut self.pages, before) {
+            pages.release(before);
         }
-        Ok(found)
+        found
     }
 
     pub(super) fn compute_group(&mut self, prompts: &[&[u32]]) -> Result<Vec<Arc<Prefix>>, Error> {
