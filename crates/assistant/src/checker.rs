@@ -1,25 +1,28 @@
 //! Candidates of one question, run as they come.
 
-use crate::Settings;
 use crate::answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
-use executor::{Executor, Observed, Task};
-use pydata::{Call, parse_call};
-use records::{Candidate, Outcome, Problem, Verdict};
-use selection::guess::{best, guesses};
-use selection::inputs::{Inputs, known_calls};
+use crate::{Error, Settings};
+use records::{Candidate, Observation, ObservationKind, Outcome, Problem, Verdict};
+use selection::guess::best;
 use selection::{Behaviour, Pool, Ranker, Selector};
-use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+use verify::{Ask, Client, Domain, Failure, Inputs, Job, Reply};
 
 /// Candidates after which inputs are guessed where no test tells any.
 const GUESS_AFTER: usize = 8;
 /// Candidates below which behaviour alone makes nothing certain.
 const LEAST_CANDIDATES: usize = 8;
+/// Time between two looks at whether the work is to stop.
+const PATIENCE: Duration = Duration::from_millis(20);
 /// Longest value that evidence shows, in characters.
 const SHOWN: usize = 200;
 
 /// The candidates of a question, and what is known of them.
 pub struct Checker {
+    client: Client,
+    domain: Arc<dyn Domain>,
     problem: Problem,
     ranker: Ranker,
     selector: Selector,
@@ -27,7 +30,7 @@ pub struct Checker {
     /// Verdicts on the question's tests, by program.
     verdicts: HashMap<String, Verdict>,
     /// What each program gave on the inputs.
-    observed: HashMap<String, Vec<Observed>>,
+    observed: HashMap<String, Vec<Observation>>,
     /// None until they are known or guessed.
     inputs: Option<Inputs>,
     behaviour: Behaviour,
@@ -36,27 +39,41 @@ pub struct Checker {
 }
 
 impl Checker {
-    /// Without candidates yet.
-    pub fn new(problem: Problem, settings: &Settings) -> Self {
-        let level = if problem.tests.is_empty() { 0 } else { 3 };
+    /// Without candidates yet. It submits to `client`.
+    ///
+    /// # Errors
+    /// Where no solution can be judged by the problem's tests, or nothing here judges its domain.
+    pub fn new(problem: Problem, client: &Client, settings: &Settings) -> Result<Self, Error> {
+        let domain = client.pool().domain(&problem.check.domain).cloned();
+        let domain = domain.ok_or_else(|| Error::NoVerifier(problem.check.domain.clone()))?;
+        let has_tests = !problem.shown.examples.is_empty();
+        if has_tests {
+            domain.prepare(&problem).map_err(Error::Tests)?;
+        }
+        let level = if has_tests { 3 } else { 0 };
         let own = settings.rankers.iter().find(|ranker| ranker.level == level).cloned();
         let ranker = own.unwrap_or_else(|| Ranker::built_in(level));
-        let known = known_calls(&problem, level);
         // The first test's call stands for the question, as it does where the ranker learned.
-        let given = &known[..known.len().min(1)];
-        let inputs = (!given.is_empty()).then(|| Inputs::around(given, ranker.own_inputs, 0));
-        Checker {
+        let inputs = domain.inputs(&problem, level, ranker.own_inputs, 0);
+        Ok(Checker {
+            client: client.clone(),
+            domain,
             problem,
             ranker,
             selector: settings.selector,
             candidates: Vec::new(),
             verdicts: HashMap::new(),
             observed: HashMap::new(),
-            inputs,
+            inputs: (inputs.given > 0).then_some(inputs),
             behaviour: Behaviour::default(),
             pool: Pool::default(),
             notes: Vec::new(),
-        }
+        })
+    }
+
+    /// The domain of its problem.
+    pub fn domain(&self) -> &Arc<dyn Domain> {
+        &self.domain
     }
 
     /// Whether no candidate has come.
@@ -75,14 +92,18 @@ impl Checker {
     }
 
     /// Runs what has not been run, tests first, and weighs all candidates anew. `last` says that no
-    /// more will come.
-    pub fn check(&mut self, executor: &Executor, last: bool) {
-        self.judge(executor);
+    /// more will come. Once `stops` is true it runs no more, and what was not run counts as unknown.
+    pub fn check(&mut self, last: bool, stops: &dyn Fn() -> bool) {
+        self.judge(stops);
         if self.inputs.is_none() && (last || self.candidates.len() >= GUESS_AFTER) {
-            self.guess_inputs(executor, last);
+            self.guess_inputs(last, stops);
         }
-        self.observe(executor);
+        self.observe(stops);
         self.weigh();
+    }
+
+    fn has_tests(&self) -> bool {
+        !self.problem.shown.examples.is_empty()
     }
 
     /// Programs that a map does not know yet.
@@ -96,64 +117,122 @@ impl Checker {
         new
     }
 
-    fn judge(&mut self, executor: &Executor) {
-        if self.problem.tests.is_empty() {
+    fn judge(&mut self, stops: &dyn Fn() -> bool) {
+        let programs = self.new_programs(&self.verdicts);
+        if !self.has_tests() || programs.is_empty() {
             return;
         }
-        let programs = self.new_programs(&self.verdicts);
-        let (problem, mut found) = (&self.problem, Vec::new());
-        let tasks = programs.iter().enumerate().map(|(index, code)| Task { problem, index, code });
-        executor.judge_all(&tasks.collect::<Vec<_>>(), &mut |verdict| {
-            found.push((programs[verdict.index].clone(), verdict));
-            ControlFlow::Continue(())
+        let mut found: Vec<(usize, Verdict)> = Vec::new();
+        self.submit(&programs, &Ask::Judge, stops, &mut |at, answer| {
+            let verdict = match answer {
+                Ok(Reply::Verdict(verdict)) => verdict,
+                Ok(Reply::Observations(_)) => Verdict::infrastructure("", at, "expected a verdict"),
+                Err(failure) => Verdict::infrastructure("", at, failure.to_string()),
+            };
+            found.push((at, verdict));
         });
-        self.verdicts.extend(found);
+        let failed = found.iter().find(|(_, verdict)| verdict.outcome == Outcome::Infrastructure);
+        if let Some((_, verdict)) = failed {
+            self.notes.push(format!("the verifier failed on a candidate: {}", verdict.reason));
+        }
+        self.verdicts.extend(found.into_iter().map(|(at, verdict)| (programs[at].clone(), verdict)));
     }
 
     /// Finds out what the function is called and what it takes, from the candidates so far. Where none
     /// of them takes anything it is left open, for those that come, unless none will.
-    fn guess_inputs(&mut self, executor: &Executor, last: bool) {
-        if self.problem.tests.is_empty() {
-            self.problem.entry_point = usual_name(&self.candidates).unwrap_or_default();
+    fn guess_inputs(&mut self, last: bool, stops: &dyn Fn() -> bool) {
+        if !self.has_tests() {
+            self.problem.shown.name = usual_name(&self.candidates).unwrap_or_default();
         }
-        let codes: Vec<String> = self.candidates.iter().map(|candidate| candidate.code.clone()).collect();
-        let guesses = guesses(&self.problem.entry_point, &self.problem.text, &codes);
-        let calls: Vec<String> = guesses.iter().flat_map(|guess| guess.calls.clone()).collect();
+        let solutions: Vec<&str> = self.candidates.iter().map(|candidate| candidate.code.as_str()).collect();
+        let guesses = self.domain.guesses(&self.problem, &solutions);
+        let inputs: Vec<String> = guesses.iter().flat_map(|guess| guess.inputs.clone()).collect();
         let programs = self.new_programs::<()>(&HashMap::new());
-        let rows: Vec<Vec<Observed>> = run(executor, &self.problem, &programs, &calls);
-        let given: Vec<Call> =
-            best(&guesses, &rows).iter().filter_map(|call| parse_call(call).ok()).collect();
+        let rows = self.run(&programs, &inputs, stops);
+        let nothing = || vec![Observation::default(); inputs.len()];
+        let rows: Vec<Vec<Observation>> =
+            rows.into_iter().map(|row| row.unwrap_or_else(nothing)).collect();
+        let given = best(&guesses, &rows);
         if last || !given.is_empty() {
-            self.inputs = Some(Inputs::around(&given, self.ranker.own_inputs, 0));
+            self.inputs = Some(self.domain.vary(&given, self.ranker.own_inputs, 0));
         }
     }
 
-    fn observe(&mut self, executor: &Executor) {
+    fn observe(&mut self, stops: &dyn Fn() -> bool) {
         let Some(inputs) = &self.inputs else { return };
         let programs = self.new_programs(&self.observed);
-        let rows = run(executor, &self.problem, &programs, &inputs.calls);
-        self.observed.extend(programs.into_iter().zip(rows));
+        let rows = self.run(&programs, &inputs.inputs, stops);
+        let seen = programs.into_iter().zip(rows).filter_map(|(program, row)| Some((program, row?)));
+        self.observed.extend(seen);
+    }
+
+    /// What each program gives on each input; none for those that were not run.
+    fn run(
+        &self,
+        programs: &[String],
+        inputs: &[String],
+        stops: &dyn Fn() -> bool,
+    ) -> Vec<Option<Vec<Observation>>> {
+        let mut rows = vec![None; programs.len()];
+        if inputs.is_empty() || programs.is_empty() {
+            return rows;
+        }
+        self.submit(programs, &Ask::Observe(inputs.into()), stops, &mut |at, answer| {
+            rows[at] = Some(match answer {
+                Ok(Reply::Observations(seen)) => seen,
+                // The verifier failed, again and again: nothing is known.
+                _ => vec![Observation::default(); inputs.len()],
+            });
+        });
+        rows
+    }
+
+    /// Asks the same of some programs and hands over each answer with its program's place, until
+    /// `stops`: then what is not answered is cancelled.
+    fn submit(
+        &self,
+        programs: &[String],
+        ask: &Ask,
+        stops: &dyn Fn() -> bool,
+        on_answer: &mut dyn FnMut(usize, Result<Reply, Failure>),
+    ) {
+        let problem = Arc::new(self.problem.clone());
+        let job = |program: &String| Job {
+            problem: problem.clone(),
+            solution: program.as_str().into(),
+            ask: ask.clone(),
+        };
+        let jobs: Vec<Job> = programs.iter().map(job).collect();
+        let mut replies = self.client.submit(jobs.into_iter());
+        while !stops() {
+            match replies.next_timeout(PATIENCE) {
+                Ok(Some((at, answer))) => on_answer(at, answer),
+                Ok(None) => break,
+                Err(_) => {}
+            }
+        }
     }
 
     fn weigh(&mut self) {
         let codes: Vec<String> = self.candidates.iter().map(|candidate| candidate.code.clone()).collect();
-        let Inputs { calls, given } = self.inputs.clone().unwrap_or_default();
+        let Inputs { inputs, given } = self.inputs.clone().unwrap_or_default();
         let row = |code: &String| {
-            let nothing = || vec![Observed::Nothing; calls.len()];
+            let nothing = || vec![Observation::default(); inputs.len()];
             self.observed.get(code).cloned().unwrap_or_else(nothing)
         };
-        self.behaviour = Behaviour { observed: codes.iter().map(row).collect(), given, calls: calls.clone() };
+        let observed = codes.iter().map(row).collect();
+        let known = !inputs.is_empty();
+        self.behaviour = Behaviour { observed, given, inputs };
         let passes = |code: &String| self.verdicts.get(code).is_some_and(Verdict::passed);
-        let has_tests = !self.problem.tests.is_empty();
-        let known = !calls.is_empty();
+        let features = codes.iter().map(|code| self.domain.static_features(&self.problem, code)).collect();
         let mut pool = Pool {
             problem: self.problem.id.clone(),
-            text: self.problem.text.clone(),
-            entry_point: self.problem.entry_point.clone(),
+            statement: self.problem.shown.statement.clone(),
+            static_features: Some(features),
             passed: vec![false; codes.len()],
-            passes_visible: has_tests.then(|| codes.iter().map(passes).collect()),
+            passes_visible: self.has_tests().then(|| codes.iter().map(passes).collect()),
             agreement: known.then(|| self.behaviour.agreement()),
-            conduct: known.then(|| self.behaviour.conduct()),
+            answer_profiles: known.then(|| self.behaviour.answer_profiles()),
             agreement_level: self.ranker.level.min(1),
             mean_log_probability: self.candidates.iter().map(Candidate::mean_log_probability).collect(),
             codes,
@@ -182,7 +261,7 @@ impl Checker {
         let Some((pick, passes)) = self.pick() else { return false };
         let probability = self.pool.combined.as_ref().map_or(0.0, |combined| combined[pick]);
         let enough = passes || self.candidates.len() >= LEAST_CANDIDATES;
-        let tested = self.problem.tests.is_empty() || passes;
+        let tested = !self.has_tests() || passes;
         probability >= until && tested && enough
     }
 
@@ -220,15 +299,14 @@ impl Checker {
         if verdict.passed() {
             return None;
         }
-        let at = verdict.tests.iter().position(|result| result.outcome != Outcome::Passed);
-        let at = at.unwrap_or(0);
-        let detail = verdict.tests.get(at).map_or("", |result| result.detail.as_str());
-        let how =
-            verdict.tests.get(at).map_or(verdict.outcome, |result| result.outcome).name().replace('_', " ");
-        Some(FailedTest {
-            test: self.problem.tests.get(at)?.source.clone(),
-            how: shortened(if detail.is_empty() { how } else { format!("{how}: {detail}") }),
-        })
+        let (at, how) = match verdict.first_failure() {
+            Some((at, test)) if test.detail.is_empty() => (at, word(test.outcome, &test.reason)),
+            Some((at, test)) => (at, format!("{}: {}", word(test.outcome, &test.reason), test.detail)),
+            // It never got to its tests.
+            None => (0, word(verdict.outcome, &verdict.reason)),
+        };
+        let test = self.problem.shown.examples.get(at)?.clone();
+        Some(FailedTest { test, how: shortened(how) })
     }
 
     /// The answer as things are.
@@ -238,9 +316,9 @@ impl Checker {
         let mut evidence = Evidence {
             candidates: self.candidates.len(),
             distinct,
-            behaviours: groups.iter().collect::<std::collections::HashSet<_>>().len(),
-            inputs: self.behaviour.calls.len(),
-            tests: self.problem.tests.len(),
+            behaviours: groups.iter().collect::<HashSet<_>>().len(),
+            inputs: self.behaviour.inputs.len(),
+            tests: self.problem.shown.examples.len(),
             passing: self.pool.passes_visible.iter().flatten().filter(|&&passes| passes).count(),
             level: self.ranker.level,
             stopped_early,
@@ -261,9 +339,9 @@ impl Checker {
         evidence.runner_up = self.runner_up(pick, &groups);
         let gives_something =
             self.pool.agreement.as_ref().is_some_and(|agreement| agreement.runs[pick] > 0.0);
-        let status = match self.problem.tests.is_empty() {
-            false if passes => Status::Verified,
-            true if gives_something => Status::Unverified,
+        let status = match self.has_tests() {
+            true if passes => Status::Verified,
+            false if gives_something => Status::Unverified,
             _ => Status::NoneFound,
         };
         let code = (status != Status::NoneFound).then(|| code.clone());
@@ -282,7 +360,7 @@ impl Checker {
         Some(RunnerUp {
             code: self.pool.codes[other].clone(),
             probability: combined[other],
-            input: shortened(self.behaviour.calls[input].clone()),
+            input: shortened(self.behaviour.inputs[input].clone()),
             chosen_gives: shown(&self.behaviour.observed[pick][input]),
             runner_up_gives: shown(&self.behaviour.observed[other][input]),
         })
@@ -293,20 +371,9 @@ fn tests_passed(verdict: &Verdict) -> usize {
     verdict.tests.iter().filter(|result| result.outcome == Outcome::Passed).count()
 }
 
-/// What each program gives on each call.
-fn run(executor: &Executor, problem: &Problem, programs: &[String], calls: &[String]) -> Vec<Vec<Observed>> {
-    let mut rows = vec![vec![Observed::Nothing; calls.len()]; programs.len()];
-    if calls.is_empty() {
-        return rows;
-    }
-    let tasks = programs.iter().enumerate().map(|(index, code)| Task { problem, index, code });
-    executor.observe_all(&tasks.collect::<Vec<_>>(), &|_| calls, &mut |at, seen| {
-        if let Some(seen) = seen {
-            rows[at] = seen.to_vec();
-        }
-        ControlFlow::Continue(())
-    });
-    rows
+/// What became of a test, in a word or two: the domain's reason, where it gives one.
+fn word(outcome: Outcome, reason: &str) -> String {
+    if reason.is_empty() { outcome.name().replace('_', " ") } else { reason.to_owned() }
 }
 
 /// The function that most candidates define; of several equally common ones the last.
@@ -324,11 +391,11 @@ fn usual_name(candidates: &[Candidate]) -> Option<String> {
     counts.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name)
 }
 
-fn shown(observed: &Observed) -> String {
-    match observed {
-        Observed::Value(value) => shortened(value.to_string()),
-        Observed::Raised(name) => format!("raises {name}"),
-        Observed::Nothing => "gives nothing that can be compared".to_owned(),
+fn shown(seen: &Observation) -> String {
+    match seen.kind {
+        ObservationKind::Value => shortened(seen.text.clone()),
+        ObservationKind::Raised => format!("raises {}", seen.text),
+        ObservationKind::Nothing => "gives nothing that can be compared".to_owned(),
     }
 }
 

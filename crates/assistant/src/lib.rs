@@ -7,20 +7,22 @@
 //!
 //! ```no_run
 //! use assistant::{Question, Settings, solve};
-//! use executor::Executor;
 //! use generator::{Engine, Generator};
+//! use python::Python;
+//! use std::sync::{Arc, atomic::AtomicBool};
 //! use transformer::Cpu;
-//! use std::sync::{Mutex, atomic::AtomicBool};
 //!
 //! let model = Generator::open("models/basics".as_ref(), &Cpu)?;
 //! let engine = Engine::start(model, 64, 64);
-//! let executor = Mutex::new(Executor::start(Default::default())?);
+//! let python = Python::start(python::Settings::default())?;
+//! let pool = verify::Pool::start(vec![Arc::new(python)], verify::Settings::default())?;
 //! let question = Question {
 //!     text: "Write a function to double a number.".into(),
 //!     tests: vec!["assert double(2) == 4".into()],
 //! };
 //! let stop = AtomicBool::new(false);
-//! let answer = solve(&question, &engine, &executor, &Settings::default(), &stop, &mut |_| {})?;
+//! let client = pool.client("double");
+//! let answer = solve(&question, &engine, &client, &Settings::default(), &stop, &mut |_| {})?;
 //! println!("{}", answer.code.unwrap_or_default());
 //! # Ok::<(), anyhow::Error>(())
 //! ```
@@ -28,50 +30,42 @@
 mod answer;
 mod checker;
 mod proposer;
+mod question;
 mod remote;
 
 pub use answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
 pub use checker::Checker;
 pub use proposer::{Proposer, TooLong};
+pub use question::Question;
 pub use remote::{Remote, RemoteError};
 
-use anyhow::{Result, ensure};
-use executor::Executor;
 use generator::Sampling;
 use problems::prompt::Message;
-use problems::sets::{entry_point_of_tests, split_test};
 use records::{Candidate, Problem};
 use selection::{Ranker, Selector};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::Instant;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use verify::{Client, ProblemError};
 
-/// What is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Question {
-    /// What the program shall do, in words.
-    pub text: String,
-    /// Tests that it must pass: pieces of Python that raise when it is wrong, asserts mostly.
-    pub tests: Vec<String>,
-}
+/// Time for a last look at candidates that came just before the work was to stop.
+const LAST_CHECK: Duration = Duration::from_secs(1);
 
-impl Question {
-    /// The question as a problem; its function's name is what the tests call.
-    ///
-    /// # Errors
-    /// Where there is no text.
-    pub fn problem(&self) -> Result<Problem> {
-        ensure!(!self.text.trim().is_empty(), "expected what the program shall do, found nothing");
-        let tests: Vec<_> = self.tests.iter().map(|test| split_test(test)).collect();
-        Ok(Problem {
-            id: "question".into(),
-            text: self.text.trim().to_owned(),
-            entry_point: entry_point_of_tests(&tests).unwrap_or_default(),
-            visible_tests: 1,
-            tests,
-            ..Problem::default()
-        })
-    }
+/// Why a question has no answer at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It has no text.
+    #[error("expected what the program shall do, found nothing")]
+    Empty,
+    /// A test is not Python, or checks nothing.
+    #[error("{}", .0.message)]
+    Tests(ProblemError),
+    /// Nothing here judges such problems.
+    #[error("no verifier for problems of the domain '{0}'")]
+    NoVerifier(String),
+    /// The proposer failed before it had given anything.
+    #[error(transparent)]
+    Proposer(#[from] anyhow::Error),
 }
 
 /// How hard to try.
@@ -136,31 +130,31 @@ impl Default for Settings {
     }
 }
 
-/// Asks, checks and answers. `stop` may be set from outside: then what is there is the answer.
-/// `on_progress` is told whenever candidates have been checked.
+/// Asks, checks and answers. `stop` may be set from outside: then what is known is the answer, and
+/// what still runs is cancelled. `on_progress` is told whenever candidates have been checked.
 ///
 /// # Errors
-/// Where the question is empty, a test is not Python, or the proposer fails before it has given
-/// anything.
+/// Where the question is empty, a test is not Python or checks nothing, or the proposer fails before
+/// it has given anything.
 pub fn solve(
     question: &Question,
     proposer: &dyn Proposer,
-    executor: &Mutex<Executor>,
+    client: &Client,
     settings: &Settings,
     stop: &AtomicBool,
     on_progress: &mut dyn FnMut(&Checker),
-) -> Result<Answer> {
+) -> Result<Answer, Error> {
     let started = Instant::now();
     let problem = question.problem()?;
-    let lock = || executor.lock().unwrap_or_else(PoisonError::into_inner);
-    lock().check_tests([&problem])?;
-    let mut checker = Checker::new(problem.clone(), settings);
+    let mut checker = Checker::new(problem.clone(), client, settings)?;
+    let domain = checker.domain().clone();
     let enough = AtomicBool::new(false);
     let failure = std::thread::scope(|scope| {
         let (sender, candidates) = mpsc::channel::<Candidate>();
         let stops = || enough.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed);
         let proposing = scope.spawn(move || {
-            proposer.propose(&problem, settings, &stops, &mut |candidate| {
+            let extract = |problem: &Problem, text: &str| domain.extract(problem, text);
+            proposer.propose(&problem, settings, &extract, &stops, &mut |candidate| {
                 // The receiver has gone when there is enough.
                 let _ = sender.send(candidate);
             })
@@ -171,7 +165,7 @@ pub fn solve(
             if !settings.streaming {
                 continue;
             }
-            checker.check(&lock(), false);
+            checker.check(false, &|| stop.load(Ordering::Relaxed));
             on_progress(&checker);
             if checker.is_certain(settings.until) || stop.load(Ordering::Relaxed) {
                 enough.store(true, Ordering::Relaxed);
@@ -183,12 +177,13 @@ pub fn solve(
     });
     let early = enough.load(Ordering::Relaxed) && checker.count() < settings.candidates;
     match failure {
-        Err(error) if checker.is_empty() => return Err(error),
+        Err(error) if checker.is_empty() => return Err(error.into()),
         // What came before it failed is still worth an answer.
         Err(error) => checker.note(format!("{error:#}")),
         Ok(()) => {}
     }
-    checker.check(&lock(), true);
+    let last = Instant::now() + LAST_CHECK;
+    checker.check(true, &|| stop.load(Ordering::Relaxed) && Instant::now() > last);
     on_progress(&checker);
     Ok(checker.answer(early, started.elapsed().as_secs_f64()))
 }

@@ -2,9 +2,8 @@
 
 use crate::Settings;
 use anyhow::Result;
-use generator::Engine;
 use generator::engine::{Event, Job};
-use problems::extract::extract_code;
+use generator::{Engine, Extract};
 use records::{Candidate, Problem};
 
 /// Tokens that an answer must have room for.
@@ -28,8 +27,8 @@ pub trait Proposer: Send + Sync {
     /// Its name, for records.
     fn name(&self) -> String;
 
-    /// Suggests up to `settings.candidates` programs; `on_candidate` takes each as it is finished.
-    /// Once `stops` is true it ends soon.
+    /// Suggests up to `settings.candidates` programs, found in what a model writes by `extract`;
+    /// `on_candidate` takes each as it is finished. Once `stops` is true it ends soon.
     ///
     /// # Errors
     /// Where it cannot go on; what it gave before is good.
@@ -37,6 +36,7 @@ pub trait Proposer: Send + Sync {
         &self,
         problem: &Problem,
         settings: &Settings,
+        extract: &Extract,
         stops: &dyn Fn() -> bool,
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()>;
@@ -51,6 +51,7 @@ impl Proposer for Engine {
         &self,
         problem: &Problem,
         settings: &Settings,
+        extract: &Extract,
         stops: &dyn Fn() -> bool,
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()> {
@@ -58,7 +59,7 @@ impl Proposer for Engine {
         let chats = generator.can_chat() && !settings.conversation.is_empty();
         let (prompt, stop) = match chats {
             true => (generator.conversation(&settings.conversation)?, Vec::new()),
-            false => (generator.prompt(problem, generator.shown_tests())?, generator.stop_strings()),
+            false => (generator.prompt(&problem.shown, generator.shown_tests())?, generator.stop_strings()),
         };
         let prompt = generator.tokenizer.encode(&prompt);
         let context = generator.config().max_position_embeddings;
@@ -88,10 +89,10 @@ impl Proposer for Engine {
                 if let Event::Finished(mut completion) = event {
                     completion.index += first;
                     let text = completion.text.clone();
-                    let mut candidate = generator.candidate(problem, completion, settings.seed);
+                    let mut candidate = generator.candidate(problem, completion, settings.seed, extract);
                     if chats {
                         // Nothing opened a fence for it: what it says is prose with programs in it.
-                        candidate.code = extract_code(&text, &problem.entry_point);
+                        candidate.code = extract(problem, &text);
                     }
                     on_candidate(candidate);
                 }

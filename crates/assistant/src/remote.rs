@@ -2,7 +2,7 @@
 
 use crate::{Proposer, Settings};
 use anyhow::Result;
-use problems::extract::extract_code;
+use generator::Extract;
 use problems::prompt::{Message, PromptTests, SYSTEM_MESSAGE, instruction};
 use records::{Candidate, FinishReason, Problem};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ impl Remote {
         let asked = || {
             vec![
                 Message::new("system", SYSTEM_MESSAGE),
-                Message::new("user", instruction(problem, PromptTests::All)),
+                Message::new("user", instruction(&problem.shown, PromptTests::All)),
             ]
         };
         let conversation = &settings.conversation;
@@ -153,6 +153,7 @@ impl Proposer for Remote {
         &self,
         problem: &Problem,
         settings: &Settings,
+        extract: &Extract,
         stops: &dyn Fn() -> bool,
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()> {
@@ -171,7 +172,7 @@ impl Proposer for Remote {
                 on_candidate(Candidate {
                     problem: problem.id.clone(),
                     index: given,
-                    code: extract_code(text, &problem.entry_point),
+                    code: extract(problem, text),
                     text: text.to_owned(),
                     log_probabilities: log_probabilities
                         .filter_map(|token| token["logprob"].as_f64().map(|value| value as f32))

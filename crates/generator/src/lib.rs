@@ -1,7 +1,7 @@
 //! Prompt in, candidates out.
 //!
-//! A [`Generator`] is a model with its tokenizer and its way to be asked. It turns problems into
-//! prompts, samples completions and extracts the programs from them.
+//! A [`Generator`] is a model with its tokenizer and its way to be asked. It turns what problems show
+//! into prompts, samples completions, and has the problems' domain find the solutions in them.
 //!
 //! ```no_run
 //! use generator::{Generator, Request, Sampling};
@@ -11,7 +11,9 @@
 //! let generator = Generator::open("models/basics".as_ref(), &Cpu)?;
 //! let problems = problems::basics::World::new().problems(records::Split::Test, 1, 0);
 //! let request = Request { samples: 5, ..Request::default() };
-//! generator.generate(&problems, &request, &mut |candidate| {
+//! // How a domain finds a solution in a completion; here, all of it is the solution.
+//! let extract = |_: &records::Problem, completion: &str| completion.to_owned();
+//! generator.generate(&problems, &request, &extract, &mut |candidate| {
 //!     println!("{}", candidate.code);
 //!     ControlFlow::Continue(())
 //! })?;
@@ -23,11 +25,10 @@ mod reviewer;
 
 use anyhow::{Context, Result};
 use engine::Completion;
-use problems::extract::extract_code;
 use problems::prompt::{
     ANSWER_CLOSING, ChatTemplate, Message, PromptFormat, PromptTests, comment_prompt, comment_prompt_of,
 };
-use records::{Candidate, FinishReason, Problem};
+use records::{Candidate, FinishReason, Problem, Shown};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -55,6 +56,10 @@ enum Prompter {
     Comment,
     Chat(Box<ChatTemplate>),
 }
+
+/// Finds the solution in what a model wrote for a problem: a domain's work.
+/// It is given the text of the answer alone, without the fence that closes a chat's.
+pub type Extract<'a> = dyn Fn(&Problem, &str) -> String + 'a;
 
 /// What is wanted of each problem.
 #[derive(Clone, Debug)]
@@ -153,10 +158,10 @@ impl Generator {
     ///
     /// # Errors
     /// Where the model's chat template refuses it.
-    pub fn prompt(&self, problem: &Problem, tests: PromptTests) -> Result<String> {
+    pub fn prompt(&self, shown: &Shown, tests: PromptTests) -> Result<String> {
         match &self.prompter {
-            Prompter::Comment => Ok(comment_prompt(problem, tests)),
-            Prompter::Chat(template) => Ok(template.protocol_prompt(problem, tests)?),
+            Prompter::Comment => Ok(comment_prompt(shown, tests)),
+            Prompter::Chat(template) => Ok(template.protocol_prompt(shown, tests)?),
         }
     }
 
@@ -169,9 +174,10 @@ impl Generator {
         &self,
         problems: &[Problem],
         request: &Request,
+        extract: &Extract,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.generate_by(&mut **self.reader(), problems, request, on_candidate)
+        self.generate_by(&mut **self.reader(), problems, request, extract, on_candidate)
     }
 
     /// As [`generate`](Self::generate), by another model that is asked in the same way: the one that is
@@ -184,11 +190,12 @@ impl Generator {
         reader: &mut dyn Reader,
         problems: &[Problem],
         request: &Request,
+        extract: &Extract,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
     ) -> Result<()> {
         let all: Vec<(&Problem, usize, usize)> =
             problems.iter().map(|problem| (problem, 0, request.samples)).collect();
-        self.sample(reader, &all, request, on_candidate)
+        self.sample(reader, &all, request, extract, on_candidate)
     }
 
     /// As [`generate`](Self::generate), for the candidates `first..first + count` of each problem:
@@ -200,9 +207,10 @@ impl Generator {
         &self,
         wanted: &[(&Problem, usize, usize)],
         request: &Request,
+        extract: &Extract,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
     ) -> Result<()> {
-        self.sample(&mut **self.reader(), wanted, request, on_candidate)
+        self.sample(&mut **self.reader(), wanted, request, extract, on_candidate)
     }
 
     fn sample(
@@ -210,12 +218,13 @@ impl Generator {
         reader: &mut dyn Reader,
         wanted: &[(&Problem, usize, usize)],
         request: &Request,
+        extract: &Extract,
         on_candidate: &mut dyn FnMut(Candidate) -> ControlFlow<()>,
     ) -> Result<()> {
         let mut requests = Vec::with_capacity(wanted.len());
         for &(problem, first, count) in wanted {
             requests.push(decode::Request {
-                prompt: self.tokenizer.encode(&self.prompt(problem, request.tests)?),
+                prompt: self.tokenizer.encode(&self.prompt(&problem.shown, request.tests)?),
                 samples: count,
                 stream: stream_of(&problem.id).wrapping_add(first as u64),
             });
@@ -236,7 +245,7 @@ impl Generator {
                 log_probabilities: sample.log_probabilities,
                 stopped: sample.stopped,
             };
-            on_candidate(self.candidate(problem, completion, request.seed))
+            on_candidate(self.candidate(problem, completion, request.seed, extract))
         })?;
         Ok(())
     }
@@ -275,7 +284,13 @@ impl Generator {
     }
 
     /// A completion of a problem's prompt as a candidate.
-    pub fn candidate(&self, problem: &Problem, completion: Completion, seed: u64) -> Candidate {
+    pub fn candidate(
+        &self,
+        problem: &Problem,
+        completion: Completion,
+        seed: u64,
+        extract: &Extract,
+    ) -> Candidate {
         // The prompt of a chat opened the fence, so what follows the next one is not code.
         let body = match self.prompter {
             Prompter::Comment => completion.text.as_str(),
@@ -284,7 +299,7 @@ impl Generator {
         Candidate {
             problem: problem.id.clone(),
             index: completion.index,
-            code: extract_code(body, &problem.entry_point),
+            code: extract(problem, body),
             tokens: completion.tokens,
             log_probabilities: completion.log_probabilities,
             finish_reason: if completion.stopped { FinishReason::Stop } else { FinishReason::Length },

@@ -7,7 +7,7 @@
 use crate::{Generator, Prompter, Request, stream_of};
 use anyhow::Result;
 use problems::prompt::{Message, PromptTests, SYSTEM_MESSAGE, comment_prompt, instruction};
-use records::Problem;
+use records::Shown;
 use std::ops::ControlFlow;
 use transformer::PackedBatch;
 use transformer::batch::split_by_rows;
@@ -20,13 +20,13 @@ const ROWS: usize = 4096;
 const TEST_TOKENS: usize = 96;
 
 impl Generator {
-    /// Mean log-probability of a token of the problem's text, given each program. Programs longer
+    /// Mean log-probability of a token of the problem's statement, given each program. Programs longer
     /// than `max_tokens` lose their beginning.
     ///
     /// # Errors
     /// Where the model's chat template refuses the question, or the device fails.
-    pub fn review(&self, problem: &Problem, programs: &[String], max_tokens: usize) -> Result<Vec<f64>> {
-        let text = self.tokenizer.encode(&format!(" {}", problem.text.trim()));
+    pub fn review(&self, shown: &Shown, programs: &[String], max_tokens: usize) -> Result<Vec<f64>> {
+        let text = self.tokenizer.encode(&format!(" {}", shown.statement.trim()));
         let mut questions = Vec::with_capacity(programs.len());
         for program in programs {
             let mut question = self.tokenizer.encode(&self.review_prompt(program)?);
@@ -73,18 +73,24 @@ impl Generator {
     }
 
     /// Tests for a problem as the model would write them, as many as `samples`, equal ones included;
-    /// lines of Python that begin with `assert`. The visible tests are shown to it where the
-    /// request says so.
+    /// lines of Python that begin with `assert`. It sees the examples that the problem shows by
+    /// default where `examples` says so. With the request's seed, `id` determines the tests.
     ///
     /// # Errors
     /// Where the model's chat template refuses the question, or the device fails.
-    pub fn write_tests(&self, problem: &Problem, request: &Request, shown: bool) -> Result<Vec<String>> {
-        let opening = format!("assert {}(", problem.entry_point);
-        let prompt = self.tests_prompt(problem, shown)? + &opening;
+    pub fn write_tests(
+        &self,
+        id: &str,
+        shown: &Shown,
+        request: &Request,
+        examples: bool,
+    ) -> Result<Vec<String>> {
+        let opening = format!("assert {}(", shown.name);
+        let prompt = self.tests_prompt(shown, examples)? + &opening;
         let decode_request = decode::Request {
             prompt: self.tokenizer.encode(&prompt),
             samples: request.samples,
-            stream: stream_of(&problem.id) ^ (1 << 63),
+            stream: stream_of(id) ^ (1 << 63),
         };
         let settings = Settings {
             sampling: request.sampling,
@@ -105,20 +111,23 @@ impl Generator {
         Ok(tests)
     }
 
-    fn tests_prompt(&self, problem: &Problem, shown: bool) -> Result<String> {
-        let known = if shown { problem.clone() } else { Problem { tests: Vec::new(), ..problem.clone() } };
+    fn tests_prompt(&self, shown: &Shown, examples: bool) -> Result<String> {
+        let known = match examples {
+            true => shown.clone(),
+            false => Shown { examples: Vec::new(), ..shown.clone() },
+        };
         Ok(match &self.prompter {
             Prompter::Comment => format!(
                 "{}def {}(*arguments):\n    ...\n\n# Tests of {}:\n",
                 comment_prompt(&known, PromptTests::Visible),
-                problem.entry_point,
-                problem.entry_point
+                shown.name,
+                shown.name
             ),
             Prompter::Chat(template) => {
                 let task = instruction(&known, PromptTests::Visible);
                 let question = format!(
                     "{task}\nDo not solve it. Write tests for the function {}, one assert a line.",
-                    problem.entry_point
+                    shown.name
                 );
                 template.render(&[Message::new("system", SYSTEM_MESSAGE), Message::new("user", question)])?
                     + problems::prompt::ANSWER_OPENING
@@ -144,9 +153,9 @@ mod tests {
     #[test]
     fn a_review_is_the_texts_likelihood_after_each_program() {
         let generator = generator();
-        let problem = Problem { text: "Add two numbers.".into(), ..Problem::default() };
+        let shown = Shown { statement: "Add two numbers.".into(), ..Shown::default() };
         let programs = ["def f(a, b):\n    return a + b\n".to_owned(), "x".to_owned(), String::new()];
-        let together = generator.review(&problem, &programs, 512).expect("reviews");
+        let together = generator.review(&shown, &programs, 512).expect("reviews");
         for (program, &expected) in programs.iter().zip(&together) {
             // Token by token, each from all tokens before it.
             let mut tokens = generator.tokenizer.encode(&generator.review_prompt(program).expect("a prompt"));
@@ -163,20 +172,19 @@ mod tests {
             let mean = sum / text.len() as f64;
             assert!((mean - expected).abs() < 1e-4, "{program:?}: {mean} {expected}");
         }
-        assert!(generator.review(&problem, &[], 512).expect("none").is_empty());
-        let cut = generator.review(&problem, &programs[..1], 4).expect("a review");
+        assert!(generator.review(&shown, &[], 512).expect("none").is_empty());
+        let cut = generator.review(&shown, &programs[..1], 4).expect("a review");
         assert!(cut[0].is_finite() && (cut[0] - together[0]).abs() > 1e-9);
     }
 
     #[test]
     fn tests_are_lines_that_call_the_function() {
         let generator = generator();
-        let problem =
-            Problem { text: "Add two numbers.".into(), entry_point: "f".into(), ..Problem::default() };
+        let shown = Shown { statement: "Add two numbers.".into(), name: "f".into(), ..Shown::default() };
         let request = Request { samples: 5, max_new_tokens: 8, ..Request::default() };
-        let tests = generator.write_tests(&problem, &request, true).expect("tests");
+        let tests = generator.write_tests("p", &shown, &request, true).expect("tests");
         assert_eq!(tests.len(), 5);
         assert!(tests.iter().all(|test| test.starts_with("assert f(") && !test.contains('\n')), "{tests:?}");
-        assert_eq!(tests, generator.write_tests(&problem, &request, true).expect("tests"));
+        assert_eq!(tests, generator.write_tests("p", &shown, &request, true).expect("tests"));
     }
 }

@@ -1,15 +1,14 @@
-//! Group relative policy optimisation (Shao et al., 2024, section 4.1) with execution rewards.
+//! Group relative policy optimisation (Shao et al., 2024, section 4.1) with verdicts as rewards.
 //!
-//! Each step samples a group of completions for each of several prompts, executes them, and takes
+//! Each step samples a group of completions for each of several prompts, has them judged, and takes
 //! as a completion's advantage its reward less the group's mean, over the group's deviation. A
 //! group whose rewards are equal says nothing: it is counted and skipped. The loss is PPO's clipped
 //! surrogate, averaged over all completion tokens of the step, with an optional KL term to the
 //! model that training started from (Schulman's estimator k3).
 
 use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use critic::{Critic, Question};
-use executor::{Executor, Task};
 use generator::{Generator, Request, Sampling};
 use problems::prompt::PromptTests;
 use rand::SeedableRng;
@@ -23,6 +22,7 @@ use std::time::Instant;
 use transformer::PackedBatch;
 use transformer::batch::split_by_rows;
 use transformer::head::{Prediction, Target};
+use verify::{Client, Task};
 
 /// Settings of GRPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,11 +80,11 @@ impl Default for GrpoSettings {
 pub type OnRollouts<'a> = dyn FnMut(&[Candidate], &[Verdict]) -> Result<()> + 'a;
 
 /// What GRPO works with besides the model.
-pub struct Surroundings<'a> {
+pub struct RolloutContext<'a> {
     /// How the model is asked; its own weights are not used.
     pub generator: &'a Generator,
-    /// Decides what counts as solved.
-    pub executor: &'a Executor,
+    /// Decides what counts as solved, and finds the solutions in completions.
+    pub client: &'a Client,
     /// Problems to learn from.
     pub problems: &'a [Problem],
     /// Scores rollouts for shaping, where the settings ask for it.
@@ -126,33 +126,39 @@ struct Sums {
 /// Trains until all steps are done or `on_step` breaks off.
 ///
 /// # Errors
-/// Where there are no problems, a prompt cannot be made, or the loss stops being finite.
+/// Where there are no problems, nobody judges a problem's domain, a prompt cannot be made, a
+/// candidate gets no verdict or score, or the loss stops being finite.
 pub fn train(
     trainer: &mut Trainer,
-    around: &mut Surroundings,
+    context: &mut RolloutContext,
     settings: &GrpoSettings,
     seed: u64,
     on_step: &mut OnStep,
 ) -> Result<()> {
-    ensure!(!around.problems.is_empty(), "there are no problems to learn from");
+    ensure!(!context.problems.is_empty(), "there are no problems to learn from");
+    for problem in context.problems {
+        let domain = &problem.check.domain;
+        let known = context.client.pool().domain(domain).is_some();
+        ensure!(known, "{}: check.domain: nothing here judges '{domain}'", problem.id);
+    }
     ensure!(settings.group_size > 1, "grpo.group_size: expected at least 2, found {}", settings.group_size);
-    while trainer.step() < settings.steps && !trainer.learner.any((around.interrupted)())? {
+    while trainer.step() < settings.steps && !trainer.learner.any((context.interrupted)())? {
         let started = Instant::now();
-        let batch = step_problems(around.problems, settings, seed, trainer.step());
+        let batch = step_problems(context.problems, settings, seed, trainer.step());
         // Of several processes each takes a share of the problems.
         let batch = trainer.learner.rank().share(&batch);
-        let candidates = sample(trainer, around, &batch, settings, seed)?;
-        if trainer.learner.any((around.interrupted)())? {
+        let candidates = sample(trainer, context, &batch, settings, seed)?;
+        if trainer.learner.any((context.interrupted)())? {
             break;
         }
         let sampled = started.elapsed().as_secs_f64();
-        let verdicts = execute(around.executor, &batch, &candidates);
-        let executed = started.elapsed().as_secs_f64();
-        (around.on_rollouts)(&candidates, &verdicts)?;
-        let rewards = rewards(around, &batch, &candidates, &verdicts, settings)?;
+        let verdicts = judge(context.client, &batch, &candidates)?;
+        let judged = started.elapsed().as_secs_f64();
+        (context.on_rollouts)(&candidates, &verdicts)?;
+        let rewards = rewards(context, &batch, &candidates, &verdicts, settings)?;
         let scored = started.elapsed().as_secs_f64();
-        let (groups, rewarded) = groups(around.generator, &batch, &candidates, &rewards, settings)?;
-        let sums = learn(trainer, &groups, around.reference, settings)?;
+        let (groups, rewarded) = groups(context.generator, &batch, &candidates, &rewards, settings)?;
+        let sums = learn(trainer, &groups, context.reference, settings)?;
         trainer.finish_step()?;
         let total = started.elapsed().as_secs_f64();
         let mut metrics = rewarded;
@@ -160,8 +166,8 @@ pub fn train(
         metrics.extend(sums.metrics());
         metrics.extend([
             ("time/generate", sampled),
-            ("time/execute", executed - sampled),
-            ("time/score", scored - executed),
+            ("time/execute", judged - sampled),
+            ("time/score", scored - judged),
             ("time/train", total - scored),
             ("step_time", total),
         ]);
@@ -198,7 +204,7 @@ fn step_problems(problems: &[Problem], settings: &GrpoSettings, seed: u64, step:
 
 fn sample(
     trainer: &mut Trainer,
-    around: &mut Surroundings,
+    context: &mut RolloutContext,
     batch: &[Problem],
     settings: &GrpoSettings,
     seed: u64,
@@ -217,55 +223,92 @@ fn sample(
         tests: settings.prompt_tests,
     };
     let mut candidates = Vec::with_capacity(batch.len() * settings.group_size);
-    let interrupted = around.interrupted;
-    around.generator.generate_by(trainer.learner.as_reader(), batch, &request, &mut |candidate| {
-        candidates.push(candidate);
-        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+    let interrupted = context.interrupted;
+    let pool = context.client.pool();
+    // Training began with a look at every problem's domain.
+    let extract = |problem: &Problem, completion: &str| match pool.domain(&problem.check.domain) {
+        Some(domain) => domain.extract(problem, completion),
+        None => completion.to_owned(),
+    };
+    context.generator.generate_by(
+        trainer.learner.as_reader(),
+        batch,
+        &request,
+        &extract,
+        &mut |candidate| {
+            candidates.push(candidate);
+            if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        },
+    )?;
     let place: HashMap<&str, usize> = batch.iter().enumerate().map(|(at, p)| (p.id.as_str(), at)).collect();
     candidates.sort_by_key(|candidate| (place[candidate.problem.as_str()], candidate.index));
     Ok(candidates)
 }
 
 /// A verdict for each candidate, in their order.
-fn execute(executor: &Executor, batch: &[Problem], candidates: &[Candidate]) -> Vec<Verdict> {
+fn judge(client: &Client, batch: &[Problem], candidates: &[Candidate]) -> Result<Vec<Verdict>> {
     let by_id: HashMap<&str, &Problem> = batch.iter().map(|problem| (problem.id.as_str(), problem)).collect();
     let tasks = candidates.iter().map(|candidate| Task {
         problem: by_id[candidate.problem.as_str()],
         index: candidate.index,
-        code: &candidate.code,
+        solution: &candidate.code,
     });
     let tasks: Vec<Task> = tasks.collect();
-    let mut verdicts = HashMap::with_capacity(tasks.len());
-    executor.judge_all(&tasks, &mut |verdict| {
-        verdicts.insert((verdict.problem.clone(), verdict.index), verdict);
+    let mut verdicts = Vec::with_capacity(tasks.len());
+    client.judge_all(&tasks, &mut |verdict| {
+        verdicts.push(verdict);
         ControlFlow::Continue(())
     });
-    let ordered = candidates.iter().filter_map(|c| verdicts.remove(&(c.problem.clone(), c.index)));
-    ordered.collect()
+    in_order(candidates, verdicts)
 }
 
-/// Rewards; none where the executor failed, which says nothing of the candidate.
+/// Verdicts in the order of their candidates.
+///
+/// # Errors
+/// Where a candidate has none: those after it would be rewarded for another's work.
+fn in_order(candidates: &[Candidate], verdicts: Vec<Verdict>) -> Result<Vec<Verdict>> {
+    let keyed = verdicts.into_iter().map(|verdict| ((verdict.problem.clone(), verdict.index), verdict));
+    let mut verdicts: HashMap<(String, usize), Verdict> = keyed.collect();
+    let verdict = |candidate: &Candidate| {
+        let found = verdicts.remove(&(candidate.problem.clone(), candidate.index));
+        found
+            .with_context(|| format!("candidate {} of {} got no verdict", candidate.index, candidate.problem))
+    };
+    candidates.iter().map(verdict).collect()
+}
+
+/// Fails unless there are as many of one as of the other: what is paired by place must not be cut
+/// short.
+fn same_length(what: &str, found: usize, of: &str, expected: usize) -> Result<()> {
+    ensure!(found == expected, "expected one of the {what} for each of the {expected} {of}, found {found}");
+    Ok(())
+}
+
+/// Rewards; none where the verifier failed, which says nothing of the candidate.
 fn rewards(
-    around: &Surroundings,
+    context: &RolloutContext,
     batch: &[Problem],
     candidates: &[Candidate],
     verdicts: &[Verdict],
     settings: &GrpoSettings,
 ) -> Result<Vec<Option<f64>>> {
+    same_length("verdicts", verdicts.len(), "candidates", candidates.len())?;
+    same_length("groups", candidates.len(), "completions", batch.len() * settings.group_size)?;
     let solved = verdicts.iter().map(|verdict| match verdict.outcome {
         Outcome::Infrastructure => None,
         outcome => Some(f64::from(u8::from(outcome == Outcome::Passed))),
     });
     let mut rewards: Vec<Option<f64>> = solved.collect();
-    let Some(critic) = around.critic.filter(|_| settings.critic_reward > 0.0) else { return Ok(rewards) };
+    let Some(critic) = context.critic.filter(|_| settings.critic_reward > 0.0) else { return Ok(rewards) };
     let groups = batch.iter().zip(candidates.chunks(settings.group_size));
-    let questions = groups.map(|(problem, group)| Question {
-        prompt: around.generator.prompt(problem, settings.prompt_tests).unwrap_or_default(),
-        programs: group.iter().map(|candidate| candidate.code.clone()).collect(),
+    let questions = groups.map(|(problem, group)| {
+        let prompt = context.generator.prompt(&problem.shown, settings.prompt_tests)?;
+        Ok(Question { prompt, programs: group.iter().map(|candidate| candidate.code.clone()).collect() })
     });
-    let questions: Vec<Question> = questions.collect();
-    for (reward, score) in rewards.iter_mut().zip(critic.score(&questions)?.into_iter().flatten()) {
+    let questions: Vec<Question> = questions.collect::<Result<_>>()?;
+    let scores: Vec<f64> = critic.score(&questions)?.into_iter().flatten().collect();
+    same_length("scores", scores.len(), "candidates", rewards.len())?;
+    for (reward, score) in rewards.iter_mut().zip(scores) {
         *reward = reward.map(|reward| reward + settings.critic_reward * score);
     }
     Ok(rewards)
@@ -281,6 +324,8 @@ fn groups(
     rewards: &[Option<f64>],
     settings: &GrpoSettings,
 ) -> Result<(Vec<Group>, Metrics)> {
+    same_length("rewards", rewards.len(), "candidates", candidates.len())?;
+    same_length("groups", candidates.len(), "completions", batch.len() * settings.group_size)?;
     let (mut groups, mut equal, mut deviations) = (Vec::new(), 0usize, 0.0);
     let known: Vec<f64> = rewards.iter().flatten().copied().collect();
     let of_groups = candidates.chunks(settings.group_size).zip(rewards.chunks(settings.group_size));
@@ -292,6 +337,10 @@ fn groups(
             equal += 1;
             continue;
         }
+        for candidate in candidates {
+            let (tokens, of) = (candidate.tokens.len(), "tokens");
+            same_length("log-probabilities", candidate.log_probabilities.len(), of, tokens)?;
+        }
         let rollouts = candidates.iter().zip(rewards).filter_map(|(candidate, reward)| {
             let advantage = ((*reward)? - mean) / (deviation + 1e-4);
             Some(Rollout {
@@ -300,7 +349,7 @@ fn groups(
                 advantage: advantage as f32,
             })
         });
-        let prompt = generator.tokenizer.encode(&generator.prompt(problem, settings.prompt_tests)?);
+        let prompt = generator.tokenizer.encode(&generator.prompt(&problem.shown, settings.prompt_tests)?);
         groups.push(Group { prompt, rollouts: rollouts.collect() });
     }
     let count = batch.len().max(1) as f64;
@@ -389,6 +438,7 @@ fn add_gradient(
     let rollouts = groups.iter().flat_map(|group| &group.rollouts);
     let per_token = rollouts.flat_map(|r| r.old.iter().map(|&old| (old, r.advantage)));
     let per_token: Vec<(f32, f32)> = per_token.collect();
+    same_length("targets", targets.len(), "tokens", per_token.len())?;
     let kl_coefficient = settings.kl_coefficient as f32;
     let reference = match reference.filter(|_| kl_coefficient > 0.0) {
         Some(reference) => Some(reference.predictions(&batch, &targets)?),
@@ -495,6 +545,19 @@ mod tests {
             );
             assert!((slope - f64::from(ours.gradient)).abs() < 1e-3, "{slope} {}", ours.gradient);
         }
+    }
+
+    #[test]
+    fn a_missing_verdict_is_an_error_and_shifts_nobody_elses() {
+        let candidate = |index| Candidate { problem: "p".into(), index, ..Candidate::default() };
+        let candidates = [candidate(0), candidate(1), candidate(2)];
+        let verdict = |index| Verdict { outcome: Outcome::Failed, ..Verdict::infrastructure("p", index, "") };
+        let found = in_order(&candidates, vec![verdict(2), verdict(0), verdict(1)]).expect("all of them");
+        assert_eq!(found.iter().map(|verdict| verdict.index).collect::<Vec<_>>(), [0, 1, 2]);
+        let error = in_order(&candidates, vec![verdict(2), verdict(0)]).expect_err("one is missing");
+        assert_eq!(error.to_string(), "candidate 1 of p got no verdict");
+        let error = same_length("scores", 2, "candidates", 3).expect_err("another length").to_string();
+        assert_eq!(error, "expected one of the scores for each of the 3 candidates, found 2");
     }
 
     #[test]

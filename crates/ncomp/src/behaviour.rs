@@ -1,23 +1,22 @@
 //! Runs candidates to compare what they do: the signals that consensus selectors need.
 
 use crate::progress::{Progress, interrupted};
-use executor::{Executor, Observed, Task};
-use pydata::{Call, parse_call};
-use records::{Candidate, Problem};
-use selection::guess::{best, guesses};
-use selection::inputs::{Inputs, known_calls};
+use records::{Candidate, Observation, Problem};
+use selection::guess::best;
 use selection::{Behaviour, Pool};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use verify::{Client, Domain, Guess, Inputs, Task};
 
 /// What selectors may know of a problem's tests, and how many inputs they make themselves.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Knowledge {
-    /// What selectors may know of the tests: 0 nothing, 1 the visible tests' calls, 2 the calls of
+    /// What selectors may know of the tests: 0 nothing, 1 the visible tests' inputs, 2 the inputs of
     /// all tests, 3 the visible tests with their values
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub level: u8,
-    /// Inputs of our own making for each problem, like the calls that are known or guessed
+    /// Inputs to generate for each problem, variations of those that are known or guessed
     #[arg(long = "inputs", default_value_t = 40)]
     pub own_inputs: usize,
     /// Seed of these inputs
@@ -34,19 +33,13 @@ pub struct Effort {
     pub calls: usize,
 }
 
-/// What each task gave on each call, by problem and index.
-type Results<'a> = HashMap<(&'a str, usize), Vec<Observed>>;
+/// What each task gave on each input, by problem and index.
+type Results<'a> = HashMap<(&'a str, usize), Vec<Observation>>;
 
-impl Knowledge {
-    fn inputs(&self, given: &[Call]) -> Inputs {
-        Inputs::around(given, self.own_inputs, self.seed)
-    }
-}
-
-/// Runs every candidate of the pools and notes how they agree and what they answer, and at level 3
-/// whether they pass the visible tests. None if Ctrl-C stopped it.
+/// Runs every candidate of the pools and notes how they agree, what they answer and what their text
+/// tells, and at level 3 whether they pass the visible tests. None if Ctrl-C stopped it.
 pub fn observe(
-    executor: &Executor,
+    client: &Client,
     problems: &[Problem],
     candidates: &[Candidate],
     knowledge: Knowledge,
@@ -55,33 +48,44 @@ pub fn observe(
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
     let tasks = candidates.iter().filter_map(|candidate| {
         let problem = by_id.get(candidate.problem.as_str())?;
-        Some(Task { problem, index: candidate.index, code: &candidate.code })
+        Some(Task { problem, index: candidate.index, solution: &candidate.code })
     });
     let tasks: Vec<Task> = tasks.collect();
     let mut effort = Effort::default();
     let inputs: HashMap<&str, Inputs> = if knowledge.level == 0 {
-        guessed(executor, &tasks, knowledge, &mut effort)?
+        guessed(client, &tasks, knowledge, &mut effort)?
     } else {
+        let Knowledge { level, own_inputs, seed } = knowledge;
         one_for_each_problem(&tasks)
-            .map(|task| (id(task), knowledge.inputs(&known_calls(task.problem, knowledge.level))))
+            .filter_map(|task| {
+                let inputs = domain_of(client, task.problem)?.inputs(task.problem, level, own_inputs, seed);
+                Some((id(task), inputs))
+            })
             .collect()
     };
-    let calls = |problem: &Problem| inputs.get(problem.id.as_str()).map_or(&[][..], |inputs| &inputs.calls);
-    let mut observed = run(executor, "behaviour", &tasks, &calls, &mut effort)?;
+    let shared: HashMap<&str, Arc<[String]>> =
+        inputs.iter().map(|(id, inputs)| (*id, inputs.inputs.as_slice().into())).collect();
+    let mut observed = run(client, "behaviour", &tasks, &shared, &mut effort)?;
     let visible = match knowledge.level {
-        3 => visible_passes(executor, &tasks)?,
+        3 => visible_passes(client, &tasks)?,
         _ => HashMap::new(),
     };
     let mut indices: HashMap<&str, Vec<usize>> = HashMap::new();
     tasks.iter().for_each(|task| indices.entry(id(task)).or_default().push(task.index));
     indices.values_mut().for_each(|indices| indices.sort_unstable());
     for pool in pools {
+        if let Some(problem) = by_id.get(pool.problem.as_str())
+            && let Some(domain) = domain_of(client, problem)
+        {
+            let features = pool.codes.iter().map(|code| domain.static_features(problem, code));
+            pool.static_features = Some(features.collect());
+        }
         let Some((id, indices)) = indices.get_key_value(pool.problem.as_str()) else { continue };
-        let Inputs { calls, given } = inputs.get(id).cloned().unwrap_or_default();
+        let Inputs { inputs, given } = inputs.get(id).cloned().unwrap_or_default();
         let rows = indices.iter().map(|&index| observed.remove(&(*id, index)).unwrap_or_default());
-        let behaviour = Behaviour { observed: rows.collect(), given, calls };
+        let behaviour = Behaviour { observed: rows.collect(), given, inputs };
         pool.agreement = Some(behaviour.agreement());
-        pool.conduct = Some(behaviour.conduct());
+        pool.answer_profiles = Some(behaviour.answer_profiles());
         pool.agreement_level = knowledge.level.min(2);
         if knowledge.level == 3 {
             pool.agreement_level = 1;
@@ -101,55 +105,64 @@ fn one_for_each_problem<'t, 'a>(tasks: &'t [Task<'a>]) -> impl Iterator<Item = &
     tasks.iter().filter(move |task| seen.insert(id(task)))
 }
 
+/// The domain that a problem's check is of.
+fn domain_of<'a>(client: &'a Client, problem: &Problem) -> Option<&'a Arc<dyn Domain>> {
+    client.pool().domain(&problem.check.domain)
+}
+
 /// Inputs for problems of which nothing but the text is known: guesses are tried on the candidates,
 /// and the one that most of them take is varied.
 fn guessed<'a>(
-    executor: &Executor,
+    client: &Client,
     tasks: &[Task<'a>],
     knowledge: Knowledge,
     effort: &mut Effort,
 ) -> Option<HashMap<&'a str, Inputs>> {
-    let mut codes: HashMap<&str, Vec<String>> = HashMap::new();
-    tasks.iter().for_each(|task| codes.entry(id(task)).or_default().push(task.code.to_owned()));
-    let guesses: HashMap<&str, _> = one_for_each_problem(tasks)
-        .map(|task| (id(task), guesses(&task.problem.entry_point, &task.problem.text, &codes[id(task)])))
-        .collect();
-    let calls: HashMap<&str, Vec<String>> = guesses
+    let mut solutions: HashMap<&str, Vec<&str>> = HashMap::new();
+    tasks.iter().for_each(|task| solutions.entry(id(task)).or_default().push(task.solution));
+    let of_problem = |task: &Task<'a>| {
+        let domain = domain_of(client, task.problem)?;
+        Some((id(task), (domain, domain.guesses(task.problem, &solutions[id(task)]))))
+    };
+    let guesses: HashMap<&str, (&Arc<dyn Domain>, Vec<Guess>)> =
+        one_for_each_problem(tasks).filter_map(of_problem).collect();
+    let inputs: HashMap<&str, Arc<[String]>> = guesses
         .iter()
-        .map(|(id, guesses)| (*id, guesses.iter().flat_map(|guess| guess.calls.clone()).collect()))
+        .map(|(id, (_, guesses))| (*id, guesses.iter().flat_map(|guess| guess.inputs.clone()).collect()))
         .collect();
-    let calls = |problem: &Problem| calls.get(problem.id.as_str()).map_or(&[][..], Vec::as_slice);
-    let mut rows: HashMap<&str, Vec<Vec<Observed>>> = HashMap::new();
-    for ((id, _), row) in run(executor, "guesses", tasks, &calls, effort)? {
+    let mut rows: HashMap<&str, Vec<Vec<Observation>>> = HashMap::new();
+    for ((id, _), row) in run(client, "guesses", tasks, &inputs, effort)? {
         rows.entry(id).or_default().push(row);
     }
-    let inputs = guesses.iter().map(|(id, guesses)| {
-        let chosen = best(guesses, rows.get(id).map_or(&[][..], Vec::as_slice));
-        let given: Vec<Call> = chosen.iter().filter_map(|call| parse_call(call).ok()).collect();
-        (*id, knowledge.inputs(&given))
+    let inputs = guesses.iter().map(|(id, (domain, guesses))| {
+        let given = best(guesses, rows.get(id).map_or(&[][..], Vec::as_slice));
+        (*id, domain.vary(&given, knowledge.own_inputs, knowledge.seed))
     });
     Some(inputs.collect())
 }
 
-/// Makes the calls of every task's program. None if Ctrl-C stopped it.
-fn run<'a, 'c>(
-    executor: &Executor,
+/// Runs every task's solution on its problem's inputs. None if Ctrl-C stopped it.
+fn run<'a>(
+    client: &Client,
     label: &str,
     tasks: &[Task<'a>],
-    calls: &(dyn Fn(&Problem) -> &'c [String] + Sync),
+    inputs: &HashMap<&str, Arc<[String]>>,
     effort: &mut Effort,
 ) -> Option<Results<'a>> {
+    let none: Arc<[String]> = Arc::default();
+    let inputs = |problem: &Problem| inputs.get(problem.id.as_str()).unwrap_or(&none).clone();
     let mut progress = Progress::start(label, tasks.len(), 0);
     let mut results = Results::new();
     let mut programs = HashSet::new();
-    executor.observe_all(tasks, calls, &mut |at, seen| {
+    client.observe_all(tasks, &inputs, &mut |at, seen| {
         let task = &tasks[at];
-        if programs.insert((id(task), task.code)) {
-            effort.calls += calls(task.problem).len();
+        let count = inputs(task.problem).len();
+        if programs.insert((id(task), task.solution)) {
+            effort.calls += count;
         }
-        // Where the executor itself failed, nothing is known: as if it had given nothing.
-        let nothing = || vec![Observed::Nothing; calls(task.problem).len()];
-        results.insert((id(task), task.index), seen.map_or_else(nothing, <[Observed]>::to_vec));
+        // Where the verifier itself failed, nothing is known: as if it had given nothing.
+        let nothing = || vec![Observation::default(); count];
+        results.insert((id(task), task.index), seen.map_or_else(nothing, <[Observation]>::to_vec));
         progress.advance(1);
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -159,17 +172,10 @@ fn run<'a, 'c>(
 }
 
 /// Whether each candidate passes the tests that a prompt shows. None if Ctrl-C stopped it.
-fn visible_passes<'a>(executor: &Executor, tasks: &[Task<'a>]) -> Option<HashMap<(&'a str, usize), bool>> {
-    let shown = |task: &Task<'a>| {
-        let tests = task.problem.visible().cloned().collect();
-        // The reference is no candidate's business: without it the plan needs no other tests.
-        (id(task), Problem { tests, references: Vec::new(), ..task.problem.clone() })
-    };
-    let shown: HashMap<&str, Problem> = one_for_each_problem(tasks).map(shown).collect();
-    let visible: Vec<Task> = tasks.iter().map(|task| Task { problem: &shown[id(task)], ..*task }).collect();
+fn visible_passes<'a>(client: &Client, tasks: &[Task<'a>]) -> Option<HashMap<(&'a str, usize), bool>> {
     let ids: HashMap<&str, &'a str> = tasks.iter().map(|task| (id(task), id(task))).collect();
     let mut passed = HashMap::new();
-    executor.judge_all(&visible, &mut |verdict| {
+    client.judge_visible(tasks, &mut |verdict| {
         if let Some(&id) = ids.get(verdict.problem.as_str()) {
             passed.insert((id, verdict.index), verdict.passed());
         }

@@ -14,6 +14,9 @@ mod run_directory;
 mod run_view;
 mod samples;
 mod stages;
+mod trace;
+mod verdicts;
+mod verifier;
 
 use clap::Parser;
 use commands::Command;
@@ -32,6 +35,10 @@ pub(crate) struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(error) = trace::start() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     progress::watch_for_interrupt();
     device::choose(arguments.device);
     match arguments.command.run() {

@@ -2,13 +2,13 @@
 
 use crate::progress::{Progress, interrupted};
 use anyhow::Result;
-use executor::{Executor, Observed, Task};
 use generator::{Generator, Request};
-use pydata::{Assert, parse_assert};
-use records::Problem;
+use python::Check;
+use records::{Outcome, Problem};
 use selection::{Pool, generated_tests};
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
+use verify::{Client, Task};
 
 /// Longest question to a reviewer, in tokens.
 const REVIEW_TOKENS: usize = 1024;
@@ -31,11 +31,11 @@ pub fn review(reviewer: &Generator, problems: &[Problem], pools: &mut [Pool]) ->
     for pool in pools {
         let Some(problem) = by_id.get(pool.problem.as_str()) else { continue };
         let distinct: Vec<String> = pool.codes.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let found = reviewer.review(problem, &distinct, REVIEW_TOKENS)?;
+        let found = reviewer.review(&problem.shown, &distinct, REVIEW_TOKENS)?;
         let values: HashMap<&String, f64> = distinct.iter().zip(found).collect();
         let of = |code: &String| values.get(code).copied().unwrap_or(f64::NEG_INFINITY);
         pool.reviewer = Some(pool.codes.iter().map(of).collect());
-        let text = reviewer.tokenizer.encode(&problem.text).len();
+        let text = reviewer.tokenizer.encode(&problem.shown.statement).len();
         tokens += distinct.iter().map(|code| reviewer.tokenizer.encode(code).len() + text).sum::<usize>();
         progress.advance(1);
         if interrupted() {
@@ -52,7 +52,7 @@ pub fn test(
     author: &Generator,
     request: &Request,
     shown: bool,
-    executor: &Executor,
+    client: &Client,
     problems: &[Problem],
     pools: &mut [Pool],
 ) -> Result<Option<Effort>> {
@@ -61,28 +61,41 @@ pub fn test(
     let mut effort = Effort::default();
     for pool in pools {
         let Some(problem) = by_id.get(pool.problem.as_str()) else { continue };
-        let written: BTreeSet<String> = author.write_tests(problem, request, shown)?.into_iter().collect();
+        let written = author.write_tests(&problem.id, &problem.shown, request, shown)?;
+        let written: BTreeSet<String> = written.into_iter().collect();
         effort.tokens += written.iter().map(|test| author.tokenizer.encode(test).len()).sum::<usize>();
         // What is no comparison with a value, or not Python, is no test.
-        let asserts: Vec<Assert> = written.iter().filter_map(|test| parse_assert(test).ok()).collect();
-        let calls: Vec<String> = asserts.iter().map(|assert| assert.call.source.clone()).collect();
-        let tasks = pool.codes.iter().enumerate().map(|(index, code)| Task { problem, index, code });
-        let tasks: Vec<Task> = tasks.collect();
-        let mut passes = vec![vec![false; asserts.len()]; tasks.len()];
-        executor.observe_all(&tasks, &|_| calls.as_slice(), &mut |at, seen| {
-            for ((passes, assert), observed) in passes[at].iter_mut().zip(&asserts).zip(seen.unwrap_or(&[])) {
-                *passes = matches!(observed, Observed::Value(value) if value.python_eq(&assert.expected));
-            }
-            if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+        let tests = written.into_iter().filter(|test| pydata::parse_assert(test).is_ok());
+        let tests: Vec<String> = tests.collect();
+        let asked = asked_by(problem, tests.clone())?;
+        let tasks = pool.codes.iter().enumerate();
+        let tasks: Vec<Task> =
+            tasks.map(|(index, solution)| Task { problem: &asked, index, solution }).collect();
+        let mut passes = vec![vec![false; tests.len()]; tasks.len()];
+        if !tests.is_empty() {
+            client.judge_all(&tasks, &mut |verdict| {
+                for (passes, result) in passes[verdict.index].iter_mut().zip(&verdict.tests) {
+                    *passes = result.outcome == Outcome::Passed;
+                }
+                if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        }
         if interrupted() {
             return Ok(None);
         }
-        effort.executions += asserts.len() * pool.codes.iter().collect::<BTreeSet<_>>().len();
+        effort.executions += tests.len() * pool.codes.iter().collect::<BTreeSet<_>>().len();
         let weights = generated_tests::weights(&passes);
         pool.generated_tests = Some(generated_tests::agreement(&passes, &weights));
         progress.advance(1);
     }
     progress.finish();
     Ok(Some(effort))
+}
+
+/// A problem with other tests in place of its own. Its reference is no judge of them: they may be
+/// wrong.
+fn asked_by(problem: &Problem, tests: Vec<String>) -> Result<Problem> {
+    let check = Check { tests, plus: None, ..Check::of(problem)? };
+    let id = format!("{}, written tests", problem.id);
+    Ok(Problem { id, check: check.into_record(), references: Vec::new(), ..problem.clone() })
 }

@@ -102,7 +102,7 @@ fn texts(recipe: &Recipe, pretrain: &PretrainRecipe) -> Result<Vec<(String, Stri
     let problems = problem_set(&recipe.problems.source)?;
     let prompts: HashMap<&str, String> = problems
         .iter()
-        .map(|problem| (problem.id.as_str(), comment_prompt(problem, PromptTests::Visible)))
+        .map(|problem| (problem.id.as_str(), comment_prompt(&problem.shown, PromptTests::Visible)))
         .collect();
     let candidates = samples::read(Path::new(&pretrain.samples), &problems)?.candidates;
     let programs = candidates.into_iter().filter(|candidate| !candidate.code.trim().is_empty());

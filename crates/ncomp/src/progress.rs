@@ -26,6 +26,11 @@ pub fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
+/// Becomes true when Ctrl-C is pressed.
+pub fn interruption() -> &'static AtomicBool {
+    &INTERRUPTED
+}
+
 /// One piece of work that is counted.
 pub struct Progress {
     label: String,

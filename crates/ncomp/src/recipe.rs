@@ -2,11 +2,11 @@
 //! error that names the nearest known one.
 
 use anyhow::{Context, Result, anyhow};
-use executor::Tier;
 use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
 use learning::supervised::SupervisedSettings;
 use problems::prompt::{PromptFormat, PromptTests};
+use python::Tier;
 use records::Split;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -107,8 +107,13 @@ pub struct ExecutorRecipe {
     pub timeout: f64,
     /// Address space of a candidate in MiB.
     pub memory: u64,
-    /// The weakest isolation to put up with: `B`, `C` or `D`.
+    /// Minimum isolation tier to accept: `A`, `B`, `C` or `D`.
     pub require_tier: Tier,
+    /// Packages that candidates and tests may import besides Python's standard library.
+    pub packages: Vec<String>,
+    /// Whether the published protocol's imports (`math`, `re`, `from typing import *`, …) precede a
+    /// candidate where its problem's set has them; EvalPlus has none.
+    pub protocol_imports: bool,
 }
 
 /// The critic and what it learns from.
@@ -215,6 +220,8 @@ impl Default for ExecutorRecipe {
             timeout: 2.0,
             memory: 1024,
             require_tier: Tier::C,
+            packages: Vec::new(),
+            protocol_imports: true,
         }
     }
 }
@@ -246,22 +253,6 @@ impl Default for PretrainRecipe {
             heads: 6,
             key_value_heads: 3,
             training: SupervisedSettings::default(),
-        }
-    }
-}
-
-impl ExecutorRecipe {
-    /// The executor's settings.
-    pub fn settings(&self) -> executor::Settings {
-        let default = executor::Settings::default();
-        executor::Settings {
-            python: self.python.clone().into(),
-            workers: if self.workers == 0 { default.workers } else { self.workers },
-            cpu_seconds: self.timeout,
-            wall_seconds: 3.0 * self.timeout,
-            memory_bytes: self.memory << 20,
-            weakest_tier: self.require_tier,
-            ..default
         }
     }
 }
@@ -307,12 +298,11 @@ impl Recipe {
             ("pool.top_p", self.pool.top_p, 0.0, 1.0),
             ("pool.temperature", self.pool.temperature, 0.0, 10.0),
             ("critic.validation", self.critic.validation, 0.0, 0.9),
-            ("executor.timeout", self.executor.timeout, 0.01, 3600.0),
         ];
         for (name, value, low, high) in ranges {
             anyhow::ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
         }
-        Ok(())
+        self.executor.check().map_err(|(name, message)| anyhow!("executor.{name}: {message}"))
     }
 
     /// The recipe with every default written out.
@@ -348,6 +338,24 @@ mod tests {
         let wrong = message("[pool]\nsamples = \"many\"\n");
         assert!(wrong.contains("line 2") && wrong.contains("samples"), "{wrong}");
         assert!(message("[pool]\ntop_p = 1.5\n").contains("pool.top_p"));
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_are_named() {
+        for (text, field) in [
+            ("timeout = nan", "executor.timeout: expected a number of seconds above 0"),
+            ("timeout = 0", "executor.timeout"),
+            ("timeout = -1.0", "executor.timeout"),
+            ("timeout = inf", "executor.timeout"),
+            ("memory = 0", "executor.memory: expected a number of MiB from 64 to"),
+            ("memory = 18446744073709551615", "memory"),
+            ("workers = 100000", "executor.workers"),
+            ("packages = [\"numpy\", \"os; rm\"]", "executor.packages: expected names"),
+            ("require_tier = \"E\"", "require_tier"),
+        ] {
+            let message = message(&format!("[executor]\n{text}\n"));
+            assert!(message.contains(field), "{text}: {message}");
+        }
     }
 
     #[test]

@@ -33,7 +33,11 @@ impl RunDirectory {
     pub fn open(root: &Path, recipe: &Recipe) -> Result<Self> {
         let resolved = recipe.resolved()?;
         let recipe_path = root.join("recipe.toml");
-        match std::fs::read_to_string(&recipe_path) {
+        // A recipe of an earlier version lacks fields that there were not: with their defaults it may be
+        // this one all the same.
+        let old = std::fs::read_to_string(&recipe_path)
+            .map(|old| Recipe::parse(&old).and_then(|recipe| recipe.resolved()).unwrap_or(old));
+        match old {
             Ok(old) if old != resolved => {
                 let lines = old.lines().zip(resolved.lines()).find(|(old, new)| old != new);
                 let (old, new) = lines.unwrap_or(("(its end)", "(its end)"));
@@ -99,5 +103,27 @@ impl RunDirectory {
         let text = serde_json::to_string_pretty(&self.state)?;
         jsonl::write_atomically(&self.path("state.json"), |file| file.write_all(text.as_bytes()))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_an_earlier_version_goes_on_and_another_recipe_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let recipe = Recipe { name: "x".into(), ..Recipe::default() };
+        RunDirectory::open(directory.path(), &recipe).expect("a new run");
+        let path = directory.path().join("recipe.toml");
+        let text = std::fs::read_to_string(&path).expect("a recipe");
+        let is_new = |line: &&str| line.starts_with("packages =") || line.starts_with("protocol_imports =");
+        let (new, earlier): (Vec<&str>, Vec<&str>) = text.lines().partition(is_new);
+        assert_eq!(new.len(), 2);
+        std::fs::write(&path, earlier.join("\n")).expect("written");
+        RunDirectory::open(directory.path(), &recipe).expect("the same run");
+        let other = Recipe { seed: 7, ..recipe };
+        let error = RunDirectory::open(directory.path(), &other).err().expect("another run").to_string();
+        assert!(error.contains("`seed = 0`") && error.contains("`seed = 7`"), "{error}");
     }
 }

@@ -1,7 +1,8 @@
 //! A finished run as the page shows it.
 
+use crate::verdicts::{self, tests_of, word};
 use anyhow::{Context, Result};
-use records::{Candidate, Outcome, Problem, Score, Test, Verdict, jsonl};
+use records::{Candidate, Outcome, Problem, Score, Verdict, jsonl};
 use report::html::Report;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -17,20 +18,21 @@ pub fn run_json(run: &Path) -> Result<String> {
         format!("cannot read {}; expected the directory of a finished run", path.display())
     })?;
     let report: Report = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    let problems: Vec<Problem> = jsonl::read(&run.join("problems/test.jsonl"))?;
+    // In the shape of any version.
+    let problems = problems::sets::read_file(&run.join("problems/test.jsonl"))?;
     let candidates: Vec<Candidate> = jsonl::read(&run.join("generated/pool.jsonl"))?;
-    let verdicts: Vec<Verdict> = jsonl::read(&run.join("verdicts/pool.jsonl"))?;
+    let verdicts = verdicts::read(&run.join("verdicts/pool.jsonl"))?;
     let scores: Vec<Score> = jsonl::read(&run.join("scores/pool.jsonl"))?;
     let verdicts: HashMap<(&str, usize), &Verdict> =
         verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();
     let scores: HashMap<(&str, usize), f64> =
         scores.iter().map(|score| ((score.problem.as_str(), score.index), score.critic)).collect();
-    let tests: HashMap<&str, &[Test]> =
-        problems.iter().map(|problem| (problem.id.as_str(), problem.tests.as_slice())).collect();
+    let tests: HashMap<&str, Vec<String>> =
+        problems.iter().map(|problem| (problem.id.as_str(), tests_of(problem))).collect();
     let mut by_problem: HashMap<&str, Vec<Value>> = HashMap::new();
     for candidate in &candidates {
         let key = (candidate.problem.as_str(), candidate.index);
-        let tests = tests.get(key.0).copied().unwrap_or_default();
+        let tests = tests.get(key.0).map(Vec::as_slice).unwrap_or_default();
         let verdict = verdicts.get(&key).copied();
         by_problem.entry(key.0).or_default().push(shown(
             candidate,
@@ -45,8 +47,8 @@ pub fn run_json(run: &Path) -> Result<String> {
         candidates.sort_by(|a, b| score(b).total_cmp(&score(a)));
         json!({
             "id": problem.id,
-            "text": problem.text,
-            "tests": problem.tests.iter().map(|test| test.source.as_str()).collect::<Vec<_>>(),
+            "text": problem.shown.statement,
+            "tests": tests.get(problem.id.as_str()),
             "candidates": candidates,
         })
     };
@@ -60,8 +62,9 @@ pub fn run_json(run: &Path) -> Result<String> {
     .to_string())
 }
 
-fn shown(candidate: &Candidate, tests: &[Test], verdict: Option<&Verdict>, score: Option<f64>) -> Value {
+fn shown(candidate: &Candidate, tests: &[String], verdict: Option<&Verdict>, score: Option<f64>) -> Value {
     let outcome = verdict.map_or(Outcome::Infrastructure, |verdict| verdict.outcome);
+    let reason = verdict.map_or("", |verdict| verdict.reason.as_str());
     let failed = verdict.and_then(|verdict| {
         let results = verdict.tests.iter().zip(tests);
         results.into_iter().find(|(result, _)| result.outcome != Outcome::Passed)
@@ -69,8 +72,8 @@ fn shown(candidate: &Candidate, tests: &[Test], verdict: Option<&Verdict>, score
     json!({
         "code": candidate.code,
         "passed": outcome == Outcome::Passed,
-        "outcome": outcome.name(),
-        "failed_test": failed.map(|(_, test)| &test.source),
+        "outcome": word(outcome, reason),
+        "failed_test": failed.map(|(_, test)| test),
         "came_instead": failed.map(|(result, _)| &result.detail),
         "score": score,
     })

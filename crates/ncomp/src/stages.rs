@@ -1,23 +1,25 @@
-//! The stages that work on records: generate, execute, score. Each goes on where it stopped.
+//! The stages that work on records: generate, execute, score. Each resumes where it stopped.
 
 use crate::progress::{Progress, interrupted};
+use crate::verdicts::StoredVerdict;
 use anyhow::{Result, bail};
 use critic::{Critic, Question};
-use executor::{Executor, Task};
 use generator::{Generator, Request};
 use problems::prompt::PromptTests;
+use problems::samples::solution_in;
 use records::jsonl::{self, Appender};
 use records::{Candidate, Outcome, Problem, Score, Verdict};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
+use verify::{Ask, Client, Task};
 
 /// Whether a stage came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Done {
     /// All is there.
     Whole,
-    /// Ctrl-C; the next call goes on.
+    /// Ctrl-C; the next call resumes.
     Interrupted,
 }
 
@@ -57,7 +59,7 @@ pub fn generate(
     let missing: usize = wanted.iter().map(|(_, _, count)| count).sum();
     let mut progress = Progress::start(label, total, total - missing);
     let mut failed = None;
-    generator.generate_some(&wanted, request, &mut |candidate| {
+    generator.generate_some(&wanted, request, &solution_in, &mut |candidate| {
         failed = file.append(&candidate).err();
         progress.advance(1);
         if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -71,10 +73,11 @@ pub fn generate(
 }
 
 /// Verdicts on every candidate of a file, into another. Those of an earlier call are kept where they
-/// are on the same program, tests and limits; others, and what the executor failed on, are made anew.
+/// are on the same program, tests, verifier and limits; others, and what the verifier failed on, are
+/// made anew.
 pub fn execute(
     label: &str,
-    executor: &Executor,
+    client: &Client,
     problems: &[Problem],
     candidates: &[Candidate],
     path: &Path,
@@ -88,7 +91,7 @@ pub fn execute(
             None => {
                 unknown.insert(candidate.problem.as_str());
             }
-            Some(problem) => tasks.push(Task { problem, index: candidate.index, code: &candidate.code }),
+            Some(problem) => tasks.push(Task { problem, index: candidate.index, solution: &candidate.code }),
         }
     }
     if let Some(example) = unknown.iter().min() {
@@ -97,10 +100,10 @@ pub fn execute(
             unknown.len()
         );
     }
-    let mut file = keep_verdicts(label, executor, &mut tasks, path)?;
+    let mut file = keep_verdicts(label, client, &mut tasks, path)?;
     let mut progress = Progress::start(label, candidates.len(), candidates.len() - tasks.len());
     let mut failed = None;
-    executor.judge_all(&tasks, &mut |verdict| {
+    client.judge_all(&tasks, &mut |verdict| {
         failed = failed.take().or(file.append(&verdict).err());
         progress.advance(1);
         if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -113,30 +116,42 @@ pub fn execute(
     Ok(Done::now())
 }
 
-/// Opens a file of verdicts to go on with: drops from it what does not hold for the task of its name,
+/// Opens a file of verdicts to append to: drops from it what does not hold for the task of its name,
 /// and from the tasks what is judged already.
-fn keep_verdicts(label: &str, executor: &Executor, tasks: &mut Vec<Task>, path: &Path) -> Result<Appender> {
-    let (file, old) = Appender::resume::<Verdict>(path)?;
+fn keep_verdicts(label: &str, client: &Client, tasks: &mut Vec<Task>, path: &Path) -> Result<Appender> {
+    let (file, stored) = Appender::resume::<StoredVerdict>(path)?;
+    if stored.is_empty() {
+        return Ok(file);
+    }
     let wanted: HashMap<(&str, usize), String> = tasks
         .iter()
-        .map(|task| ((task.problem.id.as_str(), task.index), task.fingerprint(executor.settings())))
+        .map(|task| ((task.problem.id.as_str(), task.index), client.pool().key(task, &Ask::Judge)))
         .collect();
-    let (kept, dropped): (Vec<Verdict>, Vec<Verdict>) = old.into_iter().partition(|verdict| {
+    let (mut kept, mut old, mut stale, mut failed) = (Vec::new(), 0usize, 0usize, 0usize);
+    for StoredVerdict { verdict, is_old } in stored {
         let wanted = wanted.get(&(verdict.problem.as_str(), verdict.index));
         let holds = wanted.is_none_or(|wanted| *wanted == verdict.fingerprint);
-        holds && verdict.outcome != Outcome::Infrastructure
-    });
+        match (is_old, verdict.outcome) {
+            (true, _) => old += 1,
+            (false, Outcome::Infrastructure) => failed += 1,
+            (false, _) if !holds => stale += 1,
+            (false, _) => kept.push(verdict),
+        }
+    }
     let kept_keys: HashSet<(&str, usize)> =
         kept.iter().map(|verdict| (verdict.problem.as_str(), verdict.index)).collect();
     tasks.retain(|task| !kept_keys.contains(&(task.problem.id.as_str(), task.index)));
-    if dropped.is_empty() {
+    if old + stale + failed == 0 {
         return Ok(file);
     }
-    let stale = dropped.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure).count();
+    let path_text = path.display();
+    if old > 0 {
+        eprintln!("{label}: {old} verdicts in {path_text} are by an earlier version: judged anew");
+    }
     if stale > 0 {
         eprintln!(
-            "{label}: {stale} verdicts in {} are on other programs, tests or limits: judged anew",
-            path.display()
+            "{label}: {stale} verdicts in {path_text} are on other programs, tests, interpreters or limits: \
+             judged anew"
         );
     }
     drop(file);
@@ -187,7 +202,7 @@ pub fn score(
     candidates: &[Candidate],
     path: &Path,
 ) -> Result<Done> {
-    let prompt = |problem: &Problem| generator.prompt(problem, PromptTests::Visible);
+    let prompt = |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible);
     let questions = questions(&prompt, problems, candidates)?;
     let mut progress = Progress::start(label, candidates.len(), 0);
     let mut scores = Vec::with_capacity(candidates.len());

@@ -164,6 +164,67 @@ fn odd_samples_are_counted_and_named() {
     assert!(error(&ncomp(&[&["execute"], &files[..]].concat())).contains("samples.jsonl:1"));
 }
 
+/// One line that is odd costs no other its verdict: Python's `json` writes lone surrogates and numbers
+/// that JSON has none for.
+#[test]
+fn one_odd_sample_does_not_cost_the_others() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (set, samples) = (path("problems.jsonl"), path("samples.jsonl"));
+    let problem = "{\"task_id\": 1, \"text\": \"Double.\", \"code\": \"def twice(n):\\n    return 2 * n\", \"test_list\": [\"assert twice(2) == 4\"], \"test_setup_code\": \"\", \"challenge_test_list\": []}\n";
+    std::fs::write(&set, problem).expect("written");
+    let right = "def twice(n):\\n    return n + n";
+    let lines = [
+        format!("{{\"task_id\": 1, \"solution\": \"{right}\", \"log_probability\": -Infinity}}\n"),
+        format!("{{\"task_id\": 1, \"solution\": \"{right}\\nx = '\\ud800'\"}}\n"),
+        "null\n".to_owned(),
+        "{\"task_id\": 1, \"solution\": null}\n".to_owned(),
+        format!("{{\"task_id\": \"HumanEval/1\", \"solution\": \"{right}\"}}\n"),
+        format!("{{\"task_id\": 1, \"problem\": \"Double a number.\", \"solution\": \"{right}\"}}\n"),
+    ];
+    std::fs::write(&samples, lines.concat()).expect("written");
+    let files = ["--samples", &samples, "--problems", &set];
+    let judged = report(&ncomp(&[&["execute", "--json"], &files[..]].concat()));
+    assert_eq!((&judged["candidates"], &judged["outcomes"]["passed"]), (&4.into(), &2.into()), "{judged}");
+    let verdicts = std::fs::read_to_string(path("samples.verdicts.jsonl")).expect("verdicts");
+    let outcome = |index: u64| {
+        let verdicts = verdicts.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        verdicts.into_iter().find(|verdict| verdict["index"] == index).expect("a verdict")["outcome"].clone()
+    };
+    assert_eq!((outcome(0), outcome(1), outcome(3)), ("passed".into(), "invalid".into(), "passed".into()));
+    let notes = judged["notes"].to_string();
+    for note in ["lone surrogate", "hold null", "null for a program", "samples.jsonl:5, HumanEval/1"] {
+        assert!(notes.contains(note), "{note}: {notes}");
+    }
+}
+
+/// Verdicts and problems of earlier versions: read, and judged anew with a word.
+#[test]
+fn files_of_an_earlier_version_are_read() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (set, samples, verdicts) = (path("problems.jsonl"), path("s.jsonl"), path("s.verdicts.jsonl"));
+    let problem =
+        r#"{"id":"one","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
+    std::fs::write(&set, problem).expect("written");
+    let sample = |value: usize| format!("{{\"task_id\":\"one\",\"solution\":\"def f(): return {value}\"}}\n");
+    std::fs::write(&samples, sample(1) + &sample(2)).expect("written");
+    let old = |index: usize, outcome: &str| {
+        format!("{{\"problem\":\"one\",\"index\":{index},\"outcome\":\"{outcome}\",\"tests\":[{{\"outcome\":\"{outcome}\"}}],\"mode\":\"in_process\",\"cpu_milliseconds\":1.0,\"wall_milliseconds\":2.0,\"peak_memory_kib\":9000,\"isolation\":\"A\",\"fingerprint\":\"00000000000000ff\"}}\n")
+    };
+    // As a judge that could be fooled saw them.
+    std::fs::write(&verdicts, old(0, "not_plain_data") + &old(1, "passed")).expect("written");
+    let files = ["--samples", &samples, "--problems", &set];
+    let ranked = ncomp(&[&["rank", "--verdicts", &verdicts, "--select", "oracle", "--json"], &files[..]].concat());
+    assert!(support::stderr(&ranked).contains("2 verdicts are by an earlier version"), "{}", support::stderr(&ranked));
+    assert_eq!(rows(&report(&ranked)), [("oracle".to_owned(), 100.0)]);
+    let judged = ncomp(&[&["execute", "--json"], &files[..]].concat());
+    let told = support::stderr(&judged);
+    assert!(told.contains("2 verdicts in") && told.contains("by an earlier version: judged anew"), "{told}");
+    let outcomes = &report(&judged)["outcomes"];
+    assert_eq!((&outcomes["passed"], &outcomes["wrong_answer"]), (&1.into(), &1.into()), "{outcomes}");
+}
+
 /// A model at hand reviews candidates and writes tests for them.
 #[test]
 fn a_model_reviews_and_writes_tests() {

@@ -335,16 +335,19 @@ fn a_tokenizer_that_does_not_fit_is_named() {
 #[test]
 fn references_of_the_built_in_set_pass() {
     let world = problems::basics::World::new();
-    let executor = executor::Executor::start(executor::Settings::default()).expect("Python");
+    let python = python::Python::start(python::Settings::default()).expect("Python");
+    let settings = verify::Settings::default();
+    let pool = verify::Pool::start(vec![std::sync::Arc::new(python)], settings).expect("a pool");
+    let client = pool.client("references");
     for split in [records::Split::Train, records::Split::Validation, records::Split::Test] {
         let problems = world.problems(split, 400, 11);
         let tasks = problems.iter().flat_map(|problem| {
             let codes = problem.references.iter().enumerate();
-            codes.map(move |(index, code)| executor::Task { problem, index, code })
+            codes.map(move |(index, solution)| verify::Task { problem, index, solution })
         });
         let tasks: Vec<_> = tasks.collect();
         let mut failed = Vec::new();
-        executor.judge_all(&tasks, &mut |verdict| {
+        client.judge_all(&tasks, &mut |verdict| {
             if !verdict.passed() {
                 failed.push(verdict);
             }

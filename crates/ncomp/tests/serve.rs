@@ -65,6 +65,8 @@ fn what_is_asked_for_wrongly_is_told() {
         (chat("x", json!({"budget_seconds": 0})), "ncomp.budget_seconds"),
         (chat("x", json!({"selector": "oracle"})), "ncomp.selector"),
         (chat("x", json!({"tests": ["assert f(1"]})), "ncomp.tests"),
+        (chat("x", json!({"tests": ["f(1) == 2"]})), "ncomp.tests"),
+        (chat("x", json!({"tests": ["x = 1"]})), "ncomp.tests"),
         (chat(&"long ".repeat(3000), json!({})), "messages"),
     ] {
         let (status, reply) = service.post("/v1/chat/completions", &body);
@@ -162,6 +164,60 @@ fn a_candidate_that_hangs_and_an_interpreter_that_dies_cost_no_answer() {
     let _ = Command::new("sh").args(["-c", &kill]).status();
     let (status, reply) = ask();
     assert_eq!((status, &reply["ncomp"]["status"]), (200, &"verified".into()), "{reply}");
+}
+
+/// What a client's test does to its interpreter reaches no other client's verdict.
+#[test]
+fn a_client_cannot_touch_the_verdicts_of_others() {
+    let url = other_server(|_| Reply::Texts(vec![twice("return n * n")]));
+    let service = Running::start(&["serve", "--generator", &url, "--workers", "1", "-n", "1"]);
+    let status = |test: &str| {
+        let ours = json!({"candidates": 2, "tests": [test]});
+        let (code, reply) = service.post("/v1/chat/completions", &chat("Square.", ours));
+        (code, reply["ncomp"]["status"].as_str().unwrap_or_default().to_owned())
+    };
+    let replace = "lambda *arguments, **named: True";
+    let attacks = [
+        format!("import __main__\nfor name in list(vars(__main__)):\n    vars(__main__)[name] = {replace}"),
+        format!("import builtins\nfor name in ('exec', 'eval', 'compile', 'abs'):\n    setattr(builtins, name, {replace})"),
+        format!("import sys\nfor module in list(sys.modules.values()):\n    for name in ('check', 'judge', 'run', 'compare'):\n        try:\n            setattr(module, name, {replace})\n        except Exception:\n            pass"),
+        "import decimal\ndecimal.getcontext().prec = 2".to_owned(),
+        "import sys\nsys.modules.clear()".to_owned(),
+        "import os\nos._exit(0)".to_owned(),
+        "while True:\n    pass".to_owned(),
+    ];
+    for attack in &attacks {
+        // Whatever becomes of the attacker's own question.
+        status(&format!("assert twice(3) == 9\n{attack}"));
+        status(&format!("def check(candidate):\n    assert candidate(3) == 9\ncheck(twice)\n{attack}"));
+        for impossible in ["assert twice(3) == 7", "assert abs(twice(3) - 7) < 1e-9"] {
+            assert_eq!(status(impossible), (200, "none_found".to_owned()), "{impossible} after {attack}");
+        }
+        let decimal = "from decimal import Decimal\nassert twice(Decimal('1.25')) == Decimal('1.5625')";
+        for right in ["assert twice(3) == 9", "assert abs(twice(3) - 9) < 1e-9", decimal] {
+            assert_eq!(status(right), (200, "verified".to_owned()), "{right} after {attack}");
+        }
+    }
+}
+
+/// Eight clients whose tests loop, beside one with an easy question: with one lock for all it took half
+/// a minute. What it takes is measured by `bench/service.sh`.
+#[test]
+fn clients_whose_tests_loop_do_not_stall_others() {
+    let url = other_server(|_| Reply::Texts(vec![twice("return n + n")]));
+    let service = Running::start(&["serve", "--generator", &url]);
+    let loops = json!({"candidates": 8, "until": 1.0, "tests": ["assert twice(3) == 6\nwhile True:\n    pass"]});
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| service.post("/v1/chat/completions", &chat("Double.", loops.clone())));
+        }
+        wait_until("all are under way", || service.metric("ncomp_questions") == 8.0);
+        let started = Instant::now();
+        let easy = json!({"candidates": 2, "tests": ["assert twice(3) == 6"]});
+        let (status, reply) = service.post("/v1/chat/completions", &chat("Double.", easy));
+        assert_eq!((status, &reply["ncomp"]["status"]), (200, &"verified".into()), "{reply}");
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    });
 }
 
 #[test]

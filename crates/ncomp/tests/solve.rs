@@ -43,7 +43,7 @@ fn without_tests_nothing_is_called_verified() {
     assert!(code.contains("n ** 2") || code.contains("n * n") || code.contains("n**2"), "{code}");
     assert!(why.contains("not verified") && why.contains("6 candidates"), "{why}");
     // The two behaviours, and an input that tells them apart.
-    assert!(why.contains("another behaviour") && why.contains("twice("), "{why}");
+    assert!(why.contains("disagrees") && why.contains("twice(") && why.contains("returns"), "{why}");
 }
 
 #[test]
@@ -103,12 +103,34 @@ fn what_is_wrong_is_named() {
         (&["", "--model", "models/basics"][..], "what the program shall do"),
         (&["Double.", "--model", "models/none"], "models/none"),
         (&["Double.", "--test", "assert f(1"], "never closed"),
+        // A test that cannot fail would verify anything.
+        (&["Double.", "--test", "twice(2) == 4"], "assert"),
+        (&["Double.", "--test", "x = 1"], "assert"),
         (&["Double.", "--tests", "/none.py"], "/none.py"),
         (&["Double.", "--generator", "http://127.0.0.1:9"], "127.0.0.1:9"),
     ] {
         let (status, code, why) = solve(arguments);
         assert_eq!((status, code.as_str()), (Some(1), ""), "{why}");
         assert!(why.contains(expected), "{arguments:?}: {why}");
+    }
+}
+
+/// What is wrong with a limit is told at the flag, before anything starts.
+#[test]
+fn limits_that_make_no_sense_are_named() {
+    for (flag, value, expected) in [
+        ("--timeout", "nan", "a number of seconds above 0"),
+        ("--timeout", "0", "a number of seconds above 0"),
+        ("--timeout", "inf", "a number of seconds above 0"),
+        ("--memory", "0", "a number of MiB from 64"),
+        ("--workers", "many", "a number from 1"),
+        ("--packages", "numpy,1x", "names as Python imports them"),
+        ("--require-tier", "E", "A, B, C or D"),
+    ] {
+        let (status, code, why) = solve(&["Double.", flag, value]);
+        assert_eq!((status, code.as_str()), (Some(2), ""), "{flag} {value}: {why}");
+        assert!(why.contains(flag) && why.contains(expected), "{flag} {value}: {why}");
+        assert!(!why.contains("panicked") && !why.contains("tier D"), "{flag} {value}: {why}");
     }
 }
 

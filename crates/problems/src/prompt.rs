@@ -1,6 +1,6 @@
 //! From a problem to the text that a generator continues.
 
-use records::{Problem, Test};
+use records::Shown;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,12 @@ pub enum PromptFormat {
     Chat,
 }
 
-/// Which tests a prompt shows.
+/// Which of a problem's examples a prompt shows. What is not among [`Shown::examples`], such as a
+/// hidden test, no prompt can show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PromptTests {
-    /// Those that the problem marks as visible.
+    /// Those that the problem shows by default.
     #[default]
     Visible,
     /// All of them.
@@ -28,23 +29,24 @@ pub enum PromptTests {
 }
 
 impl PromptTests {
-    fn of(self, problem: &Problem) -> Vec<&Test> {
+    fn of(self, shown: &Shown) -> &[String] {
         match self {
-            PromptTests::Visible => problem.visible().collect(),
-            PromptTests::All => problem.tests.iter().collect(),
+            PromptTests::Visible => shown.visible(),
+            PromptTests::All => &shown.examples,
         }
     }
 }
 
-/// Text and tests as comments; the program follows.
+/// Statement and examples as comments; the program follows. The examples of a problem with an
+/// opening stand in its statement already.
 ///
 /// ```text
 /// # Write a function to add two numbers.
 /// # assert add(1, 2) == 3
 /// ```
-pub fn comment_prompt(problem: &Problem, tests: PromptTests) -> String {
-    let lines = tests.of(problem).into_iter().map(|test| test.source.as_str());
-    comment_prompt_of(&problem.text, lines)
+pub fn comment_prompt(shown: &Shown, tests: PromptTests) -> String {
+    let examples = if shown.opening.is_some() { &[] } else { tests.of(shown) };
+    comment_prompt_of(&shown.statement, examples.iter().map(String::as_str))
 }
 
 /// [`comment_prompt`] of a text and tests that are not yet a problem.
@@ -54,17 +56,14 @@ pub fn comment_prompt_of<'a>(text: &'a str, tests: impl Iterator<Item = &'a str>
 }
 
 /// The reference protocol's user message.
-pub fn instruction(problem: &Problem, tests: PromptTests) -> String {
-    match &problem.completion_prefix {
-        Some(prefix) => format!("Complete the following Python function:\n{prefix}\n"),
-        None => {
-            let tests: Vec<&str> = tests.of(problem).iter().map(|test| test.source.as_str()).collect();
-            format!(
-                "Write a Python function to solve the following problem:\n{}\n\nYour code must pass these tests:\n{}\n",
-                problem.text,
-                tests.join("\n")
-            )
-        }
+pub fn instruction(shown: &Shown, tests: PromptTests) -> String {
+    match &shown.opening {
+        Some(opening) => format!("Complete the following Python function:\n{opening}\n"),
+        None => format!(
+            "Write a Python function to solve the following problem:\n{}\n\nYour code must pass these tests:\n{}\n",
+            shown.statement,
+            tests.of(shown).join("\n")
+        ),
     }
 }
 
@@ -174,9 +173,9 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// Where the template refuses it.
-    pub fn protocol_prompt(&self, problem: &Problem, tests: PromptTests) -> Result<String, TemplateError> {
+    pub fn protocol_prompt(&self, shown: &Shown, tests: PromptTests) -> Result<String, TemplateError> {
         let messages =
-            [Message::new("system", SYSTEM_MESSAGE), Message::new("user", instruction(problem, tests))];
+            [Message::new("system", SYSTEM_MESSAGE), Message::new("user", instruction(shown, tests))];
         Ok(self.render(&messages)? + ANSWER_OPENING)
     }
 }

@@ -3,12 +3,16 @@
 //! MBPP: Austin et al., 2021 (`mbpp.jsonl`, 974 problems, and `sanitized-mbpp.json`, 427 of them),
 //! with its splits by id: 1–10 prompt, 11–510 test, 511–600 validation, 601–974 train.
 //! HumanEval: Chen et al., 2021 (164 problems, all for tests).
+//! MBPP+ and HumanEval+: Liu et al., 2023 (378 and 164 of these problems, with further inputs).
 
-use crate::hub;
+use crate::fields::Fields;
+use crate::{doctest, entry_point, evalplus, hub, own};
+use python::Check;
 use records::jsonl::{self, Error};
-use records::{Problem, Split, Test};
-use serde_json::{Map, Value};
-use std::path::Path;
+use records::{Problem, Shown, Split};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 /// Imports that the reference protocol sets before every candidate.
 pub const PROTOCOL_IMPORTS: &str = "import math\nimport heapq\nimport itertools\nimport re\nimport collections\nfrom collections import *\nfrom typing import *\n";
@@ -51,19 +55,39 @@ pub fn load(source: &str) -> Result<Vec<Problem>, SetError> {
         _ => return Err(SetError::Unknown(source.to_owned())),
     };
     let mut problems = Vec::new();
+    let mut places = Places::default();
     for (path, row, fields) in rows {
-        problems.push(problem(&Fields { path: &path, line: row, fields: &fields })?);
+        let problem = problem(&Fields { path: &path, line: row, within: "", fields: &fields })?;
+        places.take(&problem, &path, row)?;
+        problems.push(problem);
     }
     problems.sort_by_key(|problem| number_of(&problem.id));
     Ok(problems)
+}
+
+/// Where each id was read: of two problems with one id a verdict could not say which it judges.
+#[derive(Default)]
+struct Places(HashMap<String, (PathBuf, usize)>);
+
+impl Places {
+    fn take(&mut self, problem: &Problem, path: &Path, line: usize) -> Result<(), Error> {
+        let earlier = self.0.insert(problem.id.clone(), (path.to_owned(), line));
+        let Some((earlier_path, earlier_line)) = earlier else { return Ok(()) };
+        let message = format!(
+            "the id {} is also that of {}:{earlier_line}; ids are unique in a set: rename or remove one",
+            problem.id,
+            earlier_path.display()
+        );
+        Err(Error::Malformed { path: path.to_owned(), line, message })
+    }
 }
 
 fn number_of(id: &str) -> u64 {
     id.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// Reads a file of problems, plain or gzip: MBPP in either edition, HumanEval, or our own records;
-/// JSON lines or one JSON array. Which it is shows in each record's fields.
+/// Reads a file of problems, plain or gzip: MBPP in either edition, HumanEval, EvalPlus's sets as JSON
+/// lines, or our own records; JSON lines or one JSON array. Which it is shows in each record's fields.
 ///
 /// # Errors
 /// Names file, line (or number in the array) and field.
@@ -74,23 +98,29 @@ pub fn read_file(path: &Path) -> Result<Vec<Problem>, Error> {
         line,
         message: format!("not JSON: {error}"),
     };
-    let mut records: Vec<(usize, Value)> = Vec::new();
+    let mut records: Vec<(usize, Problem)> = Vec::new();
     if text.trim_start().starts_with('[') {
         let array: Vec<Value> = serde_json::from_str(&text).map_err(|error| fail(error.line(), &error))?;
-        records.extend(array.into_iter().enumerate().map(|(index, value)| (index + 1, value)));
+        for (index, value) in array.into_iter().enumerate() {
+            records.push((index + 1, record(path, index + 1, value)?));
+        }
     } else {
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let value = serde_json::from_str(line).map_err(|error| fail(index + 1, &error))?;
-            records.push((index + 1, value));
+            let problem = match evalplus::problem(path, index + 1, line)? {
+                Some(problem) => problem,
+                None => {
+                    let value = serde_json::from_str(line).map_err(|error| fail(index + 1, &error))?;
+                    record(path, index + 1, value)?
+                }
+            };
+            records.push((index + 1, problem));
         }
     }
     let mut problems = Vec::with_capacity(records.len());
-    for (line, value) in records {
-        let Value::Object(fields) = value else {
-            let message = "expected a JSON object".to_owned();
-            return Err(Error::Malformed { path: path.to_owned(), line, message });
-        };
-        problems.push(problem(&Fields { path, line, fields: &fields })?);
+    let mut places = Places::default();
+    for (line, problem) in records {
+        places.take(&problem, path, line)?;
+        problems.push(problem);
     }
     if problems.is_empty() {
         let message = "expected at least one problem".to_owned();
@@ -99,45 +129,51 @@ pub fn read_file(path: &Path) -> Result<Vec<Problem>, Error> {
     Ok(problems)
 }
 
+fn record(path: &Path, line: usize, value: Value) -> Result<Problem, Error> {
+    let Value::Object(fields) = value else {
+        let message = "expected a JSON object".to_owned();
+        return Err(Error::Malformed { path: path.to_owned(), line, message });
+    };
+    problem(&Fields { path, line, within: "", fields: &fields })
+}
+
 fn problem(fields: &Fields) -> Result<Problem, Error> {
-    let problem = if fields.has("canonical_solution") {
+    if fields.has("shown") || fields.has("check") {
+        own::problem(fields)
+    } else if fields.has("plus_input") {
+        Err(fields.error("plus_input: EvalPlus's records are read from JSON lines; write one record a line"))
+    } else if fields.has("canonical_solution") {
         humaneval(fields)
     } else if fields.has("entry_point") {
-        let own = serde_json::from_value(Value::Object(fields.fields.clone()));
-        own.map_err(|error| fields.error(error.to_string()))
+        own::earlier_problem(fields)
     } else {
         mbpp(fields)
-    }?;
-    if problem.tests.is_empty() {
-        return Err(fields.error("tests: expected at least one; without a test nothing can be judged"));
     }
-    Ok(problem)
 }
 
 fn mbpp(fields: &Fields) -> Result<Problem, Error> {
-    let id = fields.integer("task_id")?;
-    let text = if fields.has("text") { fields.text("text")? } else { fields.text("prompt")? };
+    let number = mbpp_number(fields)?;
+    let statement = if fields.has("text") { fields.text("text")? } else { fields.text("prompt")? };
     let mut setup = PROTOCOL_IMPORTS.to_owned();
     let has_setup = fields.has("test_setup_code");
     let test_setup = if has_setup { unix(&fields.text("test_setup_code")?) } else { String::new() };
     if fields.has("test_imports") {
         setup += &fields.texts("test_imports")?.join("\n");
     }
-    let tests: Vec<Test> =
-        fields.texts("test_list")?.iter().map(|source| split_test(&unix(source))).collect();
+    let tests: Vec<String> = fields.texts("test_list")?.iter().map(|source| unix(source)).collect();
+    if tests.is_empty() {
+        return Err(fields.wrong("test_list", "at least one test; without a test nothing can be judged"));
+    }
     let reference = unix(&fields.text("code")?);
-    let entry_point = entry_point(&tests, &reference).unwrap_or_default();
+    let name = entry_point::of_tests(tests.iter().map(String::as_str), Some(&reference)).unwrap_or_default();
+    let check =
+        Check { entry_point: name.clone(), setup, test_setup, tests: tests.clone(), ..Check::default() };
     Ok(Problem {
-        id: format!("Mbpp/{id}"),
-        text,
-        entry_point,
-        setup,
-        test_setup,
-        completion_prefix: None,
-        tests,
-        visible_tests: 1,
+        id: format!("Mbpp/{number}"),
+        shown: Shown { statement, examples: tests, default_examples: 1, opening: None, name },
+        check: check.into_record(),
         references: vec![reference],
-        split: match id {
+        split: match number {
             ..=10 => Split::Prompt,
             11..=510 => Split::Test,
             511..=600 => Split::Validation,
@@ -146,102 +182,65 @@ fn mbpp(fields: &Fields) -> Result<Problem, Error> {
     })
 }
 
+/// MBPP's number: `task_id` as 11, or as `Mbpp/11`. The number of another set is not MBPP's.
+fn mbpp_number(fields: &Fields) -> Result<i64, Error> {
+    let text = fields.fields.get("task_id").and_then(Value::as_str);
+    match text.and_then(|text| text.strip_prefix("Mbpp/")?.parse().ok()) {
+        Some(number) => Ok(number),
+        None if text.is_some() => Err(fields.wrong("task_id", "an integer or Mbpp/ and an integer")),
+        None => fields.integer("task_id"),
+    }
+}
+
+/// HumanEval's tests are a function `check`, which is hidden; what may be shown are the examples in
+/// the prompt's docstring.
 fn humaneval(fields: &Fields) -> Result<Problem, Error> {
     let prompt = fields.text("prompt")?;
-    let entry_point = fields.text("entry_point")?;
-    let check = format!("{}\ncheck({entry_point})", unix(&fields.text("test")?));
-    Ok(Problem {
-        id: fields.text("task_id")?,
-        text: prompt.clone(),
-        references: vec![fields.text("canonical_solution")?],
-        entry_point,
+    let name = fields.text("entry_point")?;
+    let check = Check {
+        entry_point: name.clone(),
         setup: PROTOCOL_IMPORTS.to_owned(),
-        test_setup: String::new(),
-        completion_prefix: Some(prompt),
-        tests: vec![Test::new(check)],
-        visible_tests: 1,
+        prompt: Some(prompt.clone()),
+        tests: vec![format!("{}\ncheck({name})", unix(&fields.text("test")?))],
+        ..Check::default()
+    };
+    let examples = doctest::examples(&prompt, &name);
+    Ok(Problem {
+        id: humaneval_id(fields)?,
+        references: vec![format!("{prompt}{}", fields.text("canonical_solution")?)],
+        check: check.into_record(),
         split: Split::Test,
+        shown: Shown {
+            statement: prompt.clone(),
+            default_examples: examples.len(),
+            examples,
+            opening: Some(prompt),
+            name,
+        },
     })
+}
+
+/// The set's own id, `HumanEval/0`; a bare number would be taken for one of any set.
+fn humaneval_id(fields: &Fields) -> Result<String, Error> {
+    let id = fields.text("task_id")?;
+    let named = id.split_once('/').is_some_and(|(set, number)| !set.is_empty() && !number.is_empty());
+    if named { Ok(id) } else { Err(fields.wrong("task_id", "the set's name and a number, as HumanEval/0")) }
 }
 
 fn unix(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// Takes `assert call == literal` apart; other tests stay as they are.
-pub fn split_test(source: &str) -> Test {
-    match pydata::parse_assert(source) {
-        Ok(assert) => Test {
-            source: source.to_owned(),
-            call: Some(assert.call.source),
-            expected: Some(assert.expected.to_string()),
-        },
-        Err(_) => Test::new(source),
-    }
-}
-
-/// The function that tests are about: the first name they call that the reference defines.
-fn entry_point(tests: &[Test], reference: &str) -> Option<String> {
-    let called: Vec<&str> = tests.iter().flat_map(|test| called_names(&test.source)).collect();
-    let defined = |name: &&&str| {
-        let definitions = [format!("def {name}("), format!("def {name} ("), format!("{name} = ")];
-        definitions.iter().any(|definition| reference.contains(definition))
-    };
-    called.iter().find(defined).or(called.first()).map(|name| (*name).to_owned())
-}
-
-/// The function that tests are about where there is no reference: the first name they call.
-pub fn entry_point_of_tests(tests: &[Test]) -> Option<String> {
-    entry_point(tests, "")
-}
-
-/// Every name before an opening parenthesis, in order.
-fn called_names(source: &str) -> Vec<&str> {
-    let is_name = |c: char| c.is_alphanumeric() || c == '_';
-    let before = source.match_indices('(').map(|(open, _)| &source[..open]);
-    let names = before.map(|text| &text[text.rfind(|c| !is_name(c)).map_or(0, |at| at + 1)..]);
-    names.filter(|name| !name.is_empty() && *name != "assert").collect()
-}
-
-/// The fields of one record, with the place to name in errors.
-struct Fields<'a> {
-    path: &'a Path,
-    line: usize,
-    fields: &'a Map<String, Value>,
-}
-
-impl Fields<'_> {
-    fn error(&self, message: impl Into<String>) -> Error {
-        Error::Malformed { path: self.path.to_owned(), line: self.line, message: message.into() }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.fields.contains_key(name)
-    }
-
-    fn wrong(&self, name: &str, expected: &str) -> Error {
-        match self.fields.get(name) {
-            None => self.error(format!("{name}: missing; expected {expected}")),
-            Some(found) => {
-                let found: String = found.to_string().chars().take(60).collect();
-                self.error(format!("{name}: expected {expected}, found {found}"))
-            }
-        }
-    }
-
-    fn text(&self, name: &str) -> Result<String, Error> {
-        let text = self.fields.get(name).and_then(Value::as_str);
-        text.map(str::to_owned).ok_or_else(|| self.wrong(name, "text"))
-    }
-
-    fn integer(&self, name: &str) -> Result<i64, Error> {
-        self.fields.get(name).and_then(Value::as_i64).ok_or_else(|| self.wrong(name, "an integer"))
-    }
-
-    fn texts(&self, name: &str) -> Result<Vec<String>, Error> {
-        let items = self.fields.get(name).and_then(Value::as_array);
-        let items =
-            items.and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
-        items.ok_or_else(|| self.wrong(name, "a list of texts"))
+/// A Python problem of a statement and tests that a solution must pass, as a user asks it. All tests
+/// may be shown, the first by default. Its function is the one that the tests call.
+pub fn problem_of_tests(id: impl Into<String>, statement: impl Into<String>, tests: Vec<String>) -> Problem {
+    let name = entry_point::of_tests(tests.iter().map(String::as_str), None).unwrap_or_default();
+    let check = Check { entry_point: name.clone(), tests: tests.clone(), ..Check::default() };
+    let statement = statement.into();
+    Problem {
+        id: id.into(),
+        shown: Shown { statement, examples: tests, default_examples: 1, opening: None, name },
+        check: check.into_record(),
+        ..Problem::default()
     }
 }

@@ -1,8 +1,10 @@
 //! The published sets and real samples, where `../shared/data` holds them.
 
-use problems::extract::extract_code;
+use problems::prompt::{PromptTests, comment_prompt, instruction};
 use problems::sets::read_file;
-use records::{Split, jsonl};
+use python::Check;
+use python::extract::extract_code;
+use records::{Problem, Split, jsonl};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,10 @@ fn data(name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
+fn check(problem: &Problem) -> Check {
+    Check::of(problem).expect("a Python problem")
+}
+
 #[test]
 fn mbpp_has_its_splits_and_entry_points() {
     let Some(path) = data("mbpp/mbpp.jsonl") else { return };
@@ -22,15 +28,48 @@ fn mbpp_has_its_splits_and_entry_points() {
     let counts = [Split::Prompt, Split::Test, Split::Validation, Split::Train].map(count);
     assert_eq!(counts, [10, 500, 90, 374]);
     for problem in &problems {
-        let defined = format!("def {}", problem.entry_point);
+        let (name, check) = (&problem.shown.name, check(problem));
+        let defined = format!("def {name}");
         let calls = problem.references[0].contains(&defined) || problem.references[0].contains("class ");
-        assert!(!problem.entry_point.is_empty() && calls, "{}: {}", problem.id, problem.entry_point);
-        assert!(problem.tests.len() >= 3, "{}", problem.id);
+        assert!(!name.is_empty() && calls, "{}: {name}", problem.id);
+        assert_eq!(name, &check.entry_point);
+        assert!(check.tests.len() >= 3, "{}", problem.id);
+        // The published protocol shows all of MBPP's tests.
+        assert_eq!(problem.shown.examples, check.tests);
+        assert_eq!(problem.shown.visible(), &check.tests[..1]);
     }
-    let split: usize =
-        problems.iter().flat_map(|problem| &problem.tests).filter(|test| test.call.is_some()).count();
-    let all: usize = problems.iter().map(|problem| problem.tests.len()).sum();
-    assert!(split as f64 / all as f64 > 0.97, "{split} of {all} tests were taken apart");
+    let tests: Vec<String> = problems.iter().flat_map(|problem| check(problem).tests).collect();
+    let plain = tests.iter().filter(|test| pydata::parse_assert(test).is_ok()).count();
+    assert!(plain as f64 / tests.len() as f64 > 0.97, "{plain} of {} tests are comparisons", tests.len());
+}
+
+#[test]
+fn humanevals_check_functions_are_hidden_and_its_docstrings_examples_shown() {
+    let Some(path) = data("humaneval/HumanEval.jsonl.gz") else { return };
+    let problems = read_file(&path).expect("HumanEval");
+    let mut with_examples = 0;
+    for problem in &problems {
+        let check = check(problem);
+        assert_eq!(check.prompt, problem.shown.opening);
+        assert_eq!(check.tests.len(), 1);
+        let definition = format!("def {}(", problem.shown.name);
+        assert!(problem.references[0].contains(&definition), "{}", problem.id);
+        with_examples += usize::from(!problem.shown.visible().is_empty());
+        for example in problem.shown.visible() {
+            assert!(pydata::parse_assert(example).is_ok(), "{example}");
+        }
+        let prompts = [
+            comment_prompt(&problem.shown, PromptTests::All),
+            comment_prompt(&problem.shown, PromptTests::Visible),
+            instruction(&problem.shown, PromptTests::All),
+        ];
+        for prompt in prompts {
+            assert!(!prompt.contains("candidate(") && !prompt.contains("def check"), "{}", problem.id);
+        }
+    }
+    assert!(with_examples > 60, "{with_examples}");
+    let first = &problems[0].shown;
+    assert_eq!(first.examples[0], "assert has_close_elements([1.0, 2.0, 3.0], 0.5) == False");
 }
 
 #[test]
@@ -42,7 +81,7 @@ fn sanitized_mbpp_and_humaneval_are_read() {
     let Some(path) = data("humaneval/HumanEval.jsonl.gz") else { return };
     let problems = read_file(&path).expect("HumanEval");
     assert_eq!(problems.len(), 164);
-    assert!(problems.iter().all(|problem| problem.completion_prefix.is_some()));
+    assert!(problems.iter().all(|problem| problem.shown.opening.is_some()));
 }
 
 /// Real completions, wrapped as models wrap them, give back the program that a judge would run.
@@ -55,7 +94,7 @@ fn extraction_survives_real_samples() {
     };
     let problems = read_file(&set).expect("MBPP");
     let entry_points: HashMap<String, String> =
-        problems.into_iter().map(|problem| (problem.id, problem.entry_point)).collect();
+        problems.into_iter().map(|problem| (problem.id, problem.shown.name)).collect();
     let samples: Vec<serde_json::Value> = jsonl::read(&samples).expect("samples");
     let (mut defines, mut kept) = (0, 0);
     for sample in &samples {
@@ -101,6 +140,11 @@ fn a_malformed_record_names_file_line_and_field() {
     let wrong = error(r#"{"task_id": "x", "text": "t", "code": "c", "test_list": []}"#);
     assert!(wrong.contains("set.jsonl:1: task_id: expected an integer, found \"x\""), "{wrong}");
     assert!(error("{\"task_id\": 1").contains("set.jsonl:1: not JSON"));
-    assert!(error(&good.replace("\"assert f(1) == 1\"", "")).contains("tests: expected at least one"));
+    assert!(error(&good.replace("\"assert f(1) == 1\"", "")).contains("test_list: expected at least one"));
+    let null = error(&good.replace("\"t\"", "null"));
+    assert!(null.contains("set.jsonl:1: text: expected text, found null"), "{null}");
+    // HumanEval/1 is not MBPP's first problem.
+    let other = error(&good.replace("\"task_id\": 1", "\"task_id\": \"HumanEval/1\""));
+    assert!(other.contains("task_id: expected an integer or Mbpp/ and an integer"), "{other}");
     let _ = std::fs::remove_dir_all(directory);
 }

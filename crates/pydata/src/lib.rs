@@ -3,22 +3,41 @@
 //! A test such as `assert f([1, 2]) == {"a": 1.5}` is data: a name, arguments and an expected
 //! value. This crate reads such literals ([`parse_literal`], [`parse_assert`]), writes them back
 //! as Python would (`Display` gives `repr`), and compares them by Python's rules
-//! ([`Value::python_eq`]: `1 == 1.0 == True`, sets without order, `nan != nan`).
+//! ([`Value::python_eq_within`]: `1 == 1.0 == True`, sets without order, `nan != nan`).
+//!
+//! Values come from untrusted programs. What may take more than linear time takes a [`Budget`] and
+//! gives up with [`TooMuchWork`]; nesting is limited by [`MAX_DEPTH`].
 //!
 //! ```
-//! use pydata::{parse_assert, parse_literal};
+//! use pydata::{Budget, parse_assert, parse_literal};
 //!
 //! let assert = parse_assert("assert add(1, [2, 3]) == (True, 2.0)").unwrap();
 //! assert_eq!(assert.call.function, "add");
-//! assert!(assert.expected.python_eq(&parse_literal("(1, 2)").unwrap()));
+//! let value = parse_literal("(1, 2)").unwrap();
+//! assert_eq!(assert.holds(&value, &mut Budget::default()), Ok(true));
 //! ```
 
+mod budget;
+mod class;
+mod comparison;
+mod decimal;
 mod equality;
+mod hash;
 mod literal;
+mod number;
+mod range;
 mod repr;
 
+pub use budget::{Budget, TooMuchWork};
+pub use comparison::Comparison;
 pub use literal::{Assert, Call, ParseError, parse_assert, parse_call, parse_literal};
 pub use num_bigint::BigInt;
+pub use range::Range;
+
+/// How deep values may be nested: a list in a list has depth 1. Deeper literals are refused, and
+/// operations on deeper values give up, so that hostile values cannot exhaust the stack. Whoever
+/// builds a value by other means keeps to it too: cloning and dropping one recurse.
+pub const MAX_DEPTH: usize = 500;
 
 /// A value built only from Python's own data types.
 ///
@@ -37,7 +56,7 @@ pub enum Value {
     Complex(f64, f64),
     /// Text without lone surrogates.
     Str(String),
-    /// `b"…"`
+    /// `b"…"`; a `bytearray` is equal to it in Python.
     Bytes(Vec<u8>),
     /// `[…]`
     List(Vec<Value>),
@@ -56,6 +75,17 @@ pub enum Value {
     /// `fractions.Fraction`: numerator and denominator, which is greater than 0. What comes from
     /// elsewhere is made with [`Value::fraction`]: `0 / 0` would be equal to every number.
     Fraction(BigInt, BigInt),
+    /// `range(start, stop, step)`, in a box to keep other values small; [`Value::range`] makes one.
+    Range(Box<Range>),
+    /// The view that `dict.keys()` or `dict.items()` gives: equal to a set or view of equal elements.
+    KeysView(Vec<Value>),
+    /// An object that is not plain data: equal to nothing, not even to itself.
+    Opaque {
+        /// The name of its type.
+        sort: String,
+        /// Which object of its sort it is.
+        number: u64,
+    },
 }
 
 /// What takes time that grows with the square of the digits stops here, as Python's does.
@@ -71,28 +101,54 @@ impl Value {
         valid.then_some(Value::Fraction(numerator, denominator))
     }
 
-    /// A dictionary; none where two keys are equal, as they never are in one of Python's.
+    /// A dictionary; none where two keys are equal or a key cannot be one, as never in Python's, or
+    /// where to see this takes more work than the default budget allows.
     pub fn dict(pairs: Vec<(Value, Value)>) -> Option<Value> {
-        equality::are_distinct(pairs.iter().map(|(key, _)| key)).then_some(Value::Dict(pairs))
+        Value::dict_within(pairs, &mut Budget::default()).unwrap_or(None)
+    }
+
+    /// A dictionary; none where two keys are equal or a key cannot be one, as never in Python's.
+    ///
+    /// # Errors
+    /// Where it takes more steps than the budget has.
+    pub fn dict_within(
+        pairs: Vec<(Value, Value)>,
+        budget: &mut Budget,
+    ) -> Result<Option<Value>, TooMuchWork> {
+        if !pairs.iter().all(|(key, _)| key.is_hashable()) {
+            return Ok(None);
+        }
+        let firsts = equality::first_equals(pairs.iter().map(|(key, _)| key), budget)?;
+        let distinct = firsts.iter().enumerate().all(|(at, &first)| at == first);
+        Ok(distinct.then_some(Value::Dict(pairs)))
     }
 
     /// A decimal number from what Python's `str` makes of one; none where it could not have, or has
     /// more digits than Python would write of an integer.
     pub fn decimal(text: String) -> Option<Value> {
-        if text.len() > LARGEST_DIGITS {
-            return None;
+        (text.len() <= LARGEST_DIGITS && decimal::is_pythons(&text)).then_some(Value::Decimal(text))
+    }
+
+    /// A range; none where the step is 0.
+    pub fn range(start: BigInt, stop: BigInt, step: BigInt) -> Option<Value> {
+        (step != BigInt::ZERO).then(|| Value::Range(Box::new(Range { start, stop, step })))
+    }
+
+    /// Whether it can be an element of a set or a key.
+    pub fn is_hashable(&self) -> bool {
+        // Only tuples are looked into: a frozen set exists only if its elements are hashable.
+        fn at_depth(value: &Value, depth: usize) -> bool {
+            match value {
+                Value::List(_) | Value::Set(_) | Value::Dict(_) | Value::Deque(_) | Value::KeysView(_) => {
+                    false
+                }
+                Value::Tuple(items) => {
+                    depth < MAX_DEPTH && items.iter().all(|item| at_depth(item, depth + 1))
+                }
+                _ => true,
+            }
         }
-        let unsigned = text.strip_prefix('-').unwrap_or(&text);
-        let is_digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let payload = unsigned.strip_prefix('s').unwrap_or(unsigned).strip_prefix("NaN");
-        let is_number = || {
-            let (mantissa, exponent) = unsigned.split_once('E').unwrap_or((unsigned, "+0"));
-            let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
-            let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-            [whole, fraction, exponent].iter().all(|part| !part.is_empty() && is_digits(part))
-        };
-        let valid = unsigned == "Infinity" || payload.is_some_and(is_digits) || is_number();
-        valid.then_some(Value::Decimal(text))
+        at_depth(self, 0)
     }
 }
 
@@ -121,7 +177,7 @@ impl From<String> for Value {
 }
 
 impl Value {
-    /// Python's name of the value's type.
+    /// Python's name of the value's type; of a view that of keys, of an opaque object `object`.
     pub fn type_name(&self) -> &'static str {
         match self {
             Value::None => "NoneType",
@@ -139,6 +195,9 @@ impl Value {
             Value::Deque(_) => "deque",
             Value::Decimal(_) => "Decimal",
             Value::Fraction(..) => "Fraction",
+            Value::Range(_) => "range",
+            Value::KeysView(_) => "dict_keys",
+            Value::Opaque { .. } => "object",
         }
     }
 }

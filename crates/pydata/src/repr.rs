@@ -1,55 +1,98 @@
 //! `Display` for [`Value`]: what Python's `repr` prints.
 
-use crate::Value;
+use crate::{BigInt, MAX_DEPTH, Value};
 use std::fmt::{self, Display, Formatter, Write};
 
 impl Display for Value {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Value::None => f.write_str("None"),
-            Value::Bool(true) => f.write_str("True"),
-            Value::Bool(false) => f.write_str("False"),
-            Value::Int(value) if value.bits() > crate::LARGEST_BITS => write!(f, "{value:#x}"),
-            Value::Int(value) => write!(f, "{value}"),
-            Value::Float(value) => write_float(f, *value),
-            Value::Complex(real, imaginary) => write_complex(f, *real, *imaginary),
-            Value::Str(text) => write_str(f, text),
-            Value::Bytes(bytes) => write_bytes(f, bytes),
-            Value::List(items) => write_items(f, "[", items, "]"),
-            Value::Tuple(items) if items.len() == 1 => write!(f, "({},)", items[0]),
-            Value::Tuple(items) => write_items(f, "(", items, ")"),
-            Value::Set(items) if items.is_empty() => f.write_str("set()"),
-            Value::Set(items) => write_items(f, "{", items, "}"),
-            Value::FrozenSet(items) if items.is_empty() => f.write_str("frozenset()"),
-            Value::FrozenSet(items) => write_items(f, "frozenset({", items, "})"),
-            Value::Dict(pairs) => write_dict(f, pairs),
-            Value::Deque(items) => write_items(f, "deque([", items, "])"),
-            Value::Decimal(text) => write!(f, "Decimal('{text}')"),
-            Value::Fraction(numerator, denominator) => {
-                write!(f, "Fraction({numerator}, {denominator})")
-            }
-        }
+        write_value(f, self, 0)
     }
 }
 
-fn write_items(f: &mut Formatter<'_>, open: &str, items: &[Value], close: &str) -> fmt::Result {
+fn write_value(f: &mut Formatter<'_>, value: &Value, depth: usize) -> fmt::Result {
+    if depth > MAX_DEPTH {
+        return f.write_str("...");
+    }
+    match value {
+        Value::List(items) => write_items(f, "[", items, "]", depth),
+        Value::Tuple(items) if items.len() == 1 => write_items(f, "(", items, ",)", depth),
+        Value::Tuple(items) => write_items(f, "(", items, ")", depth),
+        Value::Set(items) if items.is_empty() => f.write_str("set()"),
+        Value::Set(items) => write_items(f, "{", items, "}", depth),
+        Value::FrozenSet(items) if items.is_empty() => f.write_str("frozenset()"),
+        Value::FrozenSet(items) => write_items(f, "frozenset({", items, "})", depth),
+        Value::Dict(pairs) => write_dict(f, pairs, depth),
+        Value::Deque(items) => write_items(f, "deque([", items, "])", depth),
+        Value::KeysView(items) => write_items(f, "dict_keys([", items, "])", depth),
+        _ => write_scalar(f, value),
+    }
+}
+
+/// Apart from the containers, whose frames are many.
+#[inline(never)]
+fn write_scalar(f: &mut Formatter<'_>, value: &Value) -> fmt::Result {
+    match value {
+        Value::Bool(true) => f.write_str("True"),
+        Value::Bool(false) => f.write_str("False"),
+        Value::Int(value) => write_integer(f, value),
+        Value::Float(value) => write_float(f, *value),
+        Value::Complex(real, imaginary) => write_complex(f, *real, *imaginary),
+        Value::Str(text) => write_str(f, text),
+        Value::Bytes(bytes) => write_bytes(f, bytes),
+        Value::Decimal(text) => write!(f, "Decimal('{text}')"),
+        Value::Fraction(numerator, denominator) => write_integers(f, "Fraction(", &[numerator, denominator]),
+        Value::Range(range) if range.step == BigInt::from(1) => {
+            write_integers(f, "range(", &[&range.start, &range.stop])
+        }
+        Value::Range(range) => write_integers(f, "range(", &[&range.start, &range.stop, &range.step]),
+        Value::Opaque { sort, number } => {
+            f.write_char('<')?;
+            write_escaped(f, sort, None)?;
+            write!(f, " object at {number:#x}>")
+        }
+        _ => f.write_str("None"),
+    }
+}
+
+/// Python refuses to write more digits in decimal, since the time grows with their square.
+fn write_integer(f: &mut Formatter<'_>, value: &BigInt) -> fmt::Result {
+    match value.bits() > crate::LARGEST_BITS {
+        true => write!(f, "{value:#x}"),
+        false => write!(f, "{value}"),
+    }
+}
+
+fn write_integers(f: &mut Formatter<'_>, open: &str, values: &[&BigInt]) -> fmt::Result {
+    f.write_str(open)?;
+    for (index, value) in values.iter().enumerate() {
+        if index > 0 {
+            f.write_str(", ")?;
+        }
+        write_integer(f, value)?;
+    }
+    f.write_char(')')
+}
+
+fn write_items(f: &mut Formatter<'_>, open: &str, items: &[Value], close: &str, depth: usize) -> fmt::Result {
     f.write_str(open)?;
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             f.write_str(", ")?;
         }
-        write!(f, "{item}")?;
+        write_value(f, item, depth + 1)?;
     }
     f.write_str(close)
 }
 
-fn write_dict(f: &mut Formatter<'_>, pairs: &[(Value, Value)]) -> fmt::Result {
+fn write_dict(f: &mut Formatter<'_>, pairs: &[(Value, Value)], depth: usize) -> fmt::Result {
     f.write_char('{')?;
     for (index, (key, value)) in pairs.iter().enumerate() {
         if index > 0 {
             f.write_str(", ")?;
         }
-        write!(f, "{key}: {value}")?;
+        write_value(f, key, depth + 1)?;
+        f.write_str(": ")?;
+        write_value(f, value, depth + 1)?;
     }
     f.write_char('}')
 }
@@ -84,25 +127,31 @@ fn write_complex(f: &mut Formatter<'_>, real: f64, imaginary: f64) -> fmt::Resul
     if real == 0.0 && real.is_sign_positive() {
         return write!(f, "{}j", part(imaginary));
     }
-    let sign = if imaginary.is_sign_negative() { "" } else { "+" };
+    // Python writes NaN without its sign.
+    let sign = if imaginary.is_sign_negative() && !imaginary.is_nan() { "" } else { "+" };
     write!(f, "({}{sign}{}j)", part(real), part(imaginary))
 }
 
 fn write_str(f: &mut Formatter<'_>, text: &str) -> fmt::Result {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     f.write_char(quote)?;
+    write_escaped(f, text, Some(quote))?;
+    f.write_char(quote)
+}
+
+fn write_escaped(f: &mut Formatter<'_>, text: &str, quote: Option<char>) -> fmt::Result {
     for c in text.chars() {
         match c {
             '\\' => f.write_str("\\\\")?,
             '\n' => f.write_str("\\n")?,
             '\r' => f.write_str("\\r")?,
             '\t' => f.write_str("\\t")?,
-            c if c == quote => write!(f, "\\{c}")?,
+            c if Some(c) == quote => write!(f, "\\{c}")?,
             c if (c as u32) < 0x20 || (0x7f..0xa0).contains(&(c as u32)) => write!(f, "\\x{:02x}", c as u32)?,
             c => f.write_char(c)?,
         }
     }
-    f.write_char(quote)
+    Ok(())
 }
 
 fn write_bytes(f: &mut Formatter<'_>, bytes: &[u8]) -> fmt::Result {

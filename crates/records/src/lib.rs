@@ -1,27 +1,25 @@
 //! The four records that flow through the loop.
 //!
-//! A [`Problem`] goes into the generator, [`Candidate`]s come out; the executor gives each a
+//! A [`Problem`] goes into the generator, [`Candidate`]s come out; a verifier gives each a
 //! [`Verdict`], the critic and the selectors a [`Score`]. Each is a plain struct in memory and one
 //! JSON line on disk; [`jsonl`] reads and writes such files so that nothing half-written is ever
 //! taken for whole.
 //!
 //! ```
-//! use records::{Problem, Split, Test};
+//! use records::{Check, Problem, Shown};
 //!
-//! let problem = Problem {
-//!     id: "Mbpp/1".into(),
-//!     text: "Write a function to add two numbers.".into(),
-//!     entry_point: "add".into(),
-//!     tests: vec![Test::new("assert add(1, 2) == 3")],
-//!     split: Split::Test,
-//!     ..Problem::default()
-//! };
-//! assert_eq!(problem.visible().count(), 1);
+//! let shown = Shown { statement: "What is 17 times 3?".into(), ..Shown::default() };
+//! let check = Check::new("math", &"51").expect("a text is JSON");
+//! let problem = Problem { id: "sums/1".into(), shown, check, ..Problem::default() };
+//! // A prompt is made of what is shown, and the answer is not.
+//! assert!(!serde_json::to_string(&problem.shown).expect("JSON").contains("51"));
 //! ```
 
 pub mod jsonl;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// Which part of a set a problem belongs to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,65 +48,79 @@ impl Split {
     }
 }
 
-/// One test: a piece of Python that raises when the candidate is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Test {
-    /// The test as its set writes it, usually one `assert`.
-    pub source: String,
-    /// The call under test, `f(1, 2)`, where the test is `assert call == literal`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub call: Option<String>,
-    /// The expected value as a Python literal, where the test is `assert call == literal`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expected: Option<String>,
+/// What decides whether a solution is right, in the words of one domain. Nobody else reads it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// The domain that reads the payload: `python`, `math`, `command`.
+    pub domain: String,
+    /// The domain's own record.
+    pub payload: Box<RawValue>,
 }
 
-impl Test {
-    /// A test that has not been taken apart.
-    pub fn new(source: impl Into<String>) -> Self {
-        Test { source: source.into(), call: None, expected: None }
+impl Check {
+    /// A check of a domain.
+    ///
+    /// # Errors
+    /// Where the payload is not to be had as JSON.
+    pub fn new(domain: impl Into<String>, payload: &impl Serialize) -> Result<Self, serde_json::Error> {
+        Ok(Check { domain: domain.into(), payload: serde_json::value::to_raw_value(payload)? })
     }
 }
 
-/// A problem whose answers can be checked by running them.
+impl Default for Check {
+    /// A check of no domain, which nothing passes.
+    fn default() -> Self {
+        Check { domain: String::new(), payload: RawValue::NULL.to_owned() }
+    }
+}
+
+impl PartialEq for Check {
+    fn eq(&self, other: &Self) -> bool {
+        self.domain == other.domain && self.payload.get() == other.payload.get()
+    }
+}
+
+/// What a prompt may show of a problem. Prompts are made of this alone: what is not here, a hidden
+/// test or an answer to be found, no prompt can show.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Shown {
+    /// What is asked for, in words.
+    pub statement: String,
+    /// Examples that may be shown, each as the set writes it: for Python, tests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<String>,
+    /// How many of the examples, from the first, a prompt shows unless its protocol shows all.
+    #[serde(default)]
+    pub default_examples: usize,
+    /// The text that an answer continues, where the set asks for a continuation (HumanEval).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opening: Option<String>,
+    /// What the answer must define, where the examples need a name: for Python, the function.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+impl Shown {
+    /// The examples that a prompt shows unless its protocol shows all.
+    pub fn visible(&self) -> &[String] {
+        &self.examples[..self.default_examples.min(self.examples.len())]
+    }
+}
+
+/// A problem whose answers can be checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Problem {
     /// Unique within its set: `Mbpp/11`, `HumanEval/0`, `basics/test/17`.
     pub id: String,
-    /// What the program shall do, in words.
-    pub text: String,
-    /// The function that the tests call.
-    pub entry_point: String,
-    /// Code that stands before the candidate: imports, classes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub setup: String,
-    /// Code that stands between the candidate and its tests, and may use the candidate's names.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub test_setup: String,
-    /// For a set that asks for the continuation of a given text (HumanEval), that text.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub completion_prefix: Option<String>,
+    /// What prompts may show.
+    pub shown: Shown,
     /// What decides.
-    pub tests: Vec<Test>,
-    /// How many of the tests, from the first, a generator may be shown.
-    #[serde(default = "one")]
-    pub visible_tests: usize,
-    /// Programs known to be right, the set's own first.
+    pub check: Check,
+    /// Solutions known to be right, the set's own first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<String>,
     /// Which part of the set it belongs to.
     pub split: Split,
-}
-
-fn one() -> usize {
-    1
-}
-
-impl Problem {
-    /// The tests that a generator may be shown; at least one where there is one.
-    pub fn visible(&self) -> impl Iterator<Item = &Test> {
-        self.tests.iter().take(self.visible_tests.max(1))
-    }
 }
 
 /// Why a generator stopped.
@@ -160,50 +172,45 @@ impl Candidate {
     }
 }
 
-/// What became of a candidate, or of one of its tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// What a solution ran out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Resource {
+    /// CPU time or wall time.
+    Time,
+    /// Memory.
+    Memory,
+    /// The size of what it gave.
+    Output,
+}
+
+/// What became of a candidate, or of one of its tests; the same few in every domain. A domain's own
+/// reason stands beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Every test passed.
+    /// It is right.
     Passed,
-    /// A test's value differs from the expected one.
-    WrongAnswer,
-    /// A test raised.
-    Exception,
-    /// The program is not Python.
-    SyntaxError,
-    /// The program raised before its tests began, or does not define the entry point.
-    LoadError,
-    /// It ran out of CPU time or wall time.
-    Timeout,
-    /// It ran out of memory.
-    OutOfMemory,
-    /// It died of a signal, or left without an answer.
-    Crash,
-    /// The system refused what it tried, and it did not get over that.
-    Forbidden,
-    /// It returned something that is not plain data, so it cannot be compared.
-    NotPlainData,
-    /// It returned more data than the limit.
-    OutputLimit,
-    /// The executor itself failed. Not a judgement: never a fail, never a reward of 0.
+    /// It is wrong.
+    Failed,
+    /// It is no answer at all: it does not parse, load or define what was asked for.
+    Invalid,
+    /// It ran into a limit.
+    Limit(Resource),
+    /// The sandbox refused what it tried.
+    Refused,
+    /// The verifier itself failed. Not a judgement: never a fail, never a reward of 0.
     Infrastructure,
 }
 
 impl Outcome {
     /// Every outcome, in the order of tables.
-    pub const ALL: [Outcome; 12] = [
+    pub const ALL: [Outcome; 8] = [
         Outcome::Passed,
-        Outcome::WrongAnswer,
-        Outcome::Exception,
-        Outcome::SyntaxError,
-        Outcome::LoadError,
-        Outcome::Timeout,
-        Outcome::OutOfMemory,
-        Outcome::Crash,
-        Outcome::Forbidden,
-        Outcome::NotPlainData,
-        Outcome::OutputLimit,
+        Outcome::Failed,
+        Outcome::Invalid,
+        Outcome::Limit(Resource::Time),
+        Outcome::Limit(Resource::Memory),
+        Outcome::Limit(Resource::Output),
+        Outcome::Refused,
         Outcome::Infrastructure,
     ];
 
@@ -211,18 +218,30 @@ impl Outcome {
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Passed => "passed",
-            Outcome::WrongAnswer => "wrong_answer",
-            Outcome::Exception => "exception",
-            Outcome::SyntaxError => "syntax_error",
-            Outcome::LoadError => "load_error",
-            Outcome::Timeout => "timeout",
-            Outcome::OutOfMemory => "out_of_memory",
-            Outcome::Crash => "crash",
-            Outcome::Forbidden => "forbidden",
-            Outcome::NotPlainData => "not_plain_data",
-            Outcome::OutputLimit => "output_limit",
+            Outcome::Failed => "failed",
+            Outcome::Invalid => "invalid",
+            Outcome::Limit(Resource::Time) => "time_limit",
+            Outcome::Limit(Resource::Memory) => "memory_limit",
+            Outcome::Limit(Resource::Output) => "output_limit",
+            Outcome::Refused => "refused",
             Outcome::Infrastructure => "infrastructure",
         }
+    }
+}
+
+impl Serialize for Outcome {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Outcome {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Outcome::ALL.into_iter().find(|outcome| outcome.name() == text).ok_or_else(|| {
+            let names = Outcome::ALL.map(Outcome::name).join(", ");
+            D::Error::custom(format!("outcome: expected one of {names}, found {text}"))
+        })
     }
 }
 
@@ -231,36 +250,53 @@ impl Outcome {
 pub struct TestResult {
     /// What became of it.
     pub outcome: Outcome,
-    /// The value that came back as a Python literal (shortened), or the exception.
+    /// The domain's word for why: `wrong answer`, `exception`, `crash`. Empty where it passed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What was seen: the value that came back, shortened, or the exception's message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
-/// How a problem's tests were judged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum JudgeMode {
-    /// Calls as data, values compared outside the candidate's process.
-    Compared,
-    /// At least one test ran in an interpreter of the judge's, which called the candidate by
-    /// messages.
-    Proxied,
-    /// At least one test ran inside the candidate's process, where a candidate could interfere.
-    InProcess,
+impl TestResult {
+    /// A test that passed.
+    pub fn passed() -> Self {
+        TestResult { outcome: Outcome::Passed, reason: String::new(), detail: String::new() }
+    }
+
+    /// A test that did not.
+    pub fn failed(outcome: Outcome, reason: impl Into<String>, detail: impl Into<String>) -> Self {
+        TestResult { outcome, reason: reason.into(), detail: detail.into() }
+    }
 }
 
-impl JudgeMode {
+/// Where the expected values were, seen from the solution: what a cheat would have to break. The
+/// strongest comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Separation {
+    /// In the judge, which compares data.
+    #[default]
+    Compared,
+    /// In another process, whose tests call the solution by messages.
+    Proxied,
+    /// In the solution's own process, where it could interfere, or it took part in a comparison by
+    /// its own objects.
+    Shared,
+}
+
+impl Separation {
     /// The name used in files and tables.
     pub fn name(self) -> &'static str {
         match self {
-            JudgeMode::Compared => "compared",
-            JudgeMode::Proxied => "proxied",
-            JudgeMode::InProcess => "in_process",
+            Separation::Compared => "compared",
+            Separation::Proxied => "proxied",
+            Separation::Shared => "shared",
         }
     }
 }
 
-/// The executor's word on one candidate.
+/// A verifier's word on one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The problem's id.
@@ -269,10 +305,16 @@ pub struct Verdict {
     pub index: usize,
     /// `Passed` only if every test passed and there was at least one.
     pub outcome: Outcome,
-    /// One result a test; empty if the program never got that far.
+    /// The domain's word for why it did not pass: `wrong answer`, `syntax error`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// One result a test; empty if the solution never got that far.
     pub tests: Vec<TestResult>,
-    /// How the tests were judged.
-    pub mode: JudgeMode,
+    /// Outcomes of named parts of the check, where it has such: EvalPlus's `base` and `plus`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<(String, Outcome)>,
+    /// Where the expected values were.
+    pub separation: Separation,
     /// CPU time of the candidate's process.
     pub cpu_milliseconds: f64,
     /// Wall time from hand-over to verdict.
@@ -281,8 +323,8 @@ pub struct Verdict {
     pub peak_memory_kib: u64,
     /// The tier of isolation in force: its letter.
     pub isolation: String,
-    /// Tells what was judged: the program, the problem's code and tests, the limits. A verdict holds
-    /// for what has the same.
+    /// Names what was judged, by whom and under which limits: a job's key. A verdict holds for what
+    /// has the same.
     #[serde(default)]
     pub fingerprint: String,
 }
@@ -292,6 +334,60 @@ impl Verdict {
     pub fn passed(&self) -> bool {
         self.outcome == Outcome::Passed
     }
+
+    /// The verifier itself failed on a problem's candidate.
+    pub fn infrastructure(problem: &str, index: usize, reason: impl Into<String>) -> Self {
+        Verdict {
+            problem: problem.to_owned(),
+            index,
+            outcome: Outcome::Infrastructure,
+            reason: reason.into(),
+            tests: Vec::new(),
+            parts: Vec::new(),
+            separation: Separation::default(),
+            cpu_milliseconds: 0.0,
+            wall_milliseconds: 0.0,
+            peak_memory_kib: 0,
+            isolation: String::new(),
+            fingerprint: String::new(),
+        }
+    }
+
+    /// The first test that did not pass, with its place.
+    pub fn first_failure(&self) -> Option<(usize, &TestResult)> {
+        self.tests.iter().enumerate().find(|(_, test)| test.outcome != Outcome::Passed)
+    }
+}
+
+/// What kind of thing a solution gave on an input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ObservationKind {
+    /// A value.
+    Value,
+    /// An error of the solution's own making.
+    Raised,
+    /// Nothing that could be compared: it ran into a limit, crashed, was refused.
+    #[default]
+    Nothing,
+}
+
+/// What a solution gave on one input, where nothing is known of what it should give. Which values
+/// are equal is the domain's decision: it puts equal ones into one class.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observation {
+    /// What kind of thing it gave.
+    pub kind: ObservationKind,
+    /// Equal for equal values, and for values alone.
+    pub class: u128,
+    /// For people: the value, shortened, or the error's name.
+    pub text: String,
+    /// The domain's word for the value's type: `list`.
+    pub sort: String,
+    /// Length of the value's whole text, in bytes.
+    pub length: usize,
+    /// Whether the value is equal to one of the input's parts.
+    pub echoes: bool,
 }
 
 /// What a critic or selector thinks of one candidate.

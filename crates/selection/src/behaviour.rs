@@ -1,10 +1,10 @@
 //! What programs do, compared with what the others do: consensus by behaviour.
 //!
 //! Programs that are right agree; those that are wrong are wrong in different ways (Shi et al.,
-//! 2022, MBR-Exec). Nothing here knows an expected value.
+//! 2022, MBR-Exec). Nothing here knows an expected value, and which values are equal is the domain's
+//! decision: it puts equal ones into one class.
 
-use executor::Observed;
-use pydata::Value;
+use records::{Observation, ObservationKind};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
@@ -12,11 +12,11 @@ use std::collections::HashMap;
 #[derive(Clone, Debug, Default)]
 pub struct Behaviour {
     /// `[candidate][input]`
-    pub observed: Vec<Vec<Observed>>,
-    /// How many inputs, from the first, come from the problem; the others are of our own making.
+    pub observed: Vec<Vec<Observation>>,
+    /// How many inputs, from the first, come from the problem; the others are variations.
     pub given: usize,
-    /// The inputs, as Python's text.
-    pub calls: Vec<String>,
+    /// The inputs, in the domain's notation.
+    pub inputs: Vec<String>,
 }
 
 /// What the comparison says of each candidate of a problem.
@@ -35,13 +35,13 @@ impl Behaviour {
     pub fn agreement(&self) -> Agreement {
         let count = self.observed.len();
         let inputs = self.observed.first().map_or(0, Vec::len);
-        // `classes[input][candidate]`: candidates of the same class gave the same; none gave no value.
-        let classes: Vec<Vec<Option<usize>>> = (0..inputs).map(|input| self.classes(input)).collect();
+        // `classes[input][candidate]`: none where it gave no value.
+        let classes: Vec<Vec<Option<u128>>> = (0..inputs).map(|input| self.classes(input)).collect();
         let given = &classes[..self.given.min(inputs)];
         let runs: Vec<f64> = (0..count)
             .map(|candidate| share(given.iter().map(|classes| classes[candidate].is_some())))
             .collect();
-        let mut groups: HashMap<Vec<Option<usize>>, usize> = HashMap::new();
+        let mut groups: HashMap<Vec<Option<u128>>, usize> = HashMap::new();
         let key = |candidate: usize| given.iter().map(|classes| classes[candidate]).collect::<Vec<_>>();
         (0..count).for_each(|candidate| *groups.entry(key(candidate)).or_default() += 1);
         let exact = (0..count).map(|candidate| {
@@ -50,15 +50,15 @@ impl Behaviour {
             if answers { groups[&key] as f64 / count as f64 } else { 0.0 }
         });
         let exact: Vec<f64> = exact.collect();
-        let telling: Vec<&Vec<Option<usize>>> =
-            self.telling().into_iter().map(|input| &classes[input]).collect();
+        let informative: Vec<&Vec<Option<u128>>> =
+            self.informative_inputs().into_iter().map(|input| &classes[input]).collect();
         let mut soft = vec![0.0; count];
-        for classes in &telling {
-            let mut sizes: HashMap<usize, usize> = HashMap::new();
+        for classes in &informative {
+            let mut sizes: HashMap<u128, usize> = HashMap::new();
             classes.iter().flatten().for_each(|&class| *sizes.entry(class).or_default() += 1);
             for (soft, class) in soft.iter_mut().zip(classes.iter()) {
                 let agreeing = class.map_or(0, |class| sizes[&class]);
-                *soft += agreeing as f64 / (count * telling.len()) as f64;
+                *soft += agreeing as f64 / (count * informative.len()) as f64;
             }
         }
         Agreement { runs, exact, soft }
@@ -67,58 +67,41 @@ impl Behaviour {
     /// For each candidate the first one that behaves as it does on every input that counts; giving
     /// nothing is a behaviour like another.
     pub fn groups(&self) -> Vec<usize> {
-        let classes: Vec<Vec<Option<usize>>> =
-            self.telling().into_iter().map(|input| self.classes(input)).collect();
-        let mut first: HashMap<Vec<Option<usize>>, usize> = HashMap::new();
+        let classes: Vec<Vec<Option<u128>>> =
+            self.informative_inputs().into_iter().map(|input| self.classes(input)).collect();
+        let mut first: HashMap<Vec<Option<u128>>, usize> = HashMap::new();
         let key = |candidate: usize| classes.iter().map(|classes| classes[candidate]).collect::<Vec<_>>();
         (0..self.observed.len()).map(|at| *first.entry(key(at)).or_insert(at)).collect()
     }
 
     /// The first input that counts on which two candidates do not give the same.
     pub fn difference(&self, one: usize, other: usize) -> Option<usize> {
-        self.telling().into_iter().find(|&input| {
+        self.informative_inputs().into_iter().find(|&input| {
             let classes = self.classes(input);
             classes[one] != classes[other]
         })
     }
 
-    /// The inputs that count: those given, and of those of our own making the ones on which at least
-    /// half of the candidates that run give a value. Elsewhere the input, not the candidate, is at
-    /// fault.
-    pub(crate) fn telling(&self) -> Vec<usize> {
-        let gives = |candidate: &Vec<Observed>, input: usize| {
-            matches!(candidate.get(input), Some(Observed::Value(_)))
-        };
+    /// The inputs that count: those given, and of the variations the ones on which at least half of
+    /// the candidates that run give a value. Elsewhere the input, not the candidate, is at fault.
+    pub(crate) fn informative_inputs(&self) -> Vec<usize> {
+        let gives = |row: &Vec<Observation>, input: usize| row.get(input).is_some_and(is_value);
         let inputs = self.observed.first().map_or(0, Vec::len);
-        let runs = |candidate: &&Vec<Observed>| (0..self.given).any(|input| gives(candidate, input));
+        let runs = |row: &&Vec<Observation>| (0..self.given).any(|input| gives(row, input));
         let runners = self.observed.iter().filter(runs).count().max(1);
         let takers = |input: usize| self.observed.iter().filter(|row| gives(row, input)).count();
         (0..inputs).filter(|&input| input < self.given || 2 * takers(input) >= runners).collect()
     }
 
-    /// For each candidate the first one that gave an equal value on an input.
-    fn classes(&self, input: usize) -> Vec<Option<usize>> {
-        let mut by_hash: HashMap<u64, Vec<usize>> = HashMap::new();
-        let value = |candidate: usize| match self.observed[candidate].get(input) {
-            Some(Observed::Value(value)) => Some(value),
-            _ => None,
-        };
-        let class = |candidate: usize| {
-            let own = value(candidate)?;
-            let firsts = by_hash.entry(own.python_hash()).or_default();
-            let equal = |&&first: &&usize| value(first).is_some_and(|first| same(first, own));
-            Some(firsts.iter().find(equal).copied().unwrap_or_else(|| {
-                firsts.push(candidate);
-                candidate
-            }))
-        };
-        (0..self.observed.len()).map(class).collect()
+    /// The class of the value that each candidate gave on an input.
+    fn classes(&self, input: usize) -> Vec<Option<u128>> {
+        let value = |row: &Vec<Observation>| Some(row.get(input).filter(|seen| is_value(seen))?.class);
+        self.observed.iter().map(value).collect()
     }
 }
 
-/// Python's equality, but for what is not a number: that is the same as itself here.
-fn same(a: &Value, b: &Value) -> bool {
-    a.python_eq(b) || a.to_string() == b.to_string()
+pub(crate) fn is_value(seen: &Observation) -> bool {
+    seen.kind == ObservationKind::Value
 }
 
 fn share(values: impl Iterator<Item = bool>) -> f64 {
@@ -134,16 +117,30 @@ fn share(values: impl Iterator<Item = bool>) -> f64 {
 mod tests {
     use super::*;
 
-    fn value(text: &str) -> Observed {
+    /// What a domain would say of a number (equal ones are of one class), an error or nothing.
+    fn observation(text: &str) -> Observation {
         match text {
-            "!" => Observed::Raised("ValueError".into()),
-            "?" => Observed::Nothing,
-            text => Observed::Value(pydata::parse_literal(text).expect("a literal")),
+            "!" => Observation {
+                kind: ObservationKind::Raised,
+                text: "ValueError".into(),
+                ..Observation::default()
+            },
+            "?" => Observation::default(),
+            number => {
+                let value: f64 = number.parse().expect("a number");
+                let class = u128::from(value.to_bits());
+                Observation {
+                    kind: ObservationKind::Value,
+                    class,
+                    text: number.into(),
+                    ..Observation::default()
+                }
+            }
         }
     }
 
     fn behaviour(rows: &[&[&str]], given: usize) -> Behaviour {
-        let row = |row: &&[&str]| row.iter().map(|text| value(text)).collect();
+        let row = |row: &&[&str]| row.iter().map(|text| observation(text)).collect();
         Behaviour { observed: rows.iter().map(row).collect(), given, ..Behaviour::default() }
     }
 
@@ -172,9 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_agrees_with_itself() {
-        let agreement = behaviour(&[&["float('nan')"], &["float('nan')"], &["1"]], 1).agreement();
-        assert_eq!(agreement.exact, [2.0 / 3.0, 2.0 / 3.0, 1.0 / 3.0]);
+    fn classes_decide_what_is_equal_and_only_values_have_one() {
+        let mut behaviour = behaviour(&[&["1"], &["2"], &["!"], &["!"]], 1);
+        behaviour.observed[1][0].class = behaviour.observed[0][0].class;
+        let agreement = behaviour.agreement();
+        assert_eq!(agreement.exact, [0.5, 0.5, 0.0, 0.0]);
         assert!(Behaviour::default().agreement().soft.is_empty());
     }
 }

@@ -3,8 +3,7 @@
 //! Most are shares, and many compare a candidate with the others of its problem, because a choice
 //! is made inside one problem. What is not known of a pool (a critic, a likelihood) is 0 for all.
 
-use crate::signs::Signs;
-use crate::{Agreement, Conduct, Pool, number};
+use crate::{Agreement, AnswerProfile, Pool, StaticFeatures, number};
 
 /// Named columns of numbers, one value for each candidate of a pool.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +25,7 @@ impl Features {
     pub fn of(pool: &Pool) -> Self {
         let mut features = Features::default();
         features.agreement(pool);
-        features.conduct(pool);
+        features.answers(pool);
         features.visible(pool);
         features.models(pool);
         features.program(pool);
@@ -69,32 +68,32 @@ impl Features {
     }
 
     /// What its answers look like.
-    fn conduct(&mut self, pool: &Pool) {
-        let silent = vec![Conduct::default(); pool.codes.len()];
-        let conduct = pool.conduct.as_ref().unwrap_or(&silent);
-        let of = |field: &dyn Fn(&Conduct) -> f64| conduct.iter().map(field).collect::<Vec<f64>>();
-        self.add("varied_given", of(&|c| c.varied_given));
-        self.add("varied_given_of_best", of_best(&of(&|c| c.varied_given)));
-        self.add("varied", of(&|c| c.varied));
-        self.add("varied_of_best", of_best(&of(&|c| c.varied)));
-        self.add("constant", of(&|c| c.constant));
-        self.add("none", of(&|c| c.none));
-        self.add("trivial", of(&|c| c.trivial));
-        self.add("echoes", of(&|c| c.echoes));
-        self.add("many_digits", of(&|c| c.many_digits));
-        self.add("types", of(&|c| c.types));
-        self.add("answer_length", of(&|c| c.answer_length));
-        self.add("answers_own", of(&|c| c.answers_own));
-        self.add("raises", of(&|c| c.raises));
-        self.add("gives_nothing", of(&|c| c.gives_nothing));
-        self.add("type_share", of(&|c| c.type_share));
-        self.add("first_true", of(&|c| number(c.first_truth == Some(true))));
-        self.add("first_false", of(&|c| number(c.first_truth == Some(false))));
-        let text = pool.text.to_lowercase();
+    fn answers(&mut self, pool: &Pool) {
+        let silent = vec![AnswerProfile::default(); pool.codes.len()];
+        let profiles = pool.answer_profiles.as_ref().unwrap_or(&silent);
+        let of = |field: &dyn Fn(&AnswerProfile) -> f64| profiles.iter().map(field).collect::<Vec<f64>>();
+        self.add("varied_given", of(&|p| p.varied_given));
+        self.add("varied_given_of_best", of_best(&of(&|p| p.varied_given)));
+        self.add("varied", of(&|p| p.varied));
+        self.add("varied_of_best", of_best(&of(&|p| p.varied)));
+        self.add("constant", of(&|p| p.constant));
+        self.add("none", of(&|p| p.none));
+        self.add("trivial", of(&|p| p.trivial));
+        self.add("echoes", of(&|p| p.echoes));
+        self.add("many_digits", of(&|p| p.many_digits));
+        self.add("types", of(&|p| p.types));
+        self.add("answer_length", of(&|p| p.answer_length));
+        self.add("answers_own", of(&|p| p.answers_own));
+        self.add("raises", of(&|p| p.raises));
+        self.add("gives_nothing", of(&|p| p.gives_nothing));
+        self.add("type_share", of(&|p| p.type_share));
+        self.add("first_true", of(&|p| number(p.first_truth == Some(true))));
+        self.add("first_false", of(&|p| number(p.first_truth == Some(false))));
+        let text = pool.statement.to_lowercase();
         for (name, cues, types) in ASKED {
             let asked = text.split(|c: char| !c.is_alphanumeric()).any(|word| cues.contains(&word));
-            let fits = |conduct: &Conduct| match types.contains(&conduct.first_type) {
-                _ if !asked || conduct.first_type.is_empty() => 0.0,
+            let fits = |profile: &AnswerProfile| match types.contains(&profile.first_type.as_str()) {
+                _ if !asked || profile.first_type.is_empty() => 0.0,
                 true => 1.0,
                 false => -1.0,
             };
@@ -134,24 +133,34 @@ impl Features {
         self.add_of_text("length", lengths.iter().map(|length| length - usual).collect());
         self.add_of_text("length_squared", lengths.iter().map(|length| (length - usual).powi(2)).collect());
         self.add_of_text("duplicates", pool.codes.iter().map(|code| same(code) / count as f64).collect());
-        let signs: Vec<Signs> = pool.codes.iter().map(|code| Signs::of(code, &pool.entry_point)).collect();
-        let of = |field: &dyn Fn(&Signs) -> f64| signs.iter().map(field).collect::<Vec<f64>>();
-        self.add_of_text("unused_parameters", of(&|s| s.unused_parameters));
-        self.add_of_text("returns_nothing", of(&|s| s.returns_nothing));
-        self.add_of_text("endless_recursion", of(&|s| s.endless_recursion));
-        self.add_of_text("functions", of(&|s| s.functions));
-        self.add_of_text("loops", of(&|s| s.loops));
-        self.add_of_text("branches", of(&|s| s.branches));
-        self.add_of_text("imports", of(&|s| s.imports));
-        self.add_of_text("prints", of(&|s| s.prints));
-        self.add_of_text("inputs", of(&|s| s.inputs));
-        self.add_of_text("calls", of(&|s| s.calls));
-        self.add_of_text("constants", of(&|s| s.constants));
-        self.add_of_text("list_of_set", of(&|s| s.list_of_set));
-        self.add_of_text("docstring", of(&|s| s.docstring));
-        self.add_of_text("unclosed", of(&|s| s.unclosed));
+        let unknown = vec![StaticFeatures::new(); count];
+        let known = pool.static_features.as_ref().unwrap_or(&unknown);
+        for name in STATIC_FEATURES {
+            let value = |features: &StaticFeatures| {
+                features.iter().find(|(other, _)| *other == name).map_or(0.0, |(_, value)| *value)
+            };
+            self.add_of_text(name, known.iter().map(value).collect());
+        }
     }
 }
+
+/// The static features that rankers weigh; those that a domain does not have are 0.
+const STATIC_FEATURES: [&str; 14] = [
+    "unused_parameters",
+    "returns_nothing",
+    "endless_recursion",
+    "functions",
+    "loops",
+    "branches",
+    "imports",
+    "prints",
+    "inputs",
+    "calls",
+    "constants",
+    "list_of_set",
+    "docstring",
+    "unclosed",
+];
 
 /// Words of a text, and the types of value that they ask for.
 const ASKED: [(&str, &[&str], &[&str]); 4] = [
@@ -226,12 +235,13 @@ mod tests {
         let names = Features::of(&Pool::default()).names;
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
-        let conduct =
-            |first_type: &'static str| Conduct { first_type, first_truth: None, ..Conduct::default() };
+        let profile =
+            |first_type: &str| AnswerProfile { first_type: first_type.into(), ..AnswerProfile::default() };
         let pool = Pool {
-            text: "Check whether a number is odd.".into(),
+            statement: "Check whether a number is odd.".into(),
             codes: vec!["def f(): return True".into(), "def f(): print(1)".into()],
-            conduct: Some(vec![conduct("bool"), conduct("NoneType")]),
+            static_features: Some(vec![vec![("loops", 2.0)], vec![("returns_nothing", 1.0), ("other", 3.0)]]),
+            answer_profiles: Some(vec![profile("bool"), profile("NoneType")]),
             ..Pool::default()
         };
         let features = Features::of(&pool);
@@ -242,6 +252,7 @@ mod tests {
         assert_eq!(column("asked_truth"), &[1.0, -1.0]);
         assert_eq!(column("asked_text"), &[0.0, 0.0]);
         assert_eq!(column("returns_nothing"), &[0.0, 1.0]);
+        assert_eq!(column("loops"), &[2.0, 0.0]);
         assert_eq!(features.rows().len(), 2);
     }
 }

@@ -1,324 +1,75 @@
-//! Calls for a function of which only the text and the candidates' own signatures are known.
+//! Which of several guesses at a problem's inputs candidates take.
 //!
-//! What a parameter takes shows in its name, its annotation and the problem's words, but not
-//! surely. So several guesses are made, each a few calls, the candidates run on all of them, and
-//! the guess that most of them can take is what their inputs are made from.
+//! Where a problem tells no inputs, its domain makes several guesses, each a few inputs; the
+//! candidates run on all of them, and the guess that most of them can take is what further inputs
+//! are varied from.
 
-use executor::Observed;
-use std::collections::HashMap;
+use crate::answer_profile::written;
+use crate::behaviour::is_value;
+use records::Observation;
+use verify::Guess;
 
-/// Guesses for one problem.
-const GUESSES: usize = 12;
-/// Calls of each guess.
-const CALLS: usize = 3;
-
-/// A guess at what a function takes: calls as Python's text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Guess {
-    /// The calls, about alike in type.
-    pub calls: Vec<String>,
-}
-
-/// What an argument may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Integer,
-    Float,
-    Text,
-    Integers,
-    Texts,
-    Lists,
-    Pairs,
-    Tuple,
-    Tuples,
-    Dictionary,
-    Boolean,
-}
-
-/// A parameter as a signature has it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Parameter {
-    name: String,
-    annotation: String,
-}
-
-/// Guesses for `entry_point`, likelier ones first; none where no candidate defines it, or where it
-/// takes nothing.
-pub fn guesses(entry_point: &str, text: &str, codes: &[String]) -> Vec<Guess> {
-    let Some(parameters) = usual_parameters(entry_point, codes) else { return Vec::new() };
-    let text = text.to_lowercase();
-    let kinds: Vec<Vec<Kind>> = parameters.iter().map(|parameter| kinds(parameter, &text)).collect();
-    let mut combinations: Vec<Vec<Kind>> = Vec::new();
-    let mut add = |combination: Vec<Kind>| {
-        if combinations.len() < GUESSES && !combinations.contains(&combination) {
-            combinations.push(combination);
-        }
+/// The guess that candidates take best, by what each gave on every guess's inputs, one guess after the
+/// other; those of its inputs that at least half of the candidates that run at all take.
+pub fn best(guesses: &[Guess], observed: &[Vec<Observation>]) -> Vec<String> {
+    let gives = |row: &Vec<Observation>, at: usize| {
+        row.get(at).is_some_and(|seen| is_value(seen) && seen.sort != "NoneType")
     };
-    let first = |ranks: &dyn Fn(usize) -> usize| -> Vec<Kind> {
-        kinds.iter().enumerate().map(|(at, kinds)| kinds[ranks(at).min(kinds.len() - 1)]).collect()
-    };
-    // The likeliest of each, then all a rank lower, then one parameter at a time.
-    add(first(&|_| 0));
-    add(first(&|_| 1));
-    for rank in 1..5 {
-        add(first(&|_| rank));
-        (0..parameters.len()).for_each(|changed| add(first(&|at| if at == changed { rank } else { 0 })));
-    }
-    let guess = |combination: &Vec<Kind>| Guess {
-        calls: (0..CALLS).map(|turn| call(entry_point, &parameters, combination, turn)).collect(),
-    };
-    combinations.iter().map(guess).collect()
-}
-
-/// The guess that candidates take best, by what each gave on every guess's calls, one guess after the
-/// other; those of its calls that at least half of the candidates that run at all take.
-pub fn best(guesses: &[Guess], observed: &[Vec<Observed>]) -> Vec<String> {
-    let calls: Vec<&String> = guesses.iter().flat_map(|guess| &guess.calls).collect();
-    let gives = |row: &Vec<Observed>, at: usize| matches!(row.get(at), Some(Observed::Value(value)) if !matches!(value, pydata::Value::None));
-    let takers: Vec<usize> =
-        (0..calls.len()).map(|at| observed.iter().filter(|row| gives(row, at)).count()).collect();
-    // A guess counts by how many take it, and by whether they answer differently on its calls: what
+    let taken = |at: usize| observed.iter().filter(|row| gives(row, at)).count();
+    // A guess counts by how many take it, and by whether they answer differently on its inputs: what
     // gives the same whatever it is asked has not understood it.
-    let varied = |first: usize| {
-        let varies = |row: &&Vec<Observed>| {
-            let value = |at: usize| match row.get(first + at) {
-                Some(Observed::Value(value)) => value.to_string(),
-                _ => String::new(),
-            };
-            (1..CALLS).any(|at| value(at) != value(0))
+    let varied = |first: usize, count: usize| {
+        let varies = |row: &&Vec<Observation>| {
+            let value = |at: usize| row.get(first + at).filter(|seen| is_value(seen)).map(written);
+            (1..count).any(|at| value(at) != value(0))
         };
         observed.iter().filter(varies).count()
     };
-    let worth = |guess: usize| {
-        let first = guess * CALLS;
-        let taken: usize = takers[first..first + CALLS].iter().sum();
-        2 * taken + CALLS * varied(first)
-    };
-    let runners = takers.iter().copied().max().unwrap_or(0);
-    // Earlier guesses win ties.
-    let Some(chosen) = (0..guesses.len()).rev().max_by_key(|&guess| worth(guess)) else { return Vec::new() };
-    let usable = |&at: &usize| takers[at] > 0 && 2 * takers[at] >= runners;
-    (chosen * CALLS..(chosen + 1) * CALLS).filter(usable).map(|at| calls[at].clone()).collect()
-}
-
-/// The commonest parameters among the definitions of a function.
-fn usual_parameters(entry_point: &str, codes: &[String]) -> Option<Vec<Parameter>> {
-    let mut counts: HashMap<usize, usize> = HashMap::new();
-    let signatures: Vec<Vec<Parameter>> =
-        codes.iter().filter_map(|code| parameters(entry_point, code)).collect();
-    signatures.iter().for_each(|signature| *counts.entry(signature.len()).or_default() += 1);
-    let (&arity, _) = counts.iter().max_by_key(|(arity, count)| (**count, usize::MAX - **arity))?;
-    if arity == 0 {
-        return None;
-    }
-    let of_arity: Vec<&Vec<Parameter>> = signatures.iter().filter(|s| s.len() == arity).collect();
-    // Annotated ones say most.
-    let annotated = |signature: &&&Vec<Parameter>| signature.iter().all(|p| !p.annotation.is_empty());
-    of_arity.iter().find(annotated).or(of_arity.first()).map(|signature| (**signature).clone())
-}
-
-/// The parameters without a default of a function's definition, if the program has one that reads
-/// plainly.
-fn parameters(entry_point: &str, code: &str) -> Option<Vec<Parameter>> {
-    let start = code.find(&format!("def {entry_point}("))? + entry_point.len() + 5;
-    let (mut depth, mut parts) = (0usize, vec![String::new()]);
-    for character in code[start..].chars() {
-        match character {
-            ')' if depth == 0 => {
-                let plain = parts.iter().map(|part| part.trim()).filter(|part| {
-                    !part.is_empty() && !part.contains('=') && !part.starts_with('*') && *part != "/"
-                });
-                let parameter = |part: &str| {
-                    let (name, annotation) = part.split_once(':').unwrap_or((part, ""));
-                    Parameter { name: name.trim().to_owned(), annotation: annotation.trim().to_owned() }
-                };
-                return Some(plain.map(parameter).collect());
-            }
-            ',' if depth == 0 => {
-                parts.push(String::new());
-                continue;
-            }
-            '(' | '[' | '{' => depth += 1,
-            ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        parts.last_mut()?.push(character);
-    }
-    None
-}
-
-/// What a parameter may take, likeliest first; never empty.
-fn kinds(parameter: &Parameter, text: &str) -> Vec<Kind> {
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    let mut kinds: Vec<Kind> = of_annotation(&parameter.annotation);
-    let collections = [
-        (says(&["tuple list", "list of tuples", "tuples", "pairs", "records"]), Kind::Pairs),
-        (says(&["lists", "sublist", "matrix", "2d", "nested", "triangle", "rows"]), Kind::Lists),
-        (says(&["strings", "words", "names"]), Kind::Texts),
-        (true, Kind::Integers),
-        (says(&["string", "word", "element"]), Kind::Texts),
-        (says(&["list", "array"]), Kind::Lists),
-    ];
-    let elements = collections.iter().filter(|(holds, _)| *holds).map(|(_, kind)| *kind);
-    let name = parameter.name.to_lowercase();
-    let bare = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_start_matches("test_");
-    match bare {
-        "tup" | "tuple" | "tuples" | "t" => kinds.extend([Kind::Tuple, Kind::Tuples, Kind::Pairs]),
-        "d" | "dict" | "dic" | "dictionary" | "mydict" => kinds.extend([Kind::Dictionary, Kind::Integer]),
-        "s" | "str" | "string" | "text" | "word" | "sentence" | "pattern" | "char" | "ch" | "c" | "name"
-        | "password" | "date" | "url" | "email" | "line" | "letter" | "character" | "substring" | "sub"
-        | "path" | "filename" => kinds.extend([Kind::Text, Kind::Integer, Kind::Texts]),
-        "matrix" | "mat" | "grid" | "lists" | "board" => kinds.extend([Kind::Lists, Kind::Integers]),
-        "words" | "strings" | "names" | "strs" => kinds.extend([Kind::Texts, Kind::Text]),
-        "r" | "radius" | "height" | "side" | "price" | "rate" | "amount" => {
-            kinds.extend([Kind::Integer, Kind::Float]);
-        }
-        _ if is_collection(bare) => kinds.extend(elements.clone()),
-        _ if bare.contains("str") || bare.contains("text") => kinds.extend([Kind::Text, Kind::Integer]),
-        _ if bare.contains("dict") => kinds.push(Kind::Dictionary),
-        _ if bare.contains("tup") => kinds.extend([Kind::Tuple, Kind::Tuples]),
-        _ => kinds.extend([Kind::Integer]),
-    }
-    let fallback = [Kind::Integers, Kind::Text, Kind::Integer, Kind::Tuple, Kind::Lists, Kind::Pairs];
-    for kind in elements.chain(fallback).chain([Kind::Texts, Kind::Dictionary]) {
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
+    let (mut first, mut most, mut chosen) = (0, 0, None);
+    for guess in guesses {
+        let count = guess.inputs.len();
+        let takers: Vec<usize> = (first..first + count).map(taken).collect();
+        most = takers.iter().copied().fold(most, usize::max);
+        let worth = 2 * takers.iter().sum::<usize>() + count * varied(first, count);
+        first += count;
+        // Earlier guesses win ties.
+        if chosen.as_ref().is_none_or(|(best, _, _)| worth > *best) {
+            chosen = Some((worth, guess, takers));
         }
     }
-    kinds.dedup();
-    kinds
-}
-
-fn is_collection(name: &str) -> bool {
-    let words =
-        ["list", "lst", "arr", "array", "nums", "numbers", "items", "elements", "values", "data", "seq"];
-    words.iter().any(|word| name.contains(word)) || ["l", "li", "ls", "a"].contains(&name)
-}
-
-/// What an annotation says; empty if nothing.
-fn of_annotation(annotation: &str) -> Vec<Kind> {
-    let annotation = annotation.to_lowercase().replace(' ', "");
-    let starts = [
-        ("list[list", Kind::Lists),
-        ("list[tuple", Kind::Pairs),
-        ("list[str", Kind::Texts),
-        ("list", Kind::Integers),
-        ("tuple[tuple", Kind::Tuples),
-        ("tuple", Kind::Tuple),
-        ("dict", Kind::Dictionary),
-        ("str", Kind::Text),
-        ("int", Kind::Integer),
-        ("float", Kind::Float),
-        ("bool", Kind::Boolean),
-    ];
-    starts
-        .iter()
-        .find(|(start, _)| annotation.starts_with(start))
-        .map(|(_, kind)| *kind)
-        .into_iter()
-        .collect()
-}
-
-/// One call: arguments of these kinds. A number that by its name is a size says the length of the
-/// list before it.
-fn call(entry_point: &str, parameters: &[Parameter], kinds: &[Kind], turn: usize) -> String {
-    let mut arguments: Vec<String> = Vec::with_capacity(kinds.len());
-    let mut length = None;
-    for (at, (parameter, &kind)) in parameters.iter().zip(kinds).enumerate() {
-        let sized =
-            ["n", "m", "size", "len", "length", "arr_size"].contains(&parameter.name.to_lowercase().as_str());
-        let argument = match length {
-            Some(length) if kind == Kind::Integer && sized => format!("{length}"),
-            _ => example(kind, turn, at).to_owned(),
-        };
-        if let Ok(pydata::Value::List(items)) = pydata::parse_literal(&argument) {
-            length = Some(items.len());
-        }
-        arguments.push(argument);
-    }
-    format!("{entry_point}({})", arguments.join(", "))
-}
-
-/// A value of a kind; parameters of the same call get different ones that have something in common.
-fn example(kind: Kind, turn: usize, at: usize) -> &'static str {
-    let examples: [&str; 4] = match kind {
-        Kind::Integer => ["6", "3", "10", "15"],
-        Kind::Float => ["2.5", "4.0", "10.75", "1.2"],
-        Kind::Text => ["'Hello world'", "'o'", "'aabbc12'", "'python'"],
-        Kind::Integers => ["[3, 1, 4, 1, 5]", "[2, 4, 6, 8]", "[1, 5, 9, 2]", "[10, -3, 7, 7, 0, 12]"],
-        Kind::Texts => [
-            "['apple', 'bob', 'kiwi']",
-            "['bob', 'red', 'Red']",
-            "['aa', 'b', 'aa', 'xyz']",
-            "['kiwi', 'no']",
-        ],
-        Kind::Lists => [
-            "[[1, 2], [3, 4]]",
-            "[[3, 1], [5, 2]]",
-            "[[4, 2, 1], [7, 8, 9], [1, 3, 5]]",
-            "[[0, 1], [1, 0], [2, 5]]",
-        ],
-        Kind::Pairs => [
-            "[(1, 2), (3, 4), (5, 1)]",
-            "[(3, 4), (7, 2)]",
-            "[('a', 3), ('b', 1), ('c', 2)]",
-            "[(4, 4), (2, 9), (1, 2)]",
-        ],
-        Kind::Tuple => ["(3, 1, 4, 1)", "(1, 5, 3, 7)", "(10, 4, 6, 8, 4)", "(2, 4, 5, 6)"],
-        Kind::Tuples => {
-            ["((1, 2), (3, 4))", "((5, 1), (3, 4))", "((4, 2), (7, 8), (1, 3))", "((0, 1), (2, 5))"]
-        }
-        Kind::Dictionary => {
-            ["{'a': 1, 'b': 2, 'c': 3}", "{'b': 4, 'd': 5}", "{'x': 10, 'y': 5, 'z': 7}", "{'a': 2}"]
-        }
-        Kind::Boolean => ["True", "False", "True", "False"],
-    };
-    examples[(turn + at) % examples.len()]
+    let Some((_, guess, takers)) = chosen else { return Vec::new() };
+    let usable = guess.inputs.iter().zip(takers).filter(|(_, takers)| *takers > 0 && 2 * takers >= most);
+    usable.map(|(input, _)| input.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn codes(signature: &str) -> Vec<String> {
-        vec![format!("{signature}\n    return 1\n")]
-    }
-
-    #[test]
-    fn names_words_and_annotations_tell_what_is_taken() {
-        let first = |signature: &str, text: &str| {
-            guesses("f", text, &codes(signature)).first().map(|guess| guess.calls[0].clone())
-        };
-        let is = |signature: &str, text: &str, call: &str| {
-            assert_eq!(first(signature, text).as_deref(), Some(call), "{signature}");
-        };
-        is("def f(n):", "", "f(6)");
-        is("def f(arr, n):", "", "f([3, 1, 4, 1, 5], 5)");
-        is("def f(s: str, k=3):", "", "f('Hello world')");
-        is("def f(x: List[List[int]]) -> int:", "", "f([[1, 2], [3, 4]])");
-        is("def f(test_list):", "from a list of tuples", "f([(1, 2), (3, 4), (5, 1)])");
-        assert_eq!(first("def f():", ""), None);
-        assert_eq!(first("def g(n):", ""), None);
-        assert_eq!(first("def f(n", ""), None);
-    }
+    use records::ObservationKind;
 
     #[test]
     fn the_guess_that_most_can_take_is_chosen() {
-        let guesses = guesses("f", "", &codes("def f(x):"));
-        assert!(guesses.len() > 3);
-        let texts = guesses.iter().position(|guess| guess.calls[0] == "f('Hello world')").expect("a text");
-        // Three candidates that take texts only, and one that takes everything.
-        let row = |picky: bool| -> Vec<Observed> {
-            let one = |at: usize| match at / CALLS == texts || !picky {
-                true => Observed::Value(pydata::parse_literal(&at.to_string()).expect("a number")),
-                false => Observed::Raised("TypeError".into()),
-            };
-            (0..guesses.len() * CALLS).map(one).collect()
+        let guess = |name: &str| Guess { inputs: (0..3).map(|at| format!("f({name}{at})")).collect() };
+        let guesses = ["number", "list", "text", "tuple"].map(guess);
+        let value = |at: usize| Observation {
+            kind: ObservationKind::Value,
+            class: at as u128,
+            text: at.to_string(),
+            sort: "int".into(),
+            length: 1,
+            echoes: false,
         };
-        let chosen = best(&guesses, &[row(true), row(true), row(false), row(true)]);
-        assert_eq!(chosen, guesses[texts].calls);
+        let raised = Observation { kind: ObservationKind::Raised, ..Observation::default() };
+        // Three candidates that take texts only, and one that takes everything.
+        let row = |picky: bool| -> Vec<Observation> {
+            (0..12).map(|at| if at / 3 == 2 || !picky { value(at) } else { raised.clone() }).collect()
+        };
+        assert_eq!(best(&guesses, &[row(true), row(true), row(false), row(true)]), guesses[2].inputs);
+        // The first of equals.
+        assert_eq!(best(&guesses, &[row(false)]), guesses[0].inputs);
         assert!(best(&[], &[]).is_empty());
-        let nothing = vec![vec![Observed::Nothing; guesses.len() * CALLS]];
-        assert!(best(&guesses, &nothing).is_empty());
+        assert!(best(&guesses, &[vec![Observation::default(); 12]]).is_empty());
+        let none = |at: usize| Observation { sort: "NoneType".into(), ..value(at) };
+        assert!(best(&guesses, &[(0..12).map(none).collect()]).is_empty());
     }
 }

@@ -16,21 +16,22 @@
 //! assert_eq!(Selector::Random.accuracy(&pool), Some(0.5));
 //! ```
 
+pub mod answer_profile;
 pub mod behaviour;
-pub mod conduct;
 pub mod features;
 pub mod generated_tests;
 pub mod guess;
-pub mod inputs;
 pub mod ranker;
-pub mod signs;
 
+pub use answer_profile::AnswerProfile;
 pub use behaviour::{Agreement, Behaviour};
-pub use conduct::Conduct;
 pub use ranker::Ranker;
 
 use records::{Candidate, Outcome, Problem, Score, Verdict};
 use std::collections::HashMap;
+
+/// What a program's text tells, as named numbers.
+pub type StaticFeatures = Vec<(&'static str, f64)>;
 
 /// The candidates of one problem, as selectors see them.
 #[derive(Clone, Debug, Default)]
@@ -39,12 +40,13 @@ pub struct Pool {
     pub problem: String,
     /// Whether each candidate passed; only the oracle may look.
     pub passed: Vec<bool>,
-    /// The problem's text.
-    pub text: String,
-    /// The function that is asked for.
-    pub entry_point: String,
+    /// What the problem asks for, in words.
+    pub statement: String,
     /// The program of each.
     pub codes: Vec<String>,
+    /// What each program's text tells, as its domain sees it
+    /// ([`verify::Domain::static_features`]), in the candidates' order; filled in by the caller.
+    pub static_features: Option<Vec<StaticFeatures>>,
     /// Sum of token log-probabilities of each, where the generator gave them.
     pub log_likelihood: Option<Vec<f64>>,
     /// Mean of token log-probabilities of each, where the generator gave them.
@@ -54,7 +56,7 @@ pub struct Pool {
     /// How the candidates behave among each other, where they were run for that.
     pub agreement: Option<Agreement>,
     /// How each answers, where they were run.
-    pub conduct: Option<Vec<Conduct>>,
+    pub answer_profiles: Option<Vec<AnswerProfile>>,
     /// What the inputs they were run on tell of the problem: the level of what depends on them.
     pub agreement_level: u8,
     /// Mean log-probability of a token of the problem's text, given each program, where a model was
@@ -77,8 +79,8 @@ impl Pool {
         let numbers = |values: &Option<Vec<f64>>| values.as_ref().map(|values| some(values, candidates));
         Pool {
             problem: self.problem.clone(),
-            text: self.text.clone(),
-            entry_point: self.entry_point.clone(),
+            statement: self.statement.clone(),
+            static_features: self.static_features.as_ref().map(|features| some(features, candidates)),
             passed: some(&self.passed, candidates),
             codes: some(&self.codes, candidates),
             log_likelihood: numbers(&self.log_likelihood),
@@ -89,7 +91,7 @@ impl Pool {
                 exact: some(&agreement.exact, candidates),
                 soft: some(&agreement.soft, candidates),
             }),
-            conduct: self.conduct.as_ref().map(|conduct| some(conduct, candidates)),
+            answer_profiles: self.answer_profiles.as_ref().map(|profiles| some(profiles, candidates)),
             agreement_level: self.agreement_level,
             reviewer: numbers(&self.reviewer),
             generated_tests: numbers(&self.generated_tests),
@@ -121,9 +123,9 @@ pub enum Selector {
     /// Coder-Reviewer, section 2.3).
     Runs,
     /// The largest group that behaves alike on the given inputs (Shi et al., 2022, MBR-Exec); among
-    /// equals the one that agrees most on inputs of our own making, then the critic's.
+    /// equals the one that agrees most on varied inputs, then the critic's.
     Consensus,
-    /// The highest agreement, input by input (soft MBR-Exec), inputs of our own making included.
+    /// The highest agreement, input by input (soft MBR-Exec), varied inputs included.
     ConsensusSoft,
     /// One that passes the visible tests; among these the consensus.
     VisibleTest,
@@ -322,8 +324,7 @@ pub fn pools(
         let known = problems.get(problem);
         Pool {
             problem: problem.to_owned(),
-            text: known.map(|problem| problem.text.clone()).unwrap_or_default(),
-            entry_point: known.map(|problem| problem.entry_point.clone()).unwrap_or_default(),
+            statement: known.map(|problem| problem.shown.statement.clone()).unwrap_or_default(),
             passed: passed.collect(),
             codes: group.iter().map(|candidate| candidate.code.clone()).collect(),
             log_likelihood: group.iter().map(|candidate| candidate.log_likelihood()).collect(),

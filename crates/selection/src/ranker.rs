@@ -25,7 +25,7 @@ const PARTS: usize = 5;
 pub struct Ranker {
     /// What selectors may know of the tests it was trained with.
     pub level: u8,
-    /// Inputs of our own making for each problem that it was trained with.
+    /// Varied inputs for each problem that it was trained with.
     pub own_inputs: usize,
     /// What each weight belongs to; must be the names of [`Features`].
     pub features: Vec<String>,

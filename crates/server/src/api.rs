@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Time that a client has for sending its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `/v1/chat/completions`. Fields that are not here have no effect.
+/// `/v1/chat/completions`. Other fields have no effect.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ChatRequest {
     /// The conversation; the last message is the question.
@@ -55,7 +55,7 @@ pub struct ChatMessage {
 /// `/v1/completions`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct CompletionRequest {
-    /// The text to go on from; a list of one text is the same.
+    /// The text to continue; a list of one text is the same.
     pub prompt: Value,
     /// What all completions share.
     #[serde(flatten)]

@@ -10,7 +10,6 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use generator::engine::Job;
-use problems::sets::split_test;
 use records::FinishReason;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -39,7 +38,7 @@ enum Update {
     /// Candidates so far.
     Progress(Value),
     /// The answer, or why there is none.
-    Done(anyhow::Result<Box<Answer>>),
+    Done(Result<Box<Answer>, assistant::Error>),
 }
 
 pub(crate) async fn answer(
@@ -90,9 +89,10 @@ fn fresh_seed() -> u64 {
 fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
     let (common, ours, limits) = (&request.common, &request.ncomp, &service.limits);
     let messages = request.conversation()?;
-    let (text, mut tests) = split_tests(messages.last().map_or("", |message| message.content.as_str()));
-    tests.extend(ours.tests.clone());
-    if text.is_empty() {
+    // A client that knows nothing of us gives tests as people do: among its words.
+    let mut question = Question::parse(messages.last().map_or("", |message| message.content.as_str()));
+    question.tests.extend(ours.tests.clone());
+    if question.text.is_empty() {
         return Err(ApiError::invalid("messages", "expected text in the last message, found none"));
     }
     let choices = common.count(MOST_CHOICES)?;
@@ -109,7 +109,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
     // What is meant for a model's own text has no meaning for a program that was chosen.
     common.stop()?;
     Ok(Plan {
-        question: Question { text, tests },
+        question,
         settings: Settings {
             candidates,
             until: ours.until.unwrap_or(Settings::default().until),
@@ -130,17 +130,6 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
         include_usage: common.stream_options.unwrap_or_default().include_usage,
         budget: Duration::from_secs_f64(seconds),
     })
-}
-
-/// What is asked in words, and the lines of it that are tests: a client that knows nothing of us
-/// gives tests so, as people do.
-fn split_tests(text: &str) -> (String, Vec<String>) {
-    let is_test = |line: &&str| line.starts_with("assert ") && split_test(line).call.is_some();
-    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    let (tests, words): (Vec<&str>, Vec<&str>) =
-        lines.into_iter().partition(|line| is_test(&line.trim_start()));
-    let tests = tests.iter().map(|test| test.trim().to_owned()).collect();
-    (words.join("\n").trim().to_owned(), tests)
 }
 
 /// Tells the work to stop when nobody waits for it any more.
@@ -172,11 +161,12 @@ fn start(
         tokio::time::sleep(deadline).await;
         over.store(true, Ordering::Relaxed);
     });
+    let client = service.pool.client(&fresh_id("request"));
     tokio::task::spawn_blocking(move || {
         let answer = solve(
             &question,
             service.proposer.as_ref(),
-            &service.executor,
+            &client,
             &settings,
             &stop,
             &mut |checker| {
@@ -195,13 +185,17 @@ fn start(
     updates
 }
 
-async fn last(mut updates: UnboundedReceiver<Update>) -> anyhow::Result<Box<Answer>> {
+async fn last(mut updates: UnboundedReceiver<Update>) -> Result<Box<Answer>, assistant::Error> {
     while let Some(update) = updates.recv().await {
         if let Update::Done(answer) = update {
             return answer;
         }
     }
-    Err(anyhow::anyhow!("the work ended without an answer"))
+    Err(no_answer())
+}
+
+fn no_answer() -> assistant::Error {
+    anyhow::anyhow!("the work ended without an answer").into()
 }
 
 /// The texts of the choices, best first: programs in fences; where no candidate is a program that
@@ -331,7 +325,7 @@ fn stream(
                     let _ = sender.send(chunk(json!([]), json!({"ncomp": {"progress": progress}})));
                 }
                 Some(Update::Done(answer)) => break answer,
-                None => break Err(anyhow::anyhow!("the work ended without an answer")),
+                None => break Err(no_answer()),
             }
         };
         match answer {
@@ -359,17 +353,4 @@ fn stream(
         let _ = sender.send(Ok(Event::default().data("[DONE]")));
     });
     Sse::new(UnboundedReceiverStream::new(events)).keep_alive(KeepAlive::default()).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_tests;
-
-    #[test]
-    fn tests_in_a_message_are_tests() {
-        let (text, tests) =
-            split_tests("Double it.\n  assert f(1) == 2\nassert that it works\nassert f(2) == 4\n");
-        assert_eq!(text, "Double it.\nassert that it works");
-        assert_eq!(tests, ["assert f(1) == 2", "assert f(2) == 4"]);
-    }
 }

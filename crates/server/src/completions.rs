@@ -234,15 +234,20 @@ pub(crate) fn log_probabilities(generator: &Generator, tokens: &[u32], values: &
 }
 
 /// What a failed question tells the client: its own tests, a full queue, or something of ours.
-pub(crate) fn refused(error: &anyhow::Error) -> ApiError {
-    let message = format!("{error:#}");
-    if matches!(error.downcast_ref(), Some(executor::Error::UnusableTest(_))) {
-        ApiError::invalid("ncomp.tests", message)
-    } else if matches!(error.downcast_ref(), Some(Refused::Full { .. })) {
-        ApiError::busy(message)
-    } else if error.downcast_ref::<assistant::TooLong>().is_some() {
-        ApiError::invalid("messages", message)
-    } else {
-        ApiError::failed(message)
+pub(crate) fn refused(error: &assistant::Error) -> ApiError {
+    match error {
+        assistant::Error::Empty => ApiError::invalid("messages", error.to_string()),
+        assistant::Error::Tests(_) => ApiError::invalid("ncomp.tests", error.to_string()),
+        assistant::Error::NoVerifier(_) => ApiError::failed(error.to_string()),
+        assistant::Error::Proposer(error) => {
+            let message = format!("{error:#}");
+            if matches!(error.downcast_ref(), Some(Refused::Full { .. })) {
+                ApiError::busy(message)
+            } else if error.downcast_ref::<assistant::TooLong>().is_some() {
+                ApiError::invalid("messages", message)
+            } else {
+                ApiError::failed(message)
+            }
+        }
     }
 }

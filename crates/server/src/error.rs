@@ -45,7 +45,7 @@ impl ApiError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit_error", message)
     }
 
-    /// What it depends on failed: another server, or the executor.
+    /// What it depends on failed: another server, or the verifier.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
     }

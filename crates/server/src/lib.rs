@@ -3,17 +3,23 @@
 //! A client that knows nothing of us asks `/v1/chat/completions` and gets the best of n checked
 //! candidates; the field `ncomp` of the reply says why to believe it, and the field `ncomp` of a
 //! request may give tests, the number of candidates and a budget ([`api`]). Requests share the
-//! model's batch; the executor is one for all; who goes away frees what was his.
+//! model's batch, and the verifier's pool, in which each is a client of its own: one whose candidates
+//! loop costs others nothing. A disconnecting client releases its slots, and what ran for it is
+//! cancelled.
 //!
 //! ```no_run
 //! use assistant::Proposer;
 //! use generator::{Engine, Generator};
-//! use transformer::Cpu;
+//! use python::Python;
 //! use server::{Limits, Service, serve};
 //! use std::sync::Arc;
+//! use transformer::Cpu;
 //!
 //! let engine = Arc::new(Engine::start(Generator::open("models/basics".as_ref(), &Cpu)?, 64, 512));
-//! let service = Service::new(engine.clone(), Some(engine), Default::default(), Limits::default())?;
+//! let python = Arc::new(Python::start(python::Settings::default())?);
+//! let tier = python.tier().name();
+//! let pool = verify::Pool::start(vec![python], verify::Settings::default())?;
+//! let service = Service::new(engine.clone(), Some(engine), pool, tier, Limits::default());
 //! let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
 //! serve(service, listener, std::future::pending())?;
 //! # Ok::<(), anyhow::Error>(())
@@ -44,7 +50,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Time that requests under way get after the service was asked to end.
-const LAST_WORDS: Duration = Duration::from_secs(30);
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(30);
 
 /// Serves until `shutdown` is done, then finishes what is under way.
 ///
@@ -92,7 +98,7 @@ fn run(
         });
         let deadline = async move {
             let _ = ended.await;
-            tokio::time::sleep(LAST_WORDS).await;
+            tokio::time::sleep(SHUTDOWN_GRACE).await;
         };
         tokio::select! {
             result = graceful => result.context("cannot serve"),

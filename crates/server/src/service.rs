@@ -2,13 +2,12 @@
 
 use crate::ApiError;
 use crate::metrics::Metrics;
-use anyhow::Result;
 use assistant::Proposer;
-use executor::{Executor, Settings as ExecutorSettings};
 use generator::Engine;
 use selection::Ranker;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use verify::Pool;
 
 /// What one client may ask for.
 #[derive(Clone, Debug)]
@@ -46,14 +45,14 @@ impl Default for Limits {
     }
 }
 
-/// A model, an executor and their limits.
+/// A model, a verifier and their limits.
 pub struct Service {
     /// Who suggests programs.
     pub(crate) proposer: Arc<dyn Proposer>,
     /// The model itself, where it is ours.
     pub(crate) engine: Option<Arc<Engine>>,
-    /// One for all: who runs candidates holds it.
-    pub(crate) executor: Arc<Mutex<Executor>>,
+    /// Runs candidates; each request is a client of its own.
+    pub(crate) pool: Pool,
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     under_way: Arc<AtomicUsize>,
@@ -71,26 +70,23 @@ impl Drop for Place {
 
 impl Service {
     /// A service of a proposer; `engine` is the model where it is one of ours, for plain completions.
-    ///
-    /// # Errors
-    /// Where the executor does not start.
+    /// `isolation` names the isolation in force in the pool.
     pub fn new(
         proposer: Arc<dyn Proposer>,
         engine: Option<Arc<Engine>>,
-        executor: ExecutorSettings,
+        pool: Pool,
+        isolation: &'static str,
         limits: Limits,
-    ) -> Result<Self> {
-        let executor = Executor::start(executor)?;
-        let isolation = executor.tier().name();
-        Ok(Service {
+    ) -> Self {
+        Service {
             proposer,
             engine,
-            executor: Arc::new(Mutex::new(executor)),
+            pool,
             limits,
             metrics: Metrics::default(),
             under_way: Arc::default(),
             isolation,
-        })
+        }
     }
 
     /// The model's name.
@@ -98,7 +94,7 @@ impl Service {
         self.proposer.name()
     }
 
-    /// The tier of isolation in force.
+    /// The isolation tier in force.
     pub fn isolation(&self) -> &'static str {
         self.isolation
     }

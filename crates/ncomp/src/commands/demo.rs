@@ -18,7 +18,7 @@ const RECIPE: &str = include_str!("../../../../recipes/demo.toml");
 const QUICK: &str = include_str!("../../../../recipes/demo-quick.toml");
 
 /// The whole loop on the built-in model and problems, trained live: greedy baseline, pool of
-/// candidates, GRPO, critic, selection, report. Interrupt it with Ctrl-C; the same command goes on.
+/// candidates, GRPO, critic, selection, report. Ctrl-C interrupts it; the same command resumes.
 #[derive(clap::Args)]
 pub struct Demo {
     /// The same with fewer problems, candidates and steps: about a minute

@@ -1,16 +1,21 @@
 //! `ncomp doctor`: what this machine offers.
 
+use crate::recipe::ExecutorRecipe;
+use crate::verifier::package;
 use anyhow::Result;
-use executor::{Error, Executor, Tier};
+use python::{Error, Python, Tier};
 use report::table::align;
 use serde_json::json;
 
-/// What this machine offers: processors, memory, Python, the isolation of candidates, the model.
+/// What this machine offers: processors, memory, Python, the isolation of candidates, GPUs, the model.
 #[derive(clap::Args)]
 pub struct Doctor {
-    /// The interpreter to look at
+    /// Python interpreter to look at
     #[arg(long, default_value = "python3")]
     python: String,
+    /// Packages of this interpreter to look for, separated by commas: numpy,scipy
+    #[arg(long, value_delimiter = ',', value_parser = package)]
+    packages: Vec<String>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -19,30 +24,26 @@ pub struct Doctor {
 impl Doctor {
     pub(super) fn run(self) -> Result<()> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let settings = executor::Settings { python: self.python.clone().into(), ..Default::default() };
-        let tiers = Tier::ALL.map(|tier| (tier, Executor::at_tier(settings.clone(), tier)));
-        let python = match tiers.iter().find_map(|(_, tried)| tried.as_ref().err()) {
-            Some(error @ (Error::NoPython { .. } | Error::BadPython { .. })) => error.to_string(),
-            _ => format!("'{}' runs candidates", self.python),
-        };
+        let tiers = Tier::ALL.map(|tier| (tier, self.start(&[], tier)));
         let model = match transformer::Config::load("models/basics".as_ref()) {
             Ok(config) => format!("models/basics, {} parameters", config.parameters()),
             Err(error) => format!("built-in model not found from here: {error}"),
         };
-        let isolation = tiers.iter().map(|(tier, tried)| (tier, isolation(*tier, tried)));
-        let isolation: Vec<(String, String)> =
-            isolation.map(|(tier, text)| (format!("isolation, tier {}", tier.name()), text)).collect();
         let mut found = vec![
-            ("processors", cores.to_string()),
-            ("vector instructions", instructions().to_owned()),
-            ("memory", memory()),
-            ("python", python),
-            ("gpu", crate::device::found().join("; ")),
-            ("model", model),
+            ("processors".to_owned(), cores.to_string()),
+            ("vector instructions".to_owned(), instructions().to_owned()),
+            ("memory".to_owned(), memory()),
+            ("python".to_owned(), self.interpreter(&tiers)),
+            ("python packages".to_owned(), self.packages(&tiers)),
+            ("gpu".to_owned(), crate::device::found().join("; ")),
+            ("model".to_owned(), model),
         ];
-        found.extend(isolation.iter().map(|(name, text)| (name.as_str(), text.clone())));
+        let isolation =
+            tiers.iter().map(|(tier, tried)| (format!("isolation tier {}", tier.name()), isolation(*tier, tried)));
+        found.extend(isolation);
+        found.push(("cgroup v2".to_owned(), control_groups()));
         if self.json {
-            let fields = found.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+            let fields = found.into_iter().map(|(name, value)| (name, json!(value)));
             println!("{}", serde_json::Value::Object(fields.collect()));
             return Ok(());
         }
@@ -51,16 +52,55 @@ impl Doctor {
         print!("{}", align(&lines));
         Ok(())
     }
+
+    fn start(&self, packages: &[String], tier: Tier) -> Result<Python, Error> {
+        let recipe = ExecutorRecipe {
+            python: self.python.clone(),
+            packages: packages.to_vec(),
+            ..ExecutorRecipe::default()
+        };
+        Python::at_tier(recipe.python_settings(), tier)
+    }
+
+    /// Which Python candidates would run in, or why none.
+    fn interpreter(&self, tiers: &[(Tier, Result<Python, Error>)]) -> String {
+        let started = tiers.iter().find_map(|(_, tried)| tried.as_ref().ok());
+        match (started, tiers.iter().find_map(|(_, tried)| tried.as_ref().err())) {
+            (Some(python), _) => format!("'{}' is Python {}", self.python, one_line(python.version())),
+            (None, Some(error)) => error.to_string(),
+            (None, None) => "unknown".to_owned(),
+        }
+    }
+
+    /// Which of the packages that were asked for candidates may import.
+    fn packages(&self, tiers: &[(Tier, Result<Python, Error>)]) -> String {
+        let strongest = tiers.iter().find(|(_, tried)| tried.is_ok()).map(|(tier, _)| *tier);
+        let Some(tier) = strongest else { return "unknown".to_owned() };
+        if self.packages.is_empty() {
+            return "candidates may import the standard library; --packages looks for others".to_owned();
+        }
+        let of = |name: &String| match self.start(std::slice::from_ref(name), tier) {
+            Ok(_) => format!("{name} can be allowed with --packages {name}"),
+            Err(Error::Package { message, .. }) => format!("{name} cannot be imported ({message})"),
+            Err(error) => format!("{name}: {error}"),
+        };
+        self.packages.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// `3.11.2 (main, …) [GCC …]` without its build.
+fn one_line(version: &str) -> &str {
+    version.split_whitespace().next().unwrap_or(version)
 }
 
 /// What became of trying a tier, and what to do about it.
-fn isolation(tier: Tier, tried: &Result<Executor, Error>) -> String {
+fn isolation(tier: Tier, tried: &Result<Python, Error>) -> String {
     let advice = match tier {
         Tier::A => {
-            "needs user namespaces: containers may forbid them, and so may the settings \
+            "needs user namespaces: containers may forbid them, as may the settings \
              kernel.apparmor_restrict_unprivileged_userns and user.max_user_namespaces"
         }
-        Tier::B => "needs Linux 5.13 with Landlock: add `landlock` to the kernel's lsm= list",
+        Tier::B => "needs Linux 5.13 or later with Landlock: add `landlock` to the kernel's lsm= list",
         Tier::C => "needs Linux with seccomp filters; containers may forbid them (seccomp=unconfined)",
         Tier::D => "needs a Unix system",
     };
@@ -69,7 +109,16 @@ fn isolation(tier: Tier, tried: &Result<Executor, Error>) -> String {
             format!("{}; only with --require-tier D: nothing keeps candidates from files", tier.description())
         }
         Ok(_) => format!("{}; withstands the probe's attacks", tier.description()),
-        Err(error) => format!("{error}; {advice}"),
+        Err(error @ Error::Isolation { .. }) => format!("{error}; {advice}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Whether memory and processes of all children together can be bounded.
+fn control_groups() -> String {
+    match sandbox::cgroup::find() {
+        Ok(_) => "available: memory and processes of all candidates together can be bounded".to_owned(),
+        Err(reason) => format!("unavailable, so that each process is bounded by itself: {reason}"),
     }
 }
 

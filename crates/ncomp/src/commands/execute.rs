@@ -1,59 +1,23 @@
 //! `ncomp execute`: verdicts on a file of candidates.
 
+use super::eval_results;
+use super::limits::Limits;
 use crate::progress::interrupted;
-use crate::recipe::ExecutorRecipe;
-use crate::samples::{self, Note, Samples, problem_set};
+use crate::samples::{self, problem_set};
 use crate::stages::{self, Done};
+use crate::verdicts::{self, outcomes, word};
 use anyhow::Result;
-use executor::{Executor, Task, Tier};
-use records::{Candidate, Outcome, Problem, Verdict, jsonl};
+use problems::samples::{Note, Samples};
+use records::{Candidate, Outcome, Problem, Separation, Verdict};
 use report::statistics::{mean, pass_at_k};
 use report::table::align;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use verify::{Client, Task};
 
-/// Limits on candidates, on the command line.
-#[derive(clap::Args)]
-pub(super) struct Limits {
-    /// Candidates at the same time [default: one for each processor]
-    #[arg(long)]
-    workers: Option<usize>,
-    /// CPU seconds of a candidate with all its tests
-    #[arg(long, default_value_t = 2.0)]
-    timeout: f64,
-    /// Address space of a candidate in MiB
-    #[arg(long, default_value_t = 1024)]
-    memory: u64,
-    /// The interpreter
-    #[arg(long, default_value = "python3")]
-    python: String,
-    /// The weakest isolation to put up with: A, B, C or D (see `ncomp doctor`)
-    #[arg(long, default_value = "C")]
-    require_tier: Tier,
-}
-
-impl Limits {
-    /// An executor with these limits.
-    pub(super) fn start(&self) -> Result<Executor> {
-        Ok(Executor::start(self.settings())?)
-    }
-
-    /// The limits as the executor has them.
-    pub(super) fn settings(&self) -> executor::Settings {
-        let recipe = ExecutorRecipe {
-            python: self.python.clone(),
-            workers: self.workers.unwrap_or(0),
-            timeout: self.timeout,
-            memory: self.memory,
-            require_tier: self.require_tier,
-        };
-        recipe.settings()
-    }
-}
-
-/// Judges candidates, each in a sandboxed process of its own; goes on where it stopped. Without
+/// Judges candidates, each in a sandboxed process of its own; resumes where it stopped. Without
 /// --samples it judges the problems' own reference solutions, and programs that must fail.
 ///
 /// Beside the verdicts it writes EvalPlus's *_eval_results.json.
@@ -89,23 +53,23 @@ impl Execute {
             .unwrap_or_else(|| "references.jsonl".into())
             .with_extension("verdicts.jsonl");
         let out = self.out.unwrap_or(beside);
-        let executor = self.limits.start()?;
+        let client = self.limits.start()?.client("execute");
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
-        executor.check_tests(problems.iter().filter(|problem| judged.contains(problem.id.as_str())))?;
-        if stages::execute("verdicts", &executor, &problems, &candidates, &out)? == Done::Interrupted {
-            eprintln!("stopped; the same command goes on from here ({})", out.display());
+        client.pool().prepare(problems.iter().filter(|problem| judged.contains(problem.id.as_str())))?;
+        if stages::execute("verdicts", &client, &problems, &candidates, &out)? == Done::Interrupted {
+            eprintln!("stopped; the same command resumes from here ({})", out.display());
             return Ok(());
         }
         // The file may hold verdicts on candidates that these samples no longer have.
         let asked: HashSet<(&str, usize)> =
             candidates.iter().map(|candidate| (candidate.problem.as_str(), candidate.index)).collect();
-        let mut verdicts: Vec<Verdict> = jsonl::read(&out)?;
+        let mut verdicts = verdicts::read(&out)?;
         verdicts.retain(|verdict| asked.contains(&(verdict.problem.as_str(), verdict.index)));
-        let results = eval_results_path(&out);
-        write_eval_results(&results, &candidates, &verdicts)?;
+        let results = eval_results::path_beside(&out);
+        eval_results::write(&results, &candidates, &verdicts)?;
         print_verdicts(&verdicts, &notes, self.samples.is_none(), self.json);
         if self.samples.is_none() {
-            list_unqualified(&executor, &problems);
+            list_unqualified(&client, &problems);
         }
         if !self.json {
             println!("{}\n{}", out.display(), results.display());
@@ -114,55 +78,15 @@ impl Execute {
     }
 }
 
-/// `x.verdicts.jsonl` → `x_eval_results.json`.
-fn eval_results_path(verdicts: &Path) -> PathBuf {
-    let name = verdicts.file_name().unwrap_or_default().to_string_lossy();
-    let stem = name.trim_end_matches(".jsonl").trim_end_matches(".verdicts");
-    verdicts.with_file_name(format!("{stem}_eval_results.json"))
-}
-
-/// EvalPlus's file of results, with our own word beside it. What the executor failed on has no
-/// status: it is neither a pass nor a fail.
-fn write_eval_results(path: &Path, candidates: &[Candidate], verdicts: &[Verdict]) -> Result<()> {
-    let codes: HashMap<(&str, usize), &str> =
-        candidates.iter().map(|c| ((c.problem.as_str(), c.index), c.code.as_str())).collect();
-    let mut by_problem: BTreeMap<&str, Vec<(usize, Value)>> = BTreeMap::new();
-    for verdict in verdicts {
-        let status = match verdict.outcome {
-            Outcome::Passed => json!("pass"),
-            Outcome::Timeout => json!("timeout"),
-            Outcome::Infrastructure => Value::Null,
-            _ => json!("fail"),
-        };
-        let entry = json!({
-            "task_id": verdict.problem,
-            "solution": codes.get(&(verdict.problem.as_str(), verdict.index)),
-            "base_status": status,
-            "plus_status": null,
-            "outcome": verdict.outcome,
-            "tests": verdict.tests,
-            "mode": verdict.mode,
-            "isolation": verdict.isolation,
-        });
-        by_problem.entry(&verdict.problem).or_default().push((verdict.index, entry));
-    }
-    let eval = by_problem.into_iter().map(|(problem, mut entries)| {
-        entries.sort_by_key(|(index, _)| *index);
-        (problem.to_owned(), entries.into_iter().map(|(_, entry)| entry).collect())
-    });
-    let results = json!({ "eval": eval.collect::<serde_json::Map<String, Value>>() });
-    Ok(jsonl::write_atomically(path, |file| file.write_all(results.to_string().as_bytes()))?)
-}
-
 /// Names the problems whose tests let a program pass that answers nothing.
-fn list_unqualified(executor: &Executor, problems: &[Problem]) {
+fn list_unqualified(client: &Client, problems: &[Problem]) {
     let mut tasks = Vec::new();
-    let stubs: Vec<[String; 3]> = problems.iter().map(|problem| stubs(&problem.entry_point)).collect();
+    let stubs: Vec<[String; 3]> = problems.iter().map(|problem| stubs(&problem.shown.name)).collect();
     for (problem, stubs) in problems.iter().zip(&stubs) {
-        tasks.extend(stubs.iter().enumerate().map(|(index, code)| Task { problem, index, code }));
+        tasks.extend(stubs.iter().enumerate().map(|(index, solution)| Task { problem, index, solution }));
     }
     let mut passed = Vec::new();
-    executor.judge_all(&tasks, &mut |verdict| {
+    client.judge_all(&tasks, &mut |verdict| {
         if verdict.passed() {
             passed.push((verdict.problem, verdict.index));
         }
@@ -199,65 +123,93 @@ fn references(problems: &[Problem]) -> Vec<Candidate> {
     with_reference.map(candidate).collect()
 }
 
-fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_json: bool) {
-    let mut by_problem: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
-    // What the executor itself failed on is neither a pass nor a fail: it is counted in the table.
-    for verdict in verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure) {
+/// How many candidates of each problem were judged, and how many of them passed.
+type Counts<'a> = BTreeMap<&'a str, (usize, usize)>;
+
+/// What the verifier itself failed on is neither a pass nor a fail: it is counted in the table alone.
+fn counts<'a>(verdicts: &'a [Verdict], outcome: &dyn Fn(&Verdict) -> Option<Outcome>) -> Counts<'a> {
+    let mut by_problem = Counts::new();
+    for verdict in verdicts {
+        let Some(outcome) = outcome(verdict).filter(|&outcome| outcome != Outcome::Infrastructure) else {
+            continue;
+        };
         let counts = by_problem.entry(&verdict.problem).or_default();
         counts.0 += 1;
-        counts.1 += usize::from(verdict.passed());
+        counts.1 += usize::from(outcome == Outcome::Passed);
     }
-    let smallest = by_problem.values().map(|counts| counts.0).min().unwrap_or(0);
-    let at = |k: usize| mean(&by_problem.values().map(|&(n, c)| pass_at_k(n, c, k)).collect::<Vec<_>>());
-    let ks: Vec<usize> = [1, 10, 100].into_iter().filter(|&k| k <= smallest).collect();
-    let outcomes = crate::loop_run::outcomes(verdicts);
-    let how = modes_and_tiers(verdicts);
+    by_problem
+}
+
+/// pass@1, 10 and 100, as far as there are candidates for it.
+fn passes(counts: &Counts) -> Vec<(usize, f64)> {
+    let smallest = counts.values().map(|counts| counts.0).min().unwrap_or(0);
+    let at = |k: usize| mean(&counts.values().map(|&(n, c)| pass_at_k(n, c, k)).collect::<Vec<_>>());
+    [1, 10, 100].into_iter().filter(|&k| k <= smallest).map(|k| (k, at(k))).collect()
+}
+
+fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_json: bool) {
+    let all = counts(verdicts, &|verdict| Some(verdict.outcome));
+    let base = counts(verdicts, &|verdict| {
+        verdict.parts.iter().find(|(part, _)| part == "base").map(|(_, outcome)| *outcome)
+    });
     let failures: Vec<&Verdict> =
         verdicts.iter().filter(|verdict| list_failures && !verdict.passed()).collect();
+    let outcomes = outcomes(verdicts);
+    let how = separations_and_tiers(verdicts);
     if as_json {
-        let passes: BTreeMap<String, f64> = ks.iter().map(|&k| (format!("pass@{k}"), at(k))).collect();
-        let outcomes: BTreeMap<String, usize> = outcomes.into_iter().collect();
+        let named = |counts: &Counts| -> BTreeMap<String, f64> {
+            passes(counts).into_iter().map(|(k, share)| (format!("pass@{k}"), share)).collect()
+        };
+        let failures: Vec<Value> = failures
+            .iter()
+            .map(|v| json!({"problem": v.problem, "outcome": v.outcome, "reason": v.reason}))
+            .collect();
         let how: Vec<Value> = how
             .into_iter()
-            .map(|(mode, tier, count)| json!({"mode": mode, "tier": tier, "count": count}))
+            .map(|((separation, tier), count)| json!({"separation": separation, "tier": tier, "count": count}))
             .collect();
-        let failures: Vec<_> =
-            failures.iter().map(|v| json!({"problem": v.problem, "outcome": v.outcome})).collect();
-        println!(
-            "{}",
-            json!({"candidates": verdicts.len(), "problems": by_problem.len(), "pass": passes, "outcomes": outcomes, "failures": failures, "modes": how, "notes": notes})
-        );
+        let mut found = json!({
+            "candidates": verdicts.len(),
+            "problems": all.len(),
+            "pass": named(&all),
+            "outcomes": outcomes.into_iter().collect::<BTreeMap<String, usize>>(),
+            "failures": failures,
+            "separations": how,
+            "notes": notes,
+        });
+        if !base.is_empty() {
+            found["base_pass"] = json!(named(&base));
+        }
+        println!("{found}");
         return;
     }
     let mut lines = vec![["outcome".to_owned(), "candidates".into(), "share".into()]];
     for (name, count) in outcomes {
-        lines.push([
-            name.replace('_', " "),
-            count.to_string(),
-            format!("{:.1} %", 100.0 * count as f64 / verdicts.len().max(1) as f64),
-        ]);
+        let share = 100.0 * count as f64 / verdicts.len().max(1) as f64;
+        lines.push([name.replace('_', " "), count.to_string(), format!("{share:.1} %")]);
     }
     print!("{}", align(&lines));
-    for (mode, tier, count) in how {
-        println!("{count} judged by mode {mode}, isolation tier {tier}");
+    for ((separation, tier), count) in how {
+        println!("{count} judged at isolation tier {tier}, separation {}", separation.name());
     }
-    for k in ks {
-        println!("pass@{k}: {:.1} % of {} problems", 100.0 * at(k), by_problem.len());
+    for (k, share) in passes(&base) {
+        println!("pass@{k}, base tests: {:.1} % of {} problems", 100.0 * share, base.len());
+    }
+    let which = if base.is_empty() { "" } else { ", base and plus tests" };
+    for (k, share) in passes(&all) {
+        println!("pass@{k}{which}: {:.1} % of {} problems", 100.0 * share, all.len());
     }
     for verdict in failures {
-        let why = verdict.tests.iter().find(|test| test.outcome != Outcome::Passed);
-        println!("{}: {} {}", verdict.problem, verdict.outcome.name(), why.map_or("", |test| &test.detail));
+        let detail = verdict.first_failure().map_or("", |(_, test)| test.detail.as_str());
+        println!("{}: {} {detail}", verdict.problem, word(verdict.outcome, &verdict.reason));
     }
 }
 
-/// How many verdicts were made by each mode at each tier.
-fn modes_and_tiers(verdicts: &[Verdict]) -> Vec<(String, String, usize)> {
-    let mut counts: BTreeMap<(records::JudgeMode, &str), usize> = BTreeMap::new();
+/// How many verdicts were made with each separation at each tier.
+fn separations_and_tiers(verdicts: &[Verdict]) -> BTreeMap<(Separation, &str), usize> {
+    let mut counts = BTreeMap::new();
     for verdict in verdicts {
-        *counts.entry((verdict.mode, &verdict.isolation)).or_default() += 1;
+        *counts.entry((verdict.separation, verdict.isolation.as_str())).or_default() += 1;
     }
-    let named = |((mode, tier), count): ((records::JudgeMode, &str), usize)| {
-        (mode.name().to_owned(), tier.to_owned(), count)
-    };
-    counts.into_iter().map(named).collect()
+    counts
 }

@@ -10,7 +10,7 @@ use problems::prompt::PromptTests;
 use records::Split;
 use std::path::PathBuf;
 
-/// Samples candidates for problems into a file of records; goes on where it stopped.
+/// Samples candidates for problems into a file of records; resumes where it stopped.
 #[derive(clap::Args)]
 pub struct Generate {
     /// A model's directory, or owner/name on the Hub

@@ -3,8 +3,10 @@
 mod completions;
 mod demo;
 mod doctor;
+mod eval_results;
 mod execute;
 mod generate;
+mod limits;
 mod rank;
 mod run;
 mod serve;

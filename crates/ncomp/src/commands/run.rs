@@ -9,8 +9,8 @@ use records::jsonl;
 use report::table::text;
 use std::path::{Path, PathBuf};
 
-/// The whole loop of a recipe. A finished stage is never redone; Ctrl-C stops, and the same command
-/// goes on.
+/// The whole loop of a recipe. A finished stage is never redone; after Ctrl-C the same command
+/// resumes.
 #[derive(clap::Args)]
 pub struct Run {
     /// The recipe, a TOML file

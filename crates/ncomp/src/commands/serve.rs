@@ -1,11 +1,12 @@
 //! `ncomp serve` and `ncomp view`.
 
-use super::execute::Limits as ExecutorLimits;
+use super::limits::Limits as CandidateLimits;
 use super::signals::read_ranker;
 use super::source::Source;
 use crate::progress::interrupted;
 use crate::run_view::run_json;
-use anyhow::{Context, Result, ensure};
+use crate::verifier::seconds;
+use anyhow::{Context, Result};
 use server::{Limits, Service, serve, view};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -46,10 +47,10 @@ pub struct Serve {
     #[arg(long, default_value_t = 2048)]
     max_tokens: usize,
     /// Longest time for an answer in seconds; then the best so far is the answer
-    #[arg(long, default_value_t = 120.0)]
+    #[arg(long, default_value_t = 120.0, value_parser = seconds)]
     max_seconds: f64,
     #[command(flatten)]
-    limits: ExecutorLimits,
+    limits: CandidateLimits,
 }
 
 /// The page of a finished run: its table, curves, problems and candidates.
@@ -67,7 +68,6 @@ pub struct View {
 
 impl Serve {
     pub(super) fn run(self) -> Result<()> {
-        ensure!(self.max_seconds > 0.0, "--max-seconds: expected more than 0, found {}", self.max_seconds);
         let listener = listen(&self.host, self.port)?;
         let limits = Limits {
             requests: self.max_requests.max(1),
@@ -79,12 +79,13 @@ impl Serve {
             rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
             ..Limits::default()
         };
-        let executor = self.limits.settings();
+        let verifier = self.limits.start()?;
+        let (pool, tier) = (verifier.pool.clone(), verifier.tier().name());
         let service = match self.source.remote()? {
-            Some(remote) => Service::new(Arc::new(remote), None, executor, limits)?,
+            Some(remote) => Service::new(Arc::new(remote), None, pool, tier, limits),
             None => {
                 let engine = Arc::new(self.source.engine()?);
-                Service::new(engine.clone(), Some(engine), executor, limits)?
+                Service::new(engine.clone(), Some(engine), pool, tier, limits)
             }
         };
         eprintln!("{} at isolation tier {}", service.model(), service.isolation());

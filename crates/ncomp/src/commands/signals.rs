@@ -1,6 +1,6 @@
 //! What `rank` and `train ranker` know of candidates, and what it cost to learn it.
 
-use super::execute::Limits;
+use super::limits::Limits;
 use crate::behaviour::{Knowledge, observe};
 use crate::device::device;
 use crate::loop_run::model_directory;
@@ -83,10 +83,10 @@ impl Costs {
 }
 
 impl Signals {
-    /// The candidates in pools with every signal that can be had.
+    /// The candidates in pools with every signal that is available.
     ///
     /// # Errors
-    /// Where a model cannot be read or the executor does not start; or when Ctrl-C stopped it.
+    /// Where a model cannot be read or the verifier does not start; or when Ctrl-C stopped it.
     pub fn gather(
         &self,
         problems: &[Problem],
@@ -102,9 +102,9 @@ impl Signals {
             costs.critic = Some(Cost { executions: 0, tokens, seconds: started.elapsed().as_secs_f64() });
         }
         let mut pools = pools(problems, candidates, verdicts, &scores);
-        let executor = self.limits.start()?;
+        let client = self.limits.start()?.client("signals");
         let started = Instant::now();
-        let Some(effort) = observe(&executor, problems, candidates, self.knowledge, &mut pools) else {
+        let Some(effort) = observe(&client, problems, candidates, self.knowledge, &mut pools) else {
             bail!("stopped before all candidates had run");
         };
         costs.behaviour =
@@ -119,7 +119,7 @@ impl Signals {
         let started = Instant::now();
         let request = Request { samples: self.written_tests, ..Request::default() };
         let shown = self.knowledge.level == 3;
-        let Some(effort) = opinions::test(&model, &request, shown, &executor, problems, &mut pools)? else {
+        let Some(effort) = opinions::test(&model, &request, shown, &client, problems, &mut pools)? else {
             bail!("stopped before all candidates had run");
         };
         costs.tests = Some(Cost {
@@ -143,7 +143,7 @@ pub fn read_ranker(path: &Path) -> Result<Ranker> {
 /// The critic's scores, and how many tokens it read for them.
 fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<(Vec<Score>, usize)> {
     let critic = Critic::load(path, device()?)?;
-    let prompt = |problem: &Problem| Ok(comment_prompt(problem, PromptTests::Visible));
+    let prompt = |problem: &Problem| Ok(comment_prompt(&problem.shown, PromptTests::Visible));
     let questions = stages::questions(&prompt, problems, candidates)?;
     let tokens = questions.iter().map(|(question, _)| critic.tokenize(question).rows()).sum();
     Ok((stages::scores_of(&critic, &questions)?, tokens))

@@ -1,9 +1,9 @@
 //! `ncomp solve`: one function that has been checked.
 
-use super::execute::Limits;
+use super::limits::Limits;
 use super::signals::read_ranker;
 use super::source::Source;
-use crate::progress::interrupted;
+use crate::progress::{interrupted, interruption};
 use anyhow::{Context, Result};
 use assistant::{Answer, Question, Settings, Status, selector, solve};
 use generator::Sampling;
@@ -11,8 +11,6 @@ use selection::Selector;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Writes a function, checks it, and prints it to stdout, and to stderr why to believe it.
 ///
@@ -75,7 +73,7 @@ impl Solve {
             self.tests.extend(read_tests(path)?);
         }
         let question = Question { text: self.text.clone(), tests: self.tests.clone() };
-        let executor = Mutex::new(self.limits.start()?);
+        let client = self.limits.start()?.client("solve");
         let proposer = self.source.proposer()?;
         let settings = Settings {
             candidates: self.candidates.max(1),
@@ -88,9 +86,8 @@ impl Solve {
             conversation: Vec::new(),
             rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
         };
-        let (stop, terminal) = (AtomicBool::new(false), std::io::stderr().is_terminal());
-        let answer = solve(&question, proposer.as_ref(), &executor, &settings, &stop, &mut |checker| {
-            stop.store(interrupted(), Ordering::Relaxed);
+        let terminal = std::io::stderr().is_terminal();
+        let answer = solve(&question, proposer.as_ref(), &client, &settings, interruption(), &mut |checker| {
             if terminal {
                 eprint!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
             }

@@ -3,8 +3,9 @@
 use super::rank::coverage_text;
 use super::signals::Signals;
 use crate::samples::{self, problem_set};
+use crate::verdicts;
 use anyhow::{Context, Result, anyhow};
-use records::{Verdict, jsonl};
+use records::jsonl;
 use report::statistics::{calibration, calibration_error, calibration_error_by_chance};
 use report::table::{Row, text};
 use selection::ranker::{coverage, cross_validated, picks};
@@ -40,7 +41,7 @@ impl TrainRanker {
     pub(super) fn run(self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
         let candidates = samples::read(&self.samples, &problems)?.candidates;
-        let verdicts: Vec<Verdict> = jsonl::read(&self.verdicts)?;
+        let verdicts = verdicts::read(&self.verdicts)?;
         let (mut pools, _) = self.signals.gather(&problems, &candidates, &verdicts)?;
         let knowledge = self.signals.knowledge;
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());

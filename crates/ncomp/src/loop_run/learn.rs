@@ -4,11 +4,12 @@ use super::Loop;
 use crate::device::device;
 use crate::progress::{Progress, interrupted};
 use crate::stages::{self, Done};
+use crate::verdicts::StoredVerdict;
 use anyhow::{Context, Result};
 use critic::{Critic, Head, Question};
 use generator::{Generator, Request};
 use learning::critic_training::{CriticTrainer, LabelledQuestion};
-use learning::grpo::{self, Surroundings};
+use learning::grpo::{self, RolloutContext};
 use learning::metrics::MetricsWriter;
 use learning::{StepReport, Trainer, critic_training};
 use problems::prompt::PromptTests;
@@ -40,7 +41,7 @@ impl Loop<'_> {
         let rollouts = settings.prompts_per_step.min(self.problems.train.len()) * settings.group_size;
         let done = trainer.step();
         let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
-        let mut verdicts = self.reopen::<Verdict>("verdicts/rollouts.jsonl", done * rollouts)?;
+        let mut verdicts = self.reopen::<StoredVerdict>("verdicts/rollouts.jsonl", done * rollouts)?;
         let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "grpo", done)?;
         let directory = super::model_directory(&self.recipe.model.path)?;
         let shaping = match self.recipe.critic.start.as_str() {
@@ -51,9 +52,9 @@ impl Loop<'_> {
         };
         let mut progress = Progress::start("GRPO", settings.steps, done);
         let mut failed = None;
-        let mut surroundings = Surroundings {
+        let mut context = RolloutContext {
             generator: &self.base,
-            executor: &self.executor,
+            client: &self.client,
             problems: &self.problems.train,
             critic: shaping.as_ref(),
             reference: (settings.kl_coefficient > 0.0).then_some(&self.base),
@@ -65,7 +66,7 @@ impl Loop<'_> {
             },
             interrupted: &interrupted,
         };
-        grpo::train(&mut trainer, &mut surroundings, settings, self.recipe.seed, &mut |report| {
+        grpo::train(&mut trainer, &mut context, settings, self.recipe.seed, &mut |report| {
             failed = metrics.write(report).err();
             progress.set(report.step, &format!("reward {:.3}", metric(report, "reward")));
             if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -139,7 +140,7 @@ impl Loop<'_> {
             }
             let candidates = self.candidates(name)?;
             let path = self.run.path(&format!("verdicts/{name}.jsonl"));
-            if stages::execute(&format!("verdicts on {name}"), &self.executor, &problems, &candidates, &path)?
+            if stages::execute(&format!("verdicts on {name}"), &self.client, &problems, &candidates, &path)?
                 == Done::Interrupted
             {
                 return Ok(Done::Interrupted);
@@ -174,7 +175,7 @@ impl Loop<'_> {
             // Indices start again in every source, so each is labelled by itself.
             candidates.extend(label(self.candidates(name)?, &self.verdicts(name)?));
         }
-        let prompt = |problem: &Problem| self.base.prompt(problem, PromptTests::Visible);
+        let prompt = |problem: &Problem| self.base.prompt(&problem.shown, PromptTests::Visible);
         let questions = labelled_questions(&critic, &prompt, &self.problems.train, &candidates)?;
         let (held_out, training) = split(questions, recipe.validation, self.recipe.seed);
         self.hold_out(&held_out.iter().map(|question| question.problem.as_str()).collect::<Vec<_>>())?;
@@ -239,7 +240,7 @@ pub(crate) struct Labelled {
     passed: bool,
 }
 
-/// Joins candidates with their verdicts; what the executor failed on is left out. Rollouts repeat
+/// Joins candidates with their verdicts; what the verifier failed on is left out. Rollouts repeat
 /// indices from step to step, so files that correspond line by line are joined so.
 pub(crate) fn label(candidates: Vec<Candidate>, verdicts: &[Verdict]) -> Vec<Labelled> {
     let aligned = candidates.len() == verdicts.len()

@@ -5,21 +5,22 @@ mod results;
 mod select;
 
 pub(crate) use learn::{label, labelled_questions, new_critic, split, trained_critic, validate};
-pub(crate) use results::outcomes;
 
 use crate::device::device;
 use crate::progress::interrupted;
 use crate::recipe::Recipe;
 use crate::run_directory::RunDirectory;
 use crate::stages::{self, Done};
+use crate::verdicts;
+use crate::verifier::Verifier;
 use anyhow::{Context, Result, ensure};
-use executor::Executor;
 use generator::{Generator, Request, Sampling};
 use problems::basics::World;
 use records::{Candidate, Problem, Split, Verdict, jsonl};
 use report::html::Report;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use verify::Client;
 
 /// The problems of a run.
 pub struct ProblemSets {
@@ -82,20 +83,21 @@ pub(crate) struct Loop<'a> {
     recipe: &'a Recipe,
     run: RunDirectory,
     problems: ProblemSets,
-    executor: Executor,
+    verifier: Verifier,
+    client: Client,
     base: Generator,
     /// The generator after GRPO, once that is finished.
     tuned: Option<Generator>,
 }
 
-/// Runs a recipe's loop in a directory. None if Ctrl-C stopped it; the next call goes on.
+/// Runs a recipe's loop in a directory. None if Ctrl-C stopped it; the next call resumes.
 ///
 /// # Errors
 /// Where an input is unusable or a file cannot be written. Finished stages are kept.
 pub fn run(recipe: &Recipe, root: &Path) -> Result<Option<Report>> {
     let mut state = Loop::open(recipe, root)?;
     if state.stages(&STAGES)? == Done::Interrupted {
-        eprintln!("stopped; the same command goes on from here ({})", state.run.root().display());
+        eprintln!("stopped; the same command resumes from here ({})", state.run.root().display());
         return Ok(None);
     }
     Ok(Some(state.results()?))
@@ -112,7 +114,7 @@ pub fn reinforce_only(recipe: &Recipe, root: &Path) -> Result<()> {
         // Of several processes the first one tells.
         Done::Whole if crate::device::rank() > 0 => {}
         Done::Whole => println!("{}", state.run.path("grpo").display()),
-        Done::Interrupted => eprintln!("stopped; the same command goes on from here"),
+        Done::Interrupted => eprintln!("stopped; the same command resumes from here"),
     }
     Ok(())
 }
@@ -140,9 +142,10 @@ const STAGES: [Stage; 14] = [
 impl<'a> Loop<'a> {
     fn open(recipe: &'a Recipe, root: &Path) -> Result<Self> {
         let run = RunDirectory::open(root, recipe)?;
-        let executor = Executor::start(recipe.executor.settings())?;
+        let verifier = Verifier::start(&recipe.executor)?;
+        let client = verifier.client("run");
         let problems = ProblemSets::of(recipe)?;
-        executor.check_tests(problems.train.iter().chain(&problems.test))?;
+        verifier.pool.prepare(problems.train.iter().chain(&problems.test))?;
         let directory = model_directory(&recipe.model.path)?;
         let base = Generator::load(&directory, recipe.model.prompt, device()?)?;
         for (split, problems) in [("train", &problems.train), ("test", &problems.test)] {
@@ -151,7 +154,7 @@ impl<'a> Loop<'a> {
                 jsonl::write(&path, problems)?;
             }
         }
-        Ok(Loop { recipe, run, problems, executor, base, tuned: None })
+        Ok(Loop { recipe, run, problems, verifier, client, base, tuned: None })
     }
 }
 
@@ -180,7 +183,7 @@ impl Loop<'_> {
     }
 
     fn verdicts(&self, name: &str) -> Result<Vec<Verdict>> {
-        Ok(jsonl::read(&self.run.path(&format!("verdicts/{name}.jsonl")))?)
+        verdicts::read(&self.run.path(&format!("verdicts/{name}.jsonl")))
     }
 
     /// The generator after GRPO; without steps of GRPO, the one before.
@@ -241,7 +244,7 @@ impl Loop<'_> {
         let path = self.run.path(&format!("verdicts/{name}.jsonl"));
         stages::execute(
             &format!("verdicts on {name}"),
-            &self.executor,
+            &self.client,
             &self.problems.test,
             &candidates,
             &path,

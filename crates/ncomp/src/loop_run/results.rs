@@ -1,15 +1,16 @@
 //! From the records of a finished run to its report.
 
 use super::Loop;
+use crate::verdicts::{outcomes, tests_of, word};
 use anyhow::Result;
-use records::{Candidate, Outcome, Problem, Score, Verdict, jsonl};
+use records::{Candidate, Problem, Score, Verdict, jsonl};
 use report::html::{Example, ExampleCandidate, Fact, Report};
 use report::statistics::{area_under_curve, calibration, calibration_error, mean, pass_at_k};
 use report::svg::{Plot, Series};
 use report::table::Row;
 use selection::{Pool, Selector, pools};
 use serde_json::Value;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 /// Problems that the report shows with their candidates.
 const EXAMPLES: usize = 6;
@@ -240,8 +241,8 @@ impl Loop<'_> {
             };
             Some(Example {
                 problem: problem.id.clone(),
-                text: problem.text.clone(),
-                tests: problem.tests.iter().map(|test| test.source.clone()).collect(),
+                text: problem.shown.statement.clone(),
+                tests: tests_of(problem),
                 remark,
                 candidates: shown_candidates(pool, candidates, &verdicts),
             })
@@ -250,14 +251,15 @@ impl Loop<'_> {
     }
 
     fn notes(&self) -> Vec<String> {
-        let settings = self.executor.settings();
+        let settings = self.verifier.python.settings();
+        let tier = self.verifier.tier();
         let pool = &self.recipe.pool;
         vec![
             format!("Protocol: {} candidates a problem at temperature {}, top-p {}; greedy answers for the baseline.", pool.samples, pool.temperature, pool.top_p),
             "Intervals: 95 %, bootstrap over problems; differences are resampled in pairs of the same problem.".to_owned(),
             "Selectors see the problem's text and one test at most (level 0); the consensus may run the visible test's call, and calls like it, without knowing what they should give (level 1); the oracle sees all tests (level 4).".to_owned(),
             "Gap recovered: the share of the way from a random pick to the oracle of the same pool.".to_owned(),
-            format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation of tier {} ({}).", settings.cpu_seconds, settings.memory_bytes >> 20, self.executor.tier().name(), self.executor.tier().description()),
+            format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation tier {} ({}).", settings.cpu_seconds, settings.memory_bytes >> 20, tier.name(), tier.description()),
             format!("Seed {}; the same seed gives the same table on the same machine.", self.recipe.seed),
         ]
     }
@@ -267,15 +269,6 @@ fn flatten(pools: &[Pool]) -> (Vec<f64>, Vec<bool>) {
     let scored = pools.iter().filter_map(|pool| Some((pool.critic.as_ref()?, &pool.passed)));
     let pairs = scored.flat_map(|(scores, passed)| scores.iter().copied().zip(passed.iter().copied()));
     pairs.unzip()
-}
-
-pub(crate) fn outcomes(verdicts: &[Verdict]) -> Vec<(String, usize)> {
-    let mut counts: BTreeMap<Outcome, usize> = BTreeMap::new();
-    for verdict in verdicts {
-        *counts.entry(verdict.outcome).or_default() += 1;
-    }
-    let present = Outcome::ALL.into_iter().filter_map(|outcome| Some((outcome, *counts.get(&outcome)?)));
-    present.map(|(outcome, count)| (outcome.name().to_owned(), count)).collect()
 }
 
 fn pass_curve(pools: &[Pool]) -> Vec<(f64, f64)> {
@@ -316,13 +309,13 @@ fn shown_candidates(
             continue;
         }
         let verdict = verdicts.get(&(pool.problem.as_str(), index));
-        let failing = verdict.and_then(|v| v.tests.iter().find(|test| test.outcome != Outcome::Passed));
+        let failing = verdict.and_then(|verdict| verdict.first_failure());
         programs.push(ExampleCandidate {
             code: code.clone(),
             count: 1,
             critic: pool.critic.as_ref().map(|scores| scores[at]),
-            outcome: verdict.map_or("none", |verdict| verdict.outcome.name()).to_owned(),
-            detail: failing.map(|test| test.detail.clone()).unwrap_or_default(),
+            outcome: verdict.map_or("none".to_owned(), |verdict| word(verdict.outcome, &verdict.reason)),
+            detail: failing.map(|(_, test)| test.detail.clone()).unwrap_or_default(),
         });
     }
     programs.sort_by(|a, b| b.critic.unwrap_or(0.0).total_cmp(&a.critic.unwrap_or(0.0)));

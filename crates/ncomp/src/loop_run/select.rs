@@ -12,7 +12,7 @@ use selection::{Agreement, Pool, Ranker, pools};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
-/// Inputs of our own making on which a problem's candidates are compared.
+/// Generated inputs on which a problem's candidates are compared.
 const OWN_INPUTS: usize = 10;
 /// What the selectors know of the pool's candidates, problem by problem.
 const SELECTION: &str = "scores/pool-selection.jsonl";
@@ -100,10 +100,10 @@ impl Loop<'_> {
         verdicts: &[Verdict],
     ) -> Result<Option<Vec<Pool>>> {
         let critic = Critic::load(&self.run.path("critic"), device()?)?;
-        let prompt = |problem: &Problem| self.base.prompt(problem, problems::prompt::PromptTests::Visible);
+        let prompt = |problem: &Problem| self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible);
         let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?)?;
         let mut pools = pools(problems, candidates, verdicts, &scores);
         let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
-        Ok(observe(&self.executor, problems, candidates, knowledge, &mut pools).map(|_| pools))
+        Ok(observe(&self.client, problems, candidates, knowledge, &mut pools).map(|_| pools))
     }
 }

@@ -17,7 +17,7 @@
 //! let world = World::new();
 //! let problems = world.problems(Split::Test, 3, 1);
 //! assert_eq!(problems.len(), 3);
-//! assert!(problems[0].tests.len() >= 3);
+//! assert!(problems[0].shown.examples.len() >= 3);
 //! ```
 
 mod collections;
@@ -29,10 +29,11 @@ pub mod program;
 use data::{Data, Kind};
 use primitive::Primitive;
 use program::Style;
+use python::Check;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use records::{Problem, Split, Test};
+use records::{Problem, Shown, Split};
 use std::collections::HashSet;
 
 /// Tests a problem has; the first is shown.
@@ -102,7 +103,7 @@ impl World {
         let mut problems = Vec::with_capacity(count);
         while problems.len() < count {
             let Some(problem) = self.problem(split, problems.len(), &mut random) else { continue };
-            if seen.insert((problem.text.clone(), problem.tests[0].source.clone())) {
+            if seen.insert((problem.shown.statement.clone(), problem.shown.visible().to_vec())) {
                 problems.push(problem);
             }
         }
@@ -121,21 +122,28 @@ impl World {
 
     fn problem(&self, split: Split, index: usize, random: &mut ChaCha8Rng) -> Option<Problem> {
         let chain = self.chain(split, false, random)?;
-        let text = program::text(&chain, random);
+        let statement = program::text(&chain, random);
         let entry_point = *ENTRY_POINTS.choose(random)?;
         let tests = tests(&chain, entry_point, TESTS, random)?;
         let right = vec![None; chain.len()];
         let references = [Style::Reassigned, Style::Nested, Style::Loops];
         let references = references.map(|style| program::code(entry_point, &chain, &right, style, random));
-        Some(Problem {
-            id: format!("basics/{}/{index}", split.name()),
-            text,
+        let check = Check {
             entry_point: entry_point.to_owned(),
             setup: "import itertools\nimport math\n".to_owned(),
-            test_setup: String::new(),
-            completion_prefix: None,
-            tests,
-            visible_tests: 1,
+            tests: tests.clone(),
+            ..Check::default()
+        };
+        Some(Problem {
+            id: format!("basics/{}/{index}", split.name()),
+            shown: Shown {
+                statement,
+                examples: tests,
+                default_examples: 1,
+                opening: None,
+                name: entry_point.to_owned(),
+            },
+            check: check.into_record(),
             references: references.to_vec(),
             split,
         })
@@ -145,7 +153,7 @@ impl World {
         let chain = self.chain(Split::Train, true, random)?;
         let text = program::text(&chain, random);
         let entry_point = *ENTRY_POINTS.choose(random)?;
-        let test = tests(&chain, entry_point, 1, random)?.remove(0).source;
+        let test = tests(&chain, entry_point, 1, random)?.remove(0);
         let mistakes: Vec<Option<usize>> = chain.iter().map(|primitive| mistake(primitive, random)).collect();
         let style = *Style::ALL.choose(random)?;
         let code = program::code(entry_point, &chain, &mistakes, style, random);
@@ -221,24 +229,25 @@ fn tests(
     entry_point: &str,
     count: usize,
     random: &mut ChaCha8Rng,
-) -> Option<Vec<Test>> {
+) -> Option<Vec<String>> {
     let kind = chain.first()?.from;
-    let mut tests: Vec<Test> = Vec::new();
+    let mut tests: Vec<String> = Vec::new();
+    let mut calls = HashSet::new();
     let mut results = HashSet::new();
     for _ in 0..count * 6 {
         let input = Data::random(kind, random);
         let Some(output) = program::evaluate(chain, &input) else { continue };
         let (call, expected) = (format!("{entry_point}({})", input.arguments()), output.value().to_string());
-        if tests.iter().any(|test| test.call.as_deref() == Some(&call)) {
+        if calls.contains(&call) {
             continue;
         }
         // Three equal results say little: the fourth input is kept only if it differs.
         if results.len() == 1 && tests.len() + 1 >= count && count > 1 && results.contains(&expected) {
             continue;
         }
-        results.insert(expected.clone());
-        let source = format!("assert {call} == {expected}");
-        tests.push(Test { source, call: Some(call), expected: Some(expected) });
+        tests.push(format!("assert {call} == {expected}"));
+        results.insert(expected);
+        calls.insert(call);
         if tests.len() == count {
             return Some(tests);
         }
@@ -269,7 +278,8 @@ mod tests {
         assert_eq!(problems[..20], world.problems(Split::Test, 20, 3));
         assert_ne!(problems[..20], world.problems(Split::Test, 20, 4));
         for problem in &problems {
-            assert!(problem.tests.len() >= 3);
+            let check = Check::of(problem).expect("a Python problem");
+            assert!(check.tests.len() >= 3 && problem.shown.visible() == &check.tests[..1]);
             assert!(problem.references.iter().all(|code| code.contains("return")));
         }
     }

@@ -1,0 +1,92 @@
+//! How long a candidate may take on the wall.
+//!
+//! Beside CPU time there is a limit on wall time, for what sleeps. Time in which the candidate could
+//! have run but had no processor does not count: the kernel's scheduler tells how much that was. So a
+//! verdict does not depend on what else the machine does, and nothing has to be run again alone.
+
+use rustix::process::Pid;
+use std::time::{Duration, Instant};
+use verify::Watch;
+
+/// Priority of what has outrun its slice: the lowest.
+const LONG_RUNNING: i32 = 19;
+/// How often a waiting judge looks whether anybody still waits for it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Why there is no more time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// The wall time is used up.
+    OutOfTime,
+    /// Nobody waits for the answer any more.
+    Cancelled,
+}
+
+/// The wall time of one run.
+pub struct Clock<'a> {
+    started: Instant,
+    limit: Duration,
+    watch: &'a Watch,
+    /// The process whose children run.
+    parent: u32,
+    /// Wall time at which the limit is looked at anew.
+    due: Duration,
+    is_long: bool,
+}
+
+impl<'a> Clock<'a> {
+    /// Starts to count.
+    pub fn start(limit: Duration, watch: &'a Watch, parent: u32) -> Self {
+        Clock { started: Instant::now(), limit, watch, parent, due: limit, is_long: false }
+    }
+
+    /// How long to wait before asking [`look`](Self::look) again.
+    pub fn patience(&self) -> Duration {
+        let elapsed = self.started.elapsed();
+        let next = if self.is_long { elapsed + LOOK } else { self.watch.slice() };
+        next.min(self.due).saturating_sub(elapsed).max(Duration::from_millis(1))
+    }
+
+    /// Looks whether the run may go on; after its slice it goes on at the lowest priority.
+    pub fn look(&mut self) -> Result<(), Over> {
+        if self.watch.is_cancelled() {
+            return Err(Over::Cancelled);
+        }
+        let elapsed = self.started.elapsed();
+        if !self.is_long && elapsed >= self.watch.slice() {
+            self.is_long = true;
+            self.watch.long_running();
+            for child in children(self.parent) {
+                // A child that has just ended needs no priority.
+                let _ = rustix::process::setpriority_process(Pid::from_raw(child as i32), LONG_RUNNING);
+            }
+        }
+        if elapsed >= self.due {
+            let starved: Duration = children(self.parent).into_iter().map(waited).sum();
+            self.due = self.limit + starved;
+            if elapsed >= self.due {
+                return Err(Over::OutOfTime);
+            }
+            // Not at every microsecond that it gains.
+            self.due = self.due.max(elapsed + LOOK);
+        }
+        Ok(())
+    }
+}
+
+/// The children of a process's first thread.
+fn children(parent: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    text.unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// How long a process's most patient thread has waited for a processor (`Documentation/scheduler/
+/// sched-stats.rst`: the second field, in nanoseconds).
+fn waited(process: u32) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let of_task = |task: std::fs::DirEntry| -> Option<u64> {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().nth(1)?.parse().ok()
+    };
+    Duration::from_nanos(tasks.filter_map(of_task).max().unwrap_or(0))
+}

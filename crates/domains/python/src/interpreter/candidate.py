@@ -1,0 +1,214 @@
+"""What happens in a candidate's process: its own job is read, its program loaded, and calls made.
+
+Messages to the judge, each a tag, a length (4 bytes, little endian) and a payload:
+
+    L            the program has been loaded           S, X  syntax error, error while loading
+    V, N, O      a call's value; a value that is not plain data; a value over the size limit
+    E, F         a call or test raised; it was refused by the system (PermissionError)
+    M            it ran out of memory
+    P            a test that ran in this process passed
+"""
+
+import __future__
+import _sitebuiltins
+import builtins
+import os
+import re
+import struct
+import sys
+import types
+
+FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+([^\n#;]+)", re.MULTILINE)
+
+
+def send(out, tag, payload=b"", write=os.write, pack=struct.Struct("<cI").pack):
+    data = pack(tag, len(payload)) + payload
+    sent = write(out, data)
+    while sent < len(data):
+        data = data[sent:]
+        sent = write(out, data)
+
+
+def describe(error):
+    try:
+        text = "%s: %s" % (type(error).__name__, error)
+    except BaseException:
+        text = type(error).__name__
+    return text[:200].encode("utf-8", "replace")
+
+
+def new_module(name):
+    """A module as `python file.py` would make it, but for its name."""
+    module = types.ModuleType(name)
+    module.__dict__.update(__file__="/%s.py" % name, __builtins__=builtins, __cached__=None)
+    return module
+
+
+def add_site_builtins():
+    """What the module `site` adds, which the interpreter runs without."""
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D (i.e. EOF)")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D (i.e. EOF)")
+    builtins.help = _sitebuiltins._Helper()
+    for name in ("copyright", "credits", "license"):
+        setattr(builtins, name, _sitebuiltins._Printer(name, "See https://www.python.org"))
+
+
+def compiled(source, name):
+    """Compiles a program that may have been put together of several: a byte order mark, or an
+    import from `__future__`, may then stand in the middle."""
+    try:
+        return compile(source, name, "exec", 0, True)
+    except SyntaxError:
+        plain = source.replace("\ufeff", "")
+        names = [word.strip("() \t\\") for found in FUTURE.findall(plain) for word in found.split(",")]
+        known = [getattr(__future__, word, None) for word in names]
+        if plain == source and not names or None in known:
+            raise
+        flags = 0
+        for feature in known:
+            flags |= feature.compiler_flag
+        return compile(FUTURE.sub("pass", plain), name, "exec", flags, True)
+
+
+def load(job, module, out):
+    """Runs setup and program; whether tests can follow."""
+    program = job["program"]
+    try:
+        program = compiled(program, module.__file__)
+    except (SyntaxError, ValueError, OverflowError, RecursionError) as error:
+        send(out, b"S", describe(error))
+        return False
+    except MemoryError:
+        send(out, b"M")
+        return False
+    namespace = module.__dict__
+    try:
+        if job["setup"]:
+            exec(compiled(job["setup"], "<setup>"), namespace)
+        exec(program, namespace)
+        if job["test_setup"]:
+            exec(compiled(job["test_setup"], "<setup>"), namespace)
+        if job.get("defines"):
+            namespace[job["defines"]]
+    except MemoryError:
+        send(out, b"M")
+        return False
+    except PermissionError as error:
+        send(out, b"F", describe(error))
+        return False
+    except BaseException as error:
+        send(out, b"X", describe(error))
+        return False
+    send(out, b"L")
+    return True
+
+
+def answer(out, produce, *arguments):
+    """Sends what a call or test gives."""
+    try:
+        tag, payload = produce(*arguments)
+    except MemoryError:
+        tag, payload = b"M", b""
+    except NotPlain as error:
+        tag, payload = b"N", describe(error)
+    except TooLarge:
+        tag, payload = b"O", b""
+    except UnicodeEncodeError:
+        tag, payload = b"N", b"text with lone surrogates"
+    except PermissionError as error:
+        tag, payload = b"F", describe(error)
+    except BaseException as error:
+        tag, payload = b"E", describe(error)
+    send(out, tag, payload)
+
+
+def value_of(call, namespace, limit, reading):
+    value = eval(compile(call, "<test>", "eval", 0, True), namespace)
+    try:
+        return b"V", encode(value, limit)
+    except RecursionError:
+        sys.setrecursionlimit(20000)
+        return b"V", encode(value, limit)
+    except NotPlain:
+        if reading == "plain":
+            raise
+        # What EvalPlus asks of it: its elements, or that it is there.
+        return b"V", encode(list(value) if reading == "elements" else "an object", limit)
+
+
+def run_test(source, namespace, limit):
+    exec(compile(source, "<test>", "exec", 0, True), namespace)
+    return b"P", b""
+
+
+class CandidatePeer(Peer):
+    """The candidate's end: does what the test asks."""
+
+    def __init__(self, descriptor, namespace):
+        Peer.__init__(self, descriptor, False)
+        self.namespace = namespace
+
+    def perform(self, kind, values):
+        if kind == 99:  # c
+            target, arguments, keywords = values
+            return target(*arguments, **keywords)
+        if kind == 110:  # n
+            return next(values[0])
+        if kind == 103:  # g
+            return getattr(values[0], values[1])
+        if kind == 115:  # s
+            return setattr(*values)
+        if kind == 111:  # o
+            return OPERATORS[values[0]](*values[1:])
+        if kind == 100:  # d
+            return {name: self.namespace[name] for name in values if name in self.namespace}
+        raise Garbage("an unknown request")
+
+    def call(self, target, name, arguments, keywords):
+        return self.request(b"c", (target, arguments, keywords))
+
+    def attribute(self, target, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.request(b"g", (target, name))
+
+    def set_attribute(self, target, name, value):
+        self.request(b"s", (target, name, value))
+
+    def next_of(self, target):
+        return self.request(b"n", (target,))
+
+    def truth(self, target):
+        return True
+
+    def operate(self, target, name, *arguments):
+        return self.request(b"o", (name, target, *arguments))
+
+
+def candidate(job, out, calls):
+    """A candidate's whole life. `calls` is the socket to the test's process, if there is one."""
+    module = sys.modules["__main__"] = sys.modules["candidate"] = job["module"]
+    namespace = module.__dict__
+    if "linecache" in job["program"] or "inspect" in job["program"]:
+        import linecache
+
+        text = job["program"]
+        linecache.cache[module.__file__] = (len(text), None, text.splitlines(True), module.__file__)
+    frame, depth = sys._getframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    # A program has as many frames for itself as in an interpreter of its own.
+    sys.setrecursionlimit(sys.getrecursionlimit() + depth + 3)
+    if not load(job, module, out):
+        return
+    for call in job["calls"]:
+        answer(out, value_of, call, namespace, job["output_limit"], job["reading"])
+    for test in job["tests"]:
+        answer(out, run_test, test, namespace, job["output_limit"])
+    if calls >= 0:
+        peer = CandidatePeer(calls, namespace)
+        try:
+            while True:
+                peer.serve(peer.receive())
+        except (Gone, OSError):
+            pass

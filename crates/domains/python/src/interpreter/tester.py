@@ -1,0 +1,230 @@
+"""What happens in a process that holds tests: they run here, and call the candidate by messages.
+
+The process is forked from an interpreter that has never held a test, runs one problem's tests for
+one candidate, and ends. Messages to the judge, framed as a candidate's:
+
+    P, E, M      a test passed; raised (the exception's text); ran out of memory
+    N            the candidate gave an object where the problem asks for data
+    A, G         the candidate is gone; it sent what is no message: no more tests can run
+    T            the problem's own setup raised
+    R            JSON: what a reference's objects were used for
+"""
+
+import builtins
+import os
+import random
+import sys
+
+
+class TesterPeer(Peer):
+    """The test's end. `allowed` names what may be done with the candidate's objects; None records
+    what a reference needs."""
+
+    def __init__(self, descriptor, allowed, finish):
+        Peer.__init__(self, descriptor, True)
+        self.allowed, self.finish = allowed, finish
+        self.recorded = set()
+        self.labels, self.origins = {}, {}
+        self.refused = None
+
+    def receive(self):
+        try:
+            return Peer.receive(self)
+        except (Gone, OSError):
+            self.finish(b"A")
+
+    def send(self, kind, parts):
+        try:
+            Peer.send(self, kind, parts)
+        except OSError:
+            self.finish(b"A")
+
+    def rest(self):
+        try:
+            return Peer.rest(self)
+        except Garbage:
+            self.finish(b"G")
+
+    def permits(self, use):
+        if self.allowed is None:
+            self.recorded.add(use)
+            return True
+        return use in self.allowed
+
+    def refuse(self, text):
+        # Kept beside being raised, for a test that catches everything.
+        self.refused = text
+        raise NotPlain(text)
+
+    def meet(self, number):
+        # Where an object came from says whether the reference's was one there too.
+        self.origins[number] = self.label
+
+    def use(self, target):
+        """Refuses to use an object where the reference gave data: it could answer a test that tells
+        it what is expected."""
+        if type(target) is not Remote:
+            return
+        origin = self.origins.get(target._remote_number, "names")
+        if origin != "names" and not self.permits("object from " + origin) and "objects" not in self.allowed:
+            self.refuse("an object of class %s, where the problem asks for data" % target._remote_name[:100])
+
+    def ask(self, label, kind, values):
+        before, self.label = self.label, label
+        try:
+            result = self.request(kind, values)
+        except NotPlain as error:
+            self.refused = self.refused or str(error)
+            raise
+        finally:
+            self.label = before
+        return result
+
+    def label_of(self, target):
+        return self.labels.get(id(target)) or "." + type(target).__name__
+
+    def call(self, target, name, arguments, keywords):
+        self.use(target)
+        return self.ask(self.label_of(target), b"c", (target, arguments, keywords))
+
+    def attribute(self, target, name):
+        if name.startswith("__") and name not in ("__name__", "__doc__", "__wrapped__", "__class__"):
+            raise AttributeError(name)
+        self.use(target)
+        result = self.ask("." + name, b"g", (target, name))
+        if type(result) is Remote:
+            self.labels[id(result)] = "." + name
+        return result
+
+    def set_attribute(self, target, name, value):
+        self.use(target)
+        self.ask("." + name, b"s", (target, name, value))
+
+    def next_of(self, target):
+        return self.ask("next", b"n", (target,))
+
+    def truth(self, target):
+        # Being true tells nothing that returning True would not.
+        return target._remote_what != b"o" or self.ask("operator", b"o", ("__bool__", target)) is not False
+
+    def operate(self, target, name, *arguments):
+        if name not in HARMLESS and not self.permits("operator " + name):
+            if name in ("__eq__", "__ne__"):
+                return name == "__ne__"
+            self.refuse("an object of class %s, where the problem asks for data" % target._remote_name[:100])
+        if name != "__iter__" and name != "__isinstance__":
+            self.use(target)
+        return self.ask("operator " + name, b"o", (name, target, *arguments))
+
+    def perform(self, kind, values):
+        """What a candidate may do with what the test handed to it: call it, take its next item, and
+        use the public attributes of objects of the test's own classes."""
+        if not values:
+            raise Garbage("a request without a target")
+        target = values[1] if kind == 111 and len(values) > 1 else values[0]
+        if kind == 99 and len(values) == 3 and type(values[1]) is tuple and type(values[2]) is dict and callable(target):
+            return target(*values[1], **values[2])
+        if kind == 110 and type(target) in ITERATORS:
+            return next(target)
+        if type(target).__module__ != "__main__":
+            raise AttributeError("the test keeps this to itself")
+        if kind == 111 and values[0] in OPERATORS:
+            return OPERATORS[values[0]](*values[1:])
+        name = values[1] if len(values) > 1 else ""
+        if type(name) is not str or name.startswith("_"):
+            raise AttributeError("the test keeps this to itself")
+        if kind == 103:
+            return getattr(target, name)
+        if kind == 115 and len(values) == 3:
+            return setattr(target, name, values[2])
+        raise Garbage("an unknown request")
+
+
+def prompt_helpers(prompt, namespace):
+    """Runs the text that a candidate continues: the functions before the last are the problem's."""
+    for ending in ("\n    pass\n", ""):
+        try:
+            code = compile(prompt + ending, "<prompt>", "exec", 0, True)
+        except SyntaxError:
+            continue
+        exec(code, namespace)
+        return
+
+
+def outcome(test, namespace, peer):
+    """Runs one test; its tag and what to say of it."""
+    peer.refused = None
+    tag, text = b"P", b""
+    try:
+        exec(test, namespace)
+    except MemoryError:
+        tag = b"M"
+    except BaseException as error:
+        tag, text = b"E", describe(error)
+    if peer.refused is not None:
+        return b"N", peer.refused[:200].encode("utf-8", "replace")
+    return tag, text
+
+
+def tester(job, out, calls):
+    """Runs a problem's tests for the candidate at the other end of `calls`."""
+
+    def finish(tag):
+        send(out, tag)
+        os._exit(0)
+
+    module = sys.modules["__main__"] = new_module("__main__")
+    namespace = module.__dict__
+    sys.setrecursionlimit(5000)
+    random.seed(0)
+    peer = TesterPeer(calls, None if job["allowed"] is None else frozenset(job["allowed"]), finish)
+    try:
+        exec(compiled(job["setup"], "<setup>"), namespace)
+        if job["prompt"]:
+            prompt_helpers(job["prompt"], namespace)
+        peer.label = "names"
+        names = peer.request(b"d", tuple(job["names"]))
+        peer.label = "call"
+        if type(names) is not dict:
+            finish(b"G")
+        for name in job["names"]:
+            # One that the candidate lacks is not to be found in the setup or among the builtins either.
+            if name in names:
+                namespace[name] = names[name]
+                peer.labels[id(names[name])] = name
+            else:
+                namespace[name] = Missing(name)
+        if job["test_setup"]:
+            exec(compiled(job["test_setup"], "<setup>"), namespace)
+    except BaseException as error:
+        send(out, b"T", describe(error))
+        return
+    for source in job["tests"]:
+        try:
+            test = compile(source, "<test>", "exec", 0, True)
+        except BaseException as error:
+            send(out, b"T", describe(error))
+            return
+        send(out, *outcome(test, namespace, peer))
+    if peer.allowed is None:
+        import json
+
+        send(out, b"R", json.dumps(sorted(peer.recorded)).encode())
+
+
+class Missing:
+    """A name that the candidate does not define: whatever a test does with it, it has no such name."""
+
+    def __init__(self, name):
+        self.__dict__["name"] = name
+
+    def __call__(self, *arguments, **keywords):
+        raise NameError("name '%s' is not defined" % self.__dict__["name"])
+
+    def __getattr__(self, name):
+        self()
+
+    def __eq__(self, other):
+        self()
+
+    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __getitem__ = __bool__ = __iter__ = __len__ = __eq__

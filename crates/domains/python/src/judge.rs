@@ -1,0 +1,409 @@
+//! One candidate after the other, each in a process of its own.
+
+use crate::clock::Clock;
+use crate::conclude::{compared, cut_short, not_loaded, overall, ran};
+use crate::observe;
+use crate::plan::{Kind, Plan};
+use crate::plus_run;
+use crate::prepare::Prepared;
+use crate::zygote::{Ended, Forked, Role, Silence, Zygote};
+use crate::{Check, Shared};
+use records::{Outcome, TestResult, Verdict};
+use serde_json::{Value as Json, json};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::debug;
+use verify::{Ask, Failure, Job, Reply, Verifier, Watch};
+
+/// What a turn beside others gets of the CPU time of a candidate, so that what is slow is told from
+/// what never ends; only the former is run again.
+const GRACE: f64 = 1.5;
+/// CPU time of the processes that hold tests, as a multiple of a candidate's.
+const TESTER_SHARE: f64 = 4.0;
+/// Tests' processes have what a candidate may have and this for what they hold besides.
+const TESTER_MEMORY: u64 = 256 << 20;
+
+/// Whether a candidate may be run again if it took a little longer than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// Beside others, which slow it down.
+    Beside,
+    /// What this gives, counts.
+    Last,
+}
+
+/// A worker's verifier: an interpreter, started when it is first needed.
+pub struct Judge {
+    pub(crate) shared: Arc<Shared>,
+    zygote: Option<Zygote>,
+    /// The problem of the last job, which most often is the next one's too.
+    last: Option<(Arc<records::Problem>, bool, Arc<Prepared>)>,
+}
+
+/// A run's processes and what they said.
+pub(crate) struct Run {
+    /// Whether the program was loaded.
+    pub loaded: bool,
+    /// One result a test, as far as it came; of a program that was never loaded, why.
+    pub tests: Vec<TestResult>,
+    /// How the candidate's process ended.
+    pub ended: Ended,
+    /// What a reference's objects were used for.
+    pub recorded: Option<Vec<String>>,
+}
+
+impl Verifier for Judge {
+    fn run(&mut self, job: &Job, watch: &Watch) -> Result<Reply, Failure> {
+        let failed = |error: io::Error| Failure(error.to_string());
+        let visible = job.ask == Ask::JudgeVisible;
+        let prepared = match self.prepared(job, visible) {
+            Ok(prepared) => prepared,
+            Err(reason) => return Ok(refused(job, reason)),
+        };
+        match &job.ask {
+            Ask::Observe(inputs) => {
+                let observations = observe::observe(self, &prepared.check, &job.solution, inputs, watch);
+                observations.map(Reply::Observations).map_err(failed)
+            }
+            Ask::Judge | Ask::JudgeVisible => match prepared.plan(self, watch).map_err(failed)? {
+                Err(reason) => Ok(refused(job, reason)),
+                Ok(plan) => {
+                    let verdict = self.verdict(&prepared.check, &plan, &job.solution, watch).map_err(failed)?;
+                    Ok(Reply::Verdict(Verdict { problem: job.problem.id.clone(), ..verdict }))
+                }
+            },
+        }
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        self.zygote.iter().map(Zygote::pid).collect()
+    }
+}
+
+/// The answer where the problem itself cannot be judged: nothing is known of the candidate.
+fn refused(job: &Job, reason: String) -> Reply {
+    match job.ask {
+        Ask::Observe(ref inputs) => Reply::Observations(vec![Default::default(); inputs.len()]),
+        _ => Reply::Verdict(Verdict::infrastructure(&job.problem.id, 0, reason)),
+    }
+}
+
+impl Judge {
+    /// With an interpreter that is started already, or none yet.
+    pub(crate) fn new(shared: Arc<Shared>, zygote: Option<Zygote>) -> Self {
+        Judge { shared, zygote, last: None }
+    }
+
+    /// Its interpreter, for another to take over.
+    pub(crate) fn into_zygote(self) -> Option<Zygote> {
+        self.zygote
+    }
+
+    /// The problem's check, read and looked at once.
+    fn prepared(&mut self, job: &Job, visible: bool) -> Result<Arc<Prepared>, String> {
+        if let Some((problem, of_visible, prepared)) = &self.last
+            && Arc::ptr_eq(problem, &job.problem)
+            && *of_visible == visible
+        {
+            return Ok(prepared.clone());
+        }
+        let prepared = self.shared.prepared.of(&job.problem, visible)?;
+        self.last = Some((job.problem.clone(), visible, prepared.clone()));
+        Ok(prepared)
+    }
+
+    /// The interpreter; a fresh one if there is none or it is worn.
+    pub(crate) fn zygote(&mut self) -> io::Result<&mut Zygote> {
+        let zygote = match self.zygote.take() {
+            Some(zygote) if !zygote.is_worn() => zygote,
+            _ => self.shared.start_zygote().map_err(io::Error::other)?,
+        };
+        Ok(self.zygote.insert(zygote))
+    }
+
+    /// Judges a candidate by a plan.
+    fn verdict(&mut self, check: &Check, plan: &Plan, solution: &str, watch: &Watch) -> io::Result<Verdict> {
+        let started = Instant::now();
+        let mut verdict = self.one_turn(check, plan, solution, Turn::Beside, watch)?;
+        let limit = self.shared.settings.cpu_seconds.ceil();
+        if verdict.passed() && verdict.cpu_milliseconds > limit * 1e3 && !matches!(plan.kind, Kind::Plus(_)) {
+            debug!(cpu_milliseconds = verdict.cpu_milliseconds, "near its limit: runs again");
+            verdict = self.one_turn(check, plan, solution, Turn::Last, watch)?;
+        }
+        verdict.wall_milliseconds = started.elapsed().as_secs_f64() * 1e3;
+        Ok(verdict)
+    }
+
+    fn one_turn(
+        &mut self,
+        check: &Check,
+        plan: &Plan,
+        solution: &str,
+        turn: Turn,
+        watch: &Watch,
+    ) -> io::Result<Verdict> {
+        if let Kind::Plus(expected) = &plan.kind {
+            return plus_run::verdict(self, check, expected, solution, watch);
+        }
+        let run = self.run_plan(check, &plan.kind, solution, turn, watch)?;
+        let (outcome, reason) = overall(&run.tests, plan.tests);
+        Ok(Verdict {
+            outcome,
+            reason,
+            tests: if run.loaded { run.tests } else { Vec::new() },
+            separation: plan.separation(),
+            cpu_milliseconds: run.ended.cpu.as_secs_f64() * 1e3,
+            peak_memory_kib: run.ended.peak_memory_kib,
+            isolation: self.shared.tier.name().to_owned(),
+            ..Verdict::infrastructure("", 0, "")
+        })
+    }
+
+    fn run_plan(
+        &mut self,
+        check: &Check,
+        kind: &Kind,
+        solution: &str,
+        turn: Turn,
+        watch: &Watch,
+    ) -> io::Result<Run> {
+        let cpu = match turn {
+            Turn::Beside => (self.shared.settings.cpu_seconds * GRACE).ceil(),
+            Turn::Last => self.shared.settings.cpu_seconds.ceil(),
+        };
+        match kind {
+            Kind::Compared(tests) => {
+                let calls: Vec<&str> =
+                    tests.iter().flatten().map(|expectation| expectation.call.as_str()).collect();
+                let job = self.candidate_job(check, solution, json!({ "calls": calls }), cpu);
+                self.run_candidate(job, cpu, watch, |channel, clock, limit| {
+                    let mut results = Vec::new();
+                    for test in tests {
+                        let mut result = TestResult::passed();
+                        for expectation in test {
+                            let answered = match channel(limit, clock) {
+                                Ok(message) => compared(expectation, &message),
+                                Err(silence) => return (results, Some(silence)),
+                            };
+                            if result.outcome == Outcome::Passed {
+                                result = answered;
+                            }
+                        }
+                        results.push(result);
+                    }
+                    (results, None)
+                })
+            }
+            Kind::Shared => {
+                let asked = json!({ "tests": check.tests, "test_setup": check.test_setup });
+                let job = self.candidate_job(check, solution, asked, cpu);
+                self.run_candidate(job, cpu, watch, |channel, clock, limit| {
+                    let mut results = Vec::new();
+                    for _ in &check.tests {
+                        match channel(limit, clock) {
+                            Ok(message) => results.push(ran(&message)),
+                            Err(silence) => return (results, Some(silence)),
+                        }
+                    }
+                    (results, None)
+                })
+            }
+            Kind::Proxied { names, allowed } => {
+                self.run_proxied(check, solution, names, Some(allowed), cpu, watch)
+            }
+            // Runs elsewhere.
+            Kind::Plus(_) => Err(io::Error::other("a plan of plus tests has no turn")),
+        }
+    }
+
+    /// A candidate's job; `asked` has what differs.
+    pub(crate) fn candidate_job(&self, check: &Check, solution: &str, asked: Json, cpu: f64) -> Json {
+        let settings = &self.shared.settings;
+        let mut job = json!({
+            "setup": self.shared.setup_of(check),
+            "program": solution,
+            "test_setup": "",
+            "calls": [],
+            "tests": [],
+            "reading": "plain",
+            "cpu_seconds": cpu,
+            "memory_bytes": settings.memory_bytes,
+            "output_limit": settings.output_limit,
+        });
+        if let (Json::Object(job), Json::Object(asked)) = (&mut job, asked) {
+            job.extend(asked);
+        }
+        job
+    }
+
+    /// Runs a candidate that is talked to on one socket alone.
+    pub(crate) fn run_candidate(
+        &mut self,
+        job: Json,
+        cpu: f64,
+        watch: &Watch,
+        talk: impl FnOnce(&mut Next, &mut Clock, usize) -> (Vec<TestResult>, Option<Silence>),
+    ) -> io::Result<Run> {
+        let (limit, wall) = (self.shared.settings.output_limit, self.wall());
+        let zygote = self.zygote()?;
+        let mut clock = Clock::start(wall, watch, zygote.pid());
+        let mut candidate = zygote.fork(Role::Candidate, job.to_string().as_bytes(), None)?;
+        let loaded = candidate.channel.next(limit, &mut clock);
+        let is_loaded = matches!(&loaded, Ok(message) if not_loaded(message).is_none());
+        let (mut tests, silence) = match loaded {
+            Ok(_) if is_loaded => {
+                talk(&mut |limit, clock| candidate.channel.next(limit, clock), &mut clock, limit)
+            }
+            Ok(message) => (not_loaded(&message).into_iter().collect(), None),
+            Err(silence) => (Vec::new(), Some(silence)),
+        };
+        let ended = zygote.end(candidate)?;
+        if let Some(silence) = silence {
+            cancelled(silence)?;
+            tests.push(cut_short(silence, &ended, cpu));
+        }
+        Ok(Run { loaded: is_loaded, tests, ended, recorded: None })
+    }
+
+    /// Runs a candidate and, in another process, the tests that call it. Without `allowed` the
+    /// candidate is the reference: what its objects are used for is recorded.
+    pub(crate) fn run_proxied(
+        &mut self,
+        check: &Check,
+        solution: &str,
+        names: &[String],
+        allowed: Option<&[String]>,
+        cpu: f64,
+        watch: &Watch,
+    ) -> io::Result<Run> {
+        let job = self.candidate_job(check, solution, json!({}), cpu).to_string();
+        let tester_cpu = (self.shared.settings.cpu_seconds * TESTER_SHARE).ceil();
+        let test_job = json!({
+            "setup": self.shared.setup_of(check),
+            "prompt": check.prompt,
+            "test_setup": check.test_setup,
+            "tests": check.tests,
+            "names": names,
+            "allowed": allowed,
+            "cpu_seconds": tester_cpu,
+            "memory_bytes": self.shared.settings.memory_bytes.saturating_add(TESTER_MEMORY),
+        });
+        let (limit, wall) = (self.shared.settings.output_limit, self.wall());
+        let zygote = self.zygote()?;
+        let mut clock = Clock::start(wall, watch, zygote.pid());
+        let (calls, theirs) = UnixStream::pair()?;
+        let mut candidate = zygote.fork(Role::Candidate, job.as_bytes(), Some(calls))?;
+        let loaded = candidate.channel.next(limit, &mut clock);
+        let failed = loaded.map(|message| not_loaded(&message));
+        if !matches!(failed, Ok(None)) {
+            let ended = zygote.end(candidate)?;
+            let tests = match failed {
+                Ok(result) => result.into_iter().collect(),
+                Err(silence) => {
+                    cancelled(silence)?;
+                    vec![cut_short(silence, &ended, cpu)]
+                }
+            };
+            return Ok(Run { loaded: false, tests, ended, recorded: None });
+        }
+        let mut tester = zygote.fork(Role::Tester, test_job.to_string().as_bytes(), Some(theirs))?;
+        let mut talk = Talk::default();
+        talk.listen(&mut tester, check.tests.len(), allowed.is_none(), &mut clock);
+        let tester_ended = zygote.end(tester)?;
+        let ended = zygote.end(candidate)?;
+        if let Some(silence) = talk.silence {
+            cancelled(silence)?;
+            talk.tests.push(match silence {
+                // The candidate's own limit shows as its own end.
+                Silence::Closed if tester_ended.signal.is_some() => {
+                    let mut result = cut_short(silence, &tester_ended, tester_cpu);
+                    result.detail = "the test itself took too long or too much".to_owned();
+                    result
+                }
+                _ => cut_short(silence, &ended, cpu),
+            });
+        } else if talk.gone {
+            talk.tests.push(cut_short(Silence::Closed, &ended, cpu));
+        }
+        Ok(Run { loaded: true, tests: talk.tests, ended, recorded: talk.recorded })
+    }
+
+    /// Whether a problem's reference passes with its tests beside it.
+    pub(crate) fn passes_beside(&mut self, check: &Check, reference: &str, watch: &Watch) -> io::Result<bool> {
+        let run = self.run_plan(check, &Kind::Shared, reference, Turn::Last, watch)?;
+        Ok(run.loaded && overall(&run.tests, check.tests.len()).0 == Outcome::Passed)
+    }
+
+    pub(crate) fn wall(&self) -> Duration {
+        Duration::from_secs_f64(self.shared.settings.wall_seconds)
+    }
+
+    /// Takes a problem's tests apart, in a process that ends afterwards.
+    pub(crate) fn ask_planner(&mut self, job: &Json, watch: &Watch) -> io::Result<Result<Vec<u8>, String>> {
+        let mut job = job.clone();
+        job["cpu_seconds"] = json!(10.0);
+        job["memory_bytes"] = json!(self.shared.settings.memory_bytes.max(1 << 30));
+        let zygote = self.zygote()?;
+        let mut clock = Clock::start(Duration::from_secs(20), watch, zygote.pid());
+        let mut planner = zygote.fork(Role::Planner, job.to_string().as_bytes(), None)?;
+        let answer = planner.channel.next(64 << 20, &mut clock);
+        zygote.end(planner)?;
+        match answer {
+            Ok(message) => Ok(Ok(message.payload)),
+            Err(silence) => {
+                cancelled(silence)?;
+                Ok(Err("the tests cannot be taken apart: reading them takes too much time or memory".to_owned()))
+            }
+        }
+    }
+}
+
+/// Reads the next message of a candidate.
+pub(crate) type Next<'a> = dyn FnMut(usize, &mut Clock) -> Result<crate::wire::Message, Silence> + 'a;
+
+/// What a tester said.
+#[derive(Default)]
+struct Talk {
+    tests: Vec<TestResult>,
+    recorded: Option<Vec<String>>,
+    silence: Option<Silence>,
+    /// The candidate's process was gone before the tests were done.
+    gone: bool,
+}
+
+impl Talk {
+    fn listen(&mut self, tester: &mut Forked, tests: usize, records: bool, clock: &mut Clock) {
+        const LIMIT: usize = 1 << 16;
+        while self.tests.len() < tests || (records && self.recorded.is_none()) {
+            match tester.channel.next(LIMIT, clock) {
+                Ok(message) if message.tag == b'R' => {
+                    self.recorded = Some(serde_json::from_slice(&message.payload).unwrap_or_default());
+                }
+                Ok(message) if message.tag == b'A' => {
+                    self.gone = true;
+                    return;
+                }
+                Ok(message) => {
+                    self.tests.push(ran(&message));
+                    if matches!(message.tag, b'G' | b'T') {
+                        return;
+                    }
+                }
+                Err(silence) => {
+                    self.silence = Some(silence);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Nobody waits for the answer: there is none.
+fn cancelled(silence: Silence) -> io::Result<()> {
+    match silence {
+        Silence::Cancelled => Err(io::Error::other("cancelled")),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,176 @@
+//! How a problem's tests are judged.
+//!
+//! The plan is a function of the problem alone: no candidate, no time and no size has a part in it.
+//! As far as possible a test is data: calls, and values to compare with ([`Kind::Compared`]). What is
+//! more than that runs in a process of its own, which calls the candidate by messages
+//! ([`Kind::Proxied`]). Only what even that cannot carry, as the problem's reference shows, runs
+//! beside the candidate ([`Kind::Shared`]), and the verdict says so.
+
+use crate::Check;
+use pydata::{Comparison, Value, parse_assert};
+use records::Separation;
+use serde::Deserialize;
+use serde_json::json;
+
+/// One comparison of a test.
+#[derive(Clone, Debug)]
+pub struct Expectation {
+    /// `f(1, 2)`, as the candidate's process evaluates it.
+    pub call: String,
+    /// How its value is compared.
+    pub comparison: Comparison,
+    /// With what.
+    pub expected: Value,
+}
+
+/// How the tests run.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Each test is one or more comparisons.
+    Compared(Vec<Vec<Expectation>>),
+    /// The tests run in a process of their own.
+    Proxied {
+        /// Names in the tests that are the candidate's.
+        names: Vec<String>,
+        /// What the tests may do with the candidate's objects: what they do with the reference's.
+        allowed: Vec<String>,
+    },
+    /// The tests run in the candidate's process.
+    Shared,
+    /// EvalPlus's inputs, compared with what the reference gives on them.
+    Plus(crate::plus_run::Expected),
+}
+
+/// How a problem is judged.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Number of its tests.
+    pub tests: usize,
+    /// How they run.
+    pub kind: Kind,
+}
+
+/// Operators of the candidate's own objects that do not decide a comparison.
+const NOT_DECIDING: [&str; 8] = [
+    "operator __getitem__",
+    "operator __iter__",
+    "operator __setitem__",
+    "operator __delitem__",
+    "operator __enter__",
+    "operator __exit__",
+    "operator __isinstance__",
+    "operator __hash__",
+];
+
+impl Plan {
+    /// Where the expected values are.
+    pub fn separation(&self) -> Separation {
+        match &self.kind {
+            Kind::Compared(_) | Kind::Plus(_) => Separation::Compared,
+            // An object of the candidate's own that is compared decides by its own methods.
+            Kind::Proxied { allowed, .. }
+                if allowed
+                    .iter()
+                    .any(|use_| use_.starts_with("operator ") && !NOT_DECIDING.contains(&use_.as_str())) =>
+            {
+                Separation::Shared
+            }
+            Kind::Proxied { .. } => Separation::Proxied,
+            Kind::Shared => Separation::Shared,
+        }
+    }
+}
+
+/// A check whose tests have been looked at, but whose reference has not run.
+#[derive(Clone, Debug)]
+pub enum Lowered {
+    /// All of it is comparisons.
+    Compared(Vec<Vec<Expectation>>),
+    /// The tests have to run; these of their names are the candidate's.
+    Names(Vec<String>),
+}
+
+impl Lowered {
+    /// Where every test is one comparison that can be read here, without an interpreter.
+    pub fn of_comparisons(check: &Check) -> Option<Self> {
+        if !check.test_setup.trim().is_empty() || check.tests.is_empty() {
+            return None;
+        }
+        let tests = check.tests.iter().map(|test| Some(vec![expectation(test)?]));
+        tests.collect::<Option<_>>().map(Lowered::Compared)
+    }
+
+    /// From what the planner answered.
+    ///
+    /// # Errors
+    /// What is wrong with the problem, or with the answer.
+    pub fn of_answer(answer: &[u8]) -> Result<Self, String> {
+        match serde_json::from_slice(answer).map_err(|error| format!("the planner's answer: {error}"))? {
+            Answer::Refused { error } => Err(error),
+            Answer::Planned { names, comparisons } => {
+                let read = |test: Vec<String>| test.iter().map(|text| expectation(text)).collect();
+                let tests = comparisons.and_then(|tests| tests.into_iter().map(read).collect());
+                Ok(tests.map_or(Lowered::Names(names), Lowered::Compared))
+            }
+        }
+    }
+}
+
+/// One assert as data.
+fn expectation(source: &str) -> Option<Expectation> {
+    let assert = parse_assert(source).ok()?;
+    let call = match assert.comparison {
+        // Whatever is true passes, data or not.
+        Comparison::Truthy | Comparison::Falsy => format!("not not ({})", assert.call.source),
+        Comparison::Equal | Comparison::Identical => assert.call.source,
+    };
+    Some(Expectation { call, comparison: assert.comparison, expected: assert.expected })
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Refused { error: String },
+    Planned { names: Vec<String>, comparisons: Option<Vec<Vec<String>>> },
+}
+
+/// The planner's job.
+pub fn planner_job(check: &Check, reference: Option<&String>, packages: &[String]) -> serde_json::Value {
+    json!({
+        "entry_point": check.entry_point,
+        "setup": check.setup,
+        "prompt": check.prompt,
+        "test_setup": check.test_setup,
+        "tests": check.tests,
+        "reference": reference,
+        "packages": packages,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(tests: &[&str]) -> Check {
+        Check { tests: tests.iter().map(|test| (*test).to_owned()).collect(), ..Check::default() }
+    }
+
+    #[test]
+    fn only_whole_comparisons_are_data() {
+        assert!(Lowered::of_comparisons(&check(&["assert f(1) == 2", "assert f(2) is True"])).is_some());
+        for more in ["assert f(1) == g(2)", "x = 1\nassert f(1) == 2", "assert f(x) == 2", "assert f(1) < 2"] {
+            assert!(Lowered::of_comparisons(&check(&["assert f(1) == 2", more])).is_none(), "{more}");
+        }
+        assert!(Lowered::of_comparisons(&check(&[])).is_none());
+    }
+
+    #[test]
+    fn comparing_the_candidates_own_objects_is_said() {
+        let separation = |allowed: &[&str]| {
+            let allowed = allowed.iter().map(|use_| (*use_).to_owned()).collect();
+            Plan { tests: 1, kind: Kind::Proxied { names: Vec::new(), allowed } }.separation()
+        };
+        assert_eq!(separation(&["object from Pair", "operator __getitem__"]), Separation::Proxied);
+        assert_eq!(separation(&["object from Vector", "operator __eq__"]), Separation::Shared);
+    }
+}

@@ -1,0 +1,148 @@
+//! Problems, looked at once: what their checks say, and how they are judged.
+
+use crate::judge::Judge;
+use crate::plan::{Kind, Lowered, Plan, planner_job};
+use crate::{Check, plus_run};
+use records::{Outcome, Problem, Resource};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing::{debug, debug_span};
+use verify::Watch;
+
+/// Problems that are remembered; when there are more, all are forgotten.
+const MOST_PREPARED: usize = 1_024;
+
+/// A problem's check and, once it is known, its plan.
+pub struct Prepared {
+    /// The check; its tests are those that are asked for.
+    pub check: Check,
+    reference: Option<String>,
+    lowered: Mutex<Option<Result<Lowered, String>>>,
+    plan: Mutex<Option<Result<Arc<Plan>, String>>>,
+}
+
+impl Prepared {
+    fn of(problem: &Problem, visible: bool) -> Result<Self, String> {
+        let mut check = Check::of(problem).map_err(|error| error.message)?;
+        if visible {
+            check.tests = problem.shown.visible().to_vec();
+            check.plus = None;
+            if check.tests.is_empty() {
+                return Err("the problem shows no tests".to_owned());
+            }
+        }
+        let reference = problem.references.first().cloned();
+        Ok(Prepared { check, reference, lowered: Mutex::default(), plan: Mutex::default() })
+    }
+
+    /// What the tests are made of, without running anything of the problem's.
+    pub(crate) fn lowered(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<Lowered, String>> {
+        if let Some(known) = &*self.lowered.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(known.clone());
+        }
+        let lowered = match Lowered::of_comparisons(&self.check) {
+            Some(lowered) => Ok(lowered),
+            None if self.check.tests.is_empty() => Err("there are no tests: give at least one".to_owned()),
+            None => {
+                let job = planner_job(&self.check, self.reference.as_ref(), &judge.shared.settings.packages);
+                judge.ask_planner(&job, watch)?.and_then(|answer| Lowered::of_answer(&answer))
+            }
+        };
+        *self.lowered.lock().unwrap_or_else(PoisonError::into_inner) = Some(lowered.clone());
+        Ok(lowered)
+    }
+
+    /// How the problem is judged; an inner error says why it cannot be.
+    ///
+    /// # Errors
+    /// Where the interpreter failed, which says nothing of the problem.
+    pub(crate) fn plan(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<Arc<Plan>, String>> {
+        if let Some(known) = &*self.plan.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(known.clone());
+        }
+        let plan = self.made(judge, watch)?.map(Arc::new);
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
+        Ok(plan)
+    }
+
+    fn made(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<Plan, String>> {
+        let _span = debug_span!("plan", entry_point = %self.check.entry_point).entered();
+        if let Some(plus) = &self.check.plus {
+            let Some(reference) = &self.reference else {
+                return Ok(Err("EvalPlus's inputs need a reference solution, and there is none".to_owned()));
+            };
+            let expected = plus_run::expected(judge, &self.check, plus, reference, watch)?;
+            return Ok(expected.map(|expected| Plan { tests: 2, kind: Kind::Plus(expected) }));
+        }
+        let tests = self.check.tests.len();
+        let kind = match self.lowered(judge, watch)? {
+            Err(reason) => return Ok(Err(reason)),
+            Ok(Lowered::Compared(expectations)) => Kind::Compared(expectations),
+            Ok(Lowered::Names(names)) => self.proxied(judge, names, watch)?,
+        };
+        Ok(Ok(Plan { tests, kind }))
+    }
+
+    /// Has the reference show what tests in a process of their own do with its objects; whether they
+    /// can run there at all shows too. Running out of time shows nothing: the plan then is as if there
+    /// was no reference.
+    fn proxied(&self, judge: &mut Judge, names: Vec<String>, watch: &Watch) -> io::Result<Kind> {
+        let without_reference = |names| Kind::Proxied { names, allowed: vec!["objects".to_owned()] };
+        let Some(reference) = &self.reference else { return Ok(without_reference(names)) };
+        let cpu = (judge.shared.settings.cpu_seconds * 2.0).ceil();
+        let run = judge.run_proxied(&self.check, reference, &names, None, cpu, watch)?;
+        let failed = run.tests.iter().find(|test| test.outcome != Outcome::Passed);
+        let Some(failed) = failed else {
+            return Ok(Kind::Proxied { names, allowed: run.recorded.unwrap_or_default() });
+        };
+        debug!(reason = %failed.reason, detail = %failed.detail, "the reference fails in two processes");
+        let by_time = matches!(failed.outcome, Outcome::Limit(Resource::Time | Resource::Memory));
+        if !by_time && judge.passes_beside(&self.check, reference, watch)? {
+            return Ok(Kind::Shared);
+        }
+        // Nothing is known of what objects the tests need: data only.
+        Ok(Kind::Proxied { names, allowed: Vec::new() })
+    }
+}
+
+/// The problems that were looked at last.
+#[derive(Default)]
+pub struct Cache {
+    prepared: Mutex<HashMap<[u8; 32], Arc<Prepared>>>,
+}
+
+impl Cache {
+    /// A problem, looked at once.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of(&self, problem: &Problem, visible: bool) -> Result<Arc<Prepared>, String> {
+        let key = key(problem, visible);
+        if let Some(known) = self.prepared.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(known.clone());
+        }
+        let prepared = Arc::new(Prepared::of(problem, visible)?);
+        let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_PREPARED {
+            all.clear();
+        }
+        Ok(all.entry(key).or_insert(prepared).clone())
+    }
+}
+
+/// Names all that a plan depends on.
+fn key(problem: &Problem, visible: bool) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    let shown = if visible { problem.shown.visible() } else { &[] };
+    let parts = [problem.check.domain.as_str(), problem.check.payload.get()];
+    let references = problem.references.iter().take(1).map(String::as_str);
+    hasher.update([u8::from(visible)]);
+    for part in parts.into_iter().chain(references).chain(shown.iter().map(String::as_str)) {
+        // Lengths keep two parts from being taken for two others of the same text.
+        hasher.update((part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().into()
+}

@@ -1,0 +1,85 @@
+//! What the tests of verdicts share.
+
+#![allow(dead_code, reason = "each test binary uses a part")]
+
+use python::{Check, PROTOCOL_IMPORTS};
+use records::{Problem, Shown};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// A file of the shared data; none, with a word, where it is absent.
+pub fn shared(path: &str) -> Option<String> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/data").join(path);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Some(text),
+        Err(_) => {
+            eprintln!("SKIPPED: {} is absent", path.display());
+            None
+        }
+    }
+}
+
+/// A problem in MBPP's or HumanEval's shape.
+pub fn problem(id: &str, fields: &Value) -> Problem {
+    let text = |name: &str| fields[name].as_str().unwrap_or_default().to_owned();
+    let is_humaneval = fields["canonical_solution"].is_string();
+    let (check, reference) = match fields["prompt"].as_str() {
+        Some(prompt) if is_humaneval => {
+            let entry_point = text("entry_point");
+            let test = format!("{}\ncheck({entry_point})", text("test"));
+            let check = Check {
+                entry_point,
+                setup: PROTOCOL_IMPORTS.to_owned(),
+                prompt: Some(prompt.to_owned()),
+                tests: vec![test],
+                ..Check::default()
+            };
+            (check, format!("{prompt}{}", text("canonical_solution")))
+        }
+        _ => {
+            let list = |name: &str| -> Vec<String> {
+                let items = fields[name].as_array().map_or(&[][..], Vec::as_slice);
+                items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            };
+            let tests = list("test_list");
+            let check = Check {
+                entry_point: entry_point(&tests, &text("code")),
+                setup: format!("{PROTOCOL_IMPORTS}{}\n", list("test_imports").join("\n")),
+                test_setup: text("test_setup_code"),
+                tests,
+                ..Check::default()
+            };
+            (check, text("code"))
+        }
+    };
+    problem_of(id, check, &[&reference])
+}
+
+/// A problem of a check and references.
+pub fn problem_of(id: &str, check: Check, references: &[&str]) -> Problem {
+    Problem {
+        id: id.to_owned(),
+        shown: Shown { name: check.entry_point.clone(), ..Shown::default() },
+        check: check.into_record(),
+        references: references.iter().map(|text| (*text).to_owned()).collect(),
+        ..Problem::default()
+    }
+}
+
+/// The first name that the tests call and the reference defines.
+fn entry_point(tests: &[String], reference: &str) -> String {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let called = tests.iter().flat_map(|test| {
+        test.match_indices('(').map(|(open, _)| {
+            let before = &test[..open];
+            &before[before.rfind(|c| !is_name(c)).map_or(0, |at| at + 1)..]
+        })
+    });
+    let names: Vec<&str> = called.filter(|name| !name.is_empty()).collect();
+    let defined = |name: &&&str| {
+        [format!("def {name}("), format!("class {name}"), format!("{name} =")]
+            .iter()
+            .any(|text| reference.contains(text.as_str()))
+    };
+    names.iter().find(defined).or(names.first()).map(|name| (*name).to_owned()).unwrap_or_default()
+}

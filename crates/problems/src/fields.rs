@@ -1,0 +1,77 @@
+//! The fields of one record, read so that errors name their place.
+
+use records::jsonl::Error;
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The fields of a record, with the place to name in errors.
+#[derive(Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    pub(crate) path: &'a Path,
+    /// The line, from 1, or the number in an array or of a row.
+    pub(crate) line: usize,
+    /// What the fields' names begin with in errors: `check.payload.`
+    pub(crate) within: &'a str,
+    pub(crate) fields: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
+        Error::Malformed { path: self.path.to_owned(), line: self.line, message: message.into() }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.fields.contains_key(name)
+    }
+
+    /// A field is of another type than expected, or missing.
+    pub(crate) fn wrong(&self, name: &str, expected: &str) -> Error {
+        let within = self.within;
+        match self.fields.get(name) {
+            None => self.error(format!("{within}{name}: missing; expected {expected}")),
+            Some(found) => {
+                let found: String = found.to_string().chars().take(60).collect();
+                self.error(format!("{within}{name}: expected {expected}, found {found}"))
+            }
+        }
+    }
+
+    pub(crate) fn text(&self, name: &str) -> Result<String, Error> {
+        let text = self.fields.get(name).and_then(Value::as_str);
+        text.map(str::to_owned).ok_or_else(|| self.wrong(name, "text"))
+    }
+
+    pub(crate) fn integer(&self, name: &str) -> Result<i64, Error> {
+        self.fields.get(name).and_then(Value::as_i64).ok_or_else(|| self.wrong(name, "an integer"))
+    }
+
+    pub(crate) fn count(&self, name: &str) -> Result<usize, Error> {
+        let count =
+            self.fields.get(name).and_then(Value::as_u64).and_then(|count| usize::try_from(count).ok());
+        count.ok_or_else(|| self.wrong(name, "a whole number, 0 or more"))
+    }
+
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, Error> {
+        let items = self.fields.get(name).and_then(Value::as_array);
+        let items =
+            items.and_then(|items| items.iter().map(|item| item.as_str().map(str::to_owned)).collect());
+        items.ok_or_else(|| self.wrong(name, "a list of texts"))
+    }
+
+    /// Reads a field where the record has it; `null` is not the same as leaving it out.
+    pub(crate) fn optional<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Self, &str) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        if self.has(name) { read(self, name).map(Some) } else { Ok(None) }
+    }
+
+    /// The fields of an object within the record; `within` is the prefix of their names in errors.
+    pub(crate) fn object(&self, name: &str, within: &'a str) -> Result<Fields<'a>, Error> {
+        match self.fields.get(name) {
+            Some(Value::Object(fields)) => Ok(Fields { within, fields, ..*self }),
+            _ => Err(self.wrong(name, "an object")),
+        }
+    }
+}
