@@ -25,15 +25,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In turns, so that both meet the machine in the same moods.
     let mut results = [(true, Vec::new(), 0), (false, Vec::new(), 0)];
     for problem in &problems {
-        let question = Question {
-            text: problem.shown.statement.clone(),
-            tests: problem.shown.examples.clone(),
-        };
+        let question =
+            Question { text: problem.shown.statement.clone(), tests: problem.shown.examples.clone() };
         for (streaming, seconds, verified) in &mut results {
             let settings = Settings { streaming: *streaming, ..Settings::default() };
             let started = Instant::now();
-            let answer =
-                solve(&question, &engine, &client, &settings, &AtomicBool::new(false), &mut |_| {})?;
+            let answer = solve(&question, &engine, &client, &settings, &AtomicBool::new(false), &mut |_| {})?;
             if answer.status == Status::Verified {
                 seconds.push(started.elapsed().as_secs_f64());
                 *verified += 1;

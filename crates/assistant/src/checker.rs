@@ -150,8 +150,7 @@ impl Checker {
         let programs = self.new_programs::<()>(&HashMap::new());
         let rows = self.run(&programs, &inputs, stops);
         let nothing = || vec![Observation::default(); inputs.len()];
-        let rows: Vec<Vec<Observation>> =
-            rows.into_iter().map(|row| row.unwrap_or_else(nothing)).collect();
+        let rows: Vec<Vec<Observation>> = rows.into_iter().map(|row| row.unwrap_or_else(nothing)).collect();
         let given = best(&guesses, &rows);
         if last || !given.is_empty() {
             self.inputs = Some(self.domain.vary(&given, self.ranker.own_inputs, 0));

@@ -43,7 +43,8 @@ mod tests {
 
     #[test]
     fn tests_in_a_message_are_tests() {
-        let question = Question::parse("Double it.\n  assert f(1) == 2\nassert that it works\nassert f(2) == 4\n");
+        let question =
+            Question::parse("Double it.\n  assert f(1) == 2\nassert that it works\nassert f(2) == 4\n");
         assert_eq!(question.text, "Double it.\nassert that it works");
         assert_eq!(question.tests, ["assert f(1) == 2", "assert f(2) == 4"]);
     }

@@ -188,7 +188,8 @@ fn one_odd_sample_does_not_cost_the_others() {
     assert_eq!((&judged["candidates"], &judged["outcomes"]["passed"]), (&4.into(), &2.into()), "{judged}");
     let verdicts = std::fs::read_to_string(path("samples.verdicts.jsonl")).expect("verdicts");
     let outcome = |index: u64| {
-        let verdicts = verdicts.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        let verdicts =
+            verdicts.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
         verdicts.into_iter().find(|verdict| verdict["index"] == index).expect("a verdict")["outcome"].clone()
     };
     assert_eq!((outcome(0), outcome(1), outcome(3)), ("passed".into(), "invalid".into(), "passed".into()));
@@ -210,13 +211,20 @@ fn files_of_an_earlier_version_are_read() {
     let sample = |value: usize| format!("{{\"task_id\":\"one\",\"solution\":\"def f(): return {value}\"}}\n");
     std::fs::write(&samples, sample(1) + &sample(2)).expect("written");
     let old = |index: usize, outcome: &str| {
-        format!("{{\"problem\":\"one\",\"index\":{index},\"outcome\":\"{outcome}\",\"tests\":[{{\"outcome\":\"{outcome}\"}}],\"mode\":\"in_process\",\"cpu_milliseconds\":1.0,\"wall_milliseconds\":2.0,\"peak_memory_kib\":9000,\"isolation\":\"A\",\"fingerprint\":\"00000000000000ff\"}}\n")
+        format!(
+            "{{\"problem\":\"one\",\"index\":{index},\"outcome\":\"{outcome}\",\"tests\":[{{\"outcome\":\"{outcome}\"}}],\"mode\":\"in_process\",\"cpu_milliseconds\":1.0,\"wall_milliseconds\":2.0,\"peak_memory_kib\":9000,\"isolation\":\"A\",\"fingerprint\":\"00000000000000ff\"}}\n"
+        )
     };
     // As a judge that could be fooled saw them.
     std::fs::write(&verdicts, old(0, "not_plain_data") + &old(1, "passed")).expect("written");
     let files = ["--samples", &samples, "--problems", &set];
-    let ranked = ncomp(&[&["rank", "--verdicts", &verdicts, "--select", "oracle", "--json"], &files[..]].concat());
-    assert!(support::stderr(&ranked).contains("2 verdicts are by an earlier version"), "{}", support::stderr(&ranked));
+    let ranked =
+        ncomp(&[&["rank", "--verdicts", &verdicts, "--select", "oracle", "--json"], &files[..]].concat());
+    assert!(
+        support::stderr(&ranked).contains("2 verdicts are by an earlier version"),
+        "{}",
+        support::stderr(&ranked)
+    );
     assert_eq!(rows(&report(&ranked)), [("oracle".to_owned(), 100.0)]);
     let judged = ncomp(&[&["execute", "--json"], &files[..]].concat());
     let told = support::stderr(&judged);

@@ -179,8 +179,12 @@ fn a_client_cannot_touch_the_verdicts_of_others() {
     let replace = "lambda *arguments, **named: True";
     let attacks = [
         format!("import __main__\nfor name in list(vars(__main__)):\n    vars(__main__)[name] = {replace}"),
-        format!("import builtins\nfor name in ('exec', 'eval', 'compile', 'abs'):\n    setattr(builtins, name, {replace})"),
-        format!("import sys\nfor module in list(sys.modules.values()):\n    for name in ('check', 'judge', 'run', 'compare'):\n        try:\n            setattr(module, name, {replace})\n        except Exception:\n            pass"),
+        format!(
+            "import builtins\nfor name in ('exec', 'eval', 'compile', 'abs'):\n    setattr(builtins, name, {replace})"
+        ),
+        format!(
+            "import sys\nfor module in list(sys.modules.values()):\n    for name in ('check', 'judge', 'run', 'compare'):\n        try:\n            setattr(module, name, {replace})\n        except Exception:\n            pass"
+        ),
         "import decimal\ndecimal.getcontext().prec = 2".to_owned(),
         "import sys\nsys.modules.clear()".to_owned(),
         "import os\nos._exit(0)".to_owned(),
@@ -206,7 +210,8 @@ fn a_client_cannot_touch_the_verdicts_of_others() {
 fn clients_whose_tests_loop_do_not_stall_others() {
     let url = other_server(|_| Reply::Texts(vec![twice("return n + n")]));
     let service = Running::start(&["serve", "--generator", &url]);
-    let loops = json!({"candidates": 8, "until": 1.0, "tests": ["assert twice(3) == 6\nwhile True:\n    pass"]});
+    let loops =
+        json!({"candidates": 8, "until": 1.0, "tests": ["assert twice(3) == 6\nwhile True:\n    pass"]});
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| service.post("/v1/chat/completions", &chat("Double.", loops.clone())));

@@ -245,16 +245,16 @@ mod tests {
 
     #[test]
     fn a_record_becomes_a_problem_whose_inputs_are_hidden() {
-        let problem = read(RECORD).unwrap().unwrap();
-        let check = Check::of(&problem).unwrap();
-        let plus = check.plus.unwrap();
+        let problem = read(RECORD).expect("readable").expect("a record");
+        let check = Check::of(&problem).expect("a Python check");
+        let plus = check.plus.expect("plus inputs");
         assert_eq!(plus.base, ["f((1, -1e999), ())"]);
         assert_eq!(plus.plus, ["f((2,), (123456789012345678901,))", "f(())"]);
         assert!(check.tests.is_empty() && check.setup.is_empty());
         assert_eq!(problem.shown.statement, "Find the shared ones.");
         assert_eq!(problem.shown.examples, ["assert f((1, 2)) == 1", "assert f((\n 2,)) == 2"]);
         assert_eq!(problem.shown.visible().len(), 1);
-        let shown = serde_json::to_string(&problem.shown).unwrap();
+        let shown = serde_json::to_string(&problem.shown).expect("JSON");
         assert!(!shown.contains("123456789012345678901"));
         assert!(problem.references[0].contains("def f(x, y=0):"));
         assert_eq!(problem.split, Split::Prompt);
@@ -273,7 +273,10 @@ mod tests {
     #[test]
     fn the_polynomials_root_has_an_oracle_in_humaneval_alone() {
         let record = RECORD.replace("\"entry_point\": \"f\"", "\"entry_point\": \"find_zero\"");
-        let oracle = |text: &str| Check::of(&read(text).unwrap().unwrap()).unwrap().plus.unwrap().oracle;
+        let oracle = |text: &str| {
+            let problem = read(text).expect("readable").expect("a record");
+            Check::of(&problem).expect("a Python check").plus.expect("plus inputs").oracle
+        };
         assert_eq!(oracle(&record), None);
         assert_eq!(oracle(&record.replace("Mbpp/2", "HumanEval/32")), Some(Oracle::Root));
         assert_eq!(oracle(&RECORD.replace("\"f\"", "\"Diff\"")), Some(Oracle::Elements));
@@ -281,9 +284,9 @@ mod tests {
 
     #[test]
     fn other_records_are_left_to_others() {
-        assert_eq!(read(r#"{"task_id": 1, "text": "plus_input"}"#).unwrap(), None);
-        assert_eq!(read(r#"{"task_id": 1, "text": "the \"plus_input\" of"}"#).unwrap(), None);
-        assert_eq!(read("[1]").unwrap(), None);
+        assert_eq!(read(r#"{"task_id": 1, "text": "plus_input"}"#).expect("readable"), None);
+        assert_eq!(read(r#"{"task_id": 1, "text": "the \"plus_input\" of"}"#).expect("readable"), None);
+        assert_eq!(read("[1]").expect("readable"), None);
     }
 
     #[test]
@@ -304,7 +307,10 @@ mod tests {
             ),
         ];
         for (from, to, message) in cases {
-            assert_eq!(read(&RECORD.replacen(from, to, 1)).unwrap_err(), format!("plus.jsonl:7: {message}"));
+            assert_eq!(
+                read(&RECORD.replacen(from, to, 1)).expect_err("refused"),
+                format!("plus.jsonl:7: {message}")
+            );
         }
     }
 }

@@ -17,7 +17,7 @@ fn published(name: &str) -> Option<PathBuf> {
 }
 
 fn calls(problem: &Problem) -> [Vec<String>; 2] {
-    let plus = Check::of(problem).unwrap().plus.unwrap();
+    let plus = Check::of(problem).expect("a Python check").plus.expect("plus inputs");
     [plus.base, plus.plus]
 }
 
@@ -30,7 +30,7 @@ fn every_problem_and_input_is_read() {
     ];
     for (name, problems, base, plus) in expected {
         let Some(path) = published(name) else { continue };
-        let read = problems::sets::read_file(&path).unwrap();
+        let read = problems::sets::read_file(&path).expect("a readable set");
         assert_eq!(read.len(), problems, "{name}");
         let count = |part: usize| read.iter().map(|problem| calls(problem)[part].len()).sum::<usize>();
         assert_eq!([count(0), count(1)], [base, plus], "{name}");
@@ -48,7 +48,7 @@ fn every_problem_and_input_is_read() {
 fn every_call_is_read_back_as_it_was_written() {
     for name in ["MbppPlus", "HumanEvalPlus"] {
         let Some(path) = published(name) else { continue };
-        for problem in problems::sets::read_file(&path).unwrap() {
+        for problem in problems::sets::read_file(&path).expect("a readable set") {
             for text in calls(&problem).iter().flatten() {
                 let call = pydata::parse_call(text)
                     .unwrap_or_else(|error| panic!("{}: {text}: {error}", problem.id));
@@ -64,7 +64,7 @@ fn every_call_has_the_arguments_that_the_file_says() {
     let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
     for name in ["MbppPlus", "HumanEvalPlus"] {
         let Some(path) = published(name) else { continue };
-        let read = problems::sets::read_file(&path).unwrap();
+        let read = problems::sets::read_file(&path).expect("a readable set");
         let all: Vec<(&str, [Vec<String>; 2])> =
             read.iter().map(|problem| (problem.id.as_str(), calls(problem))).collect();
         let mut child = Command::new(&python)
@@ -73,11 +73,11 @@ fn every_call_has_the_arguments_that_the_file_says() {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(&serde_json::to_vec(&all).unwrap()).unwrap();
+            .expect("Python starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(&serde_json::to_vec(&all).expect("JSON")).expect("Python reads");
         drop(stdin);
-        let output = child.wait_with_output().unwrap();
+        let output = child.wait_with_output().expect("Python ends");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{name}: {said}");
         let count: usize = all.iter().map(|(_, [base, plus])| base.len() + plus.len()).sum();

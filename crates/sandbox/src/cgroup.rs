@@ -203,6 +203,7 @@ impl Drop for Group {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 mod tests {
     use super::*;
     use tempfile::TempDir;

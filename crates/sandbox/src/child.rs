@@ -89,7 +89,7 @@ extern "C" fn run(argument: *mut c_void) -> c_int {
 
 fn confine(plan: &Plan) -> Done {
     die_with_parent(plan)?;
-    start_session()?;
+    start_session(plan)?;
     join_cgroup(plan)?;
     if let Some(root) = &plan.root {
         map_user(root)?;
@@ -135,8 +135,10 @@ fn die_with_parent(plan: &Plan) -> Done {
 }
 
 /// Signals take their default effect, whatever this program does with them, and the terminal's
-/// (Ctrl-C) do not reach the process: this program decides when it ends.
-fn start_session() -> Done {
+/// (Ctrl-C) do not reach the process: this program decides when it ends. A command leaves the
+/// terminal behind, too. An interpreter stays in this session: with `sched_autogroup_enabled` the
+/// kernel weighs priorities (`nice`) only within a session, and a low one is to make way for us.
+fn start_session(plan: &Plan) -> Done {
     for signal in 1..=64 {
         // SAFETY: a zeroed action is SIG_DFL without flags; signals that cannot be set are refused.
         unsafe {
@@ -150,8 +152,9 @@ fn start_session() -> Done {
         libc::sigemptyset(&mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
     }
-    // SAFETY: setsid takes nothing.
-    check(Step::Session, 0, unsafe { libc::setsid() }.into()).map(drop)
+    // SAFETY: both take numbers only.
+    let started = unsafe { if plan.session { libc::setsid() } else { libc::setpgid(0, 0) } };
+    check(Step::Session, 0, started.into()).map(drop)
 }
 
 /// What it starts is counted with it from here on.

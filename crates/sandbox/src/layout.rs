@@ -221,6 +221,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;

@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) environment: Strings,
     /// This program (a pidfd), where the kernel can name it so.
     pub(crate) parent: Option<OwnedFd>,
+    /// Whether it gets a session of its own, or a group of processes in this one.
+    pub(crate) session: bool,
     pub(crate) cgroup: Option<OwnedFd>,
     pub(crate) root: Option<Root>,
     pub(crate) directory: CString,
@@ -141,6 +143,7 @@ impl Plan {
             arguments: Strings::of(argv.iter().cloned())?,
             environment: Strings::of(policy.environment.iter().map(|(name, value)| variable(name, value)))?,
             parent: this_program().map(|program| lift(program, base)).transpose()?,
+            session: policy.profile == Profile::Command,
             cgroup,
             root,
             directory: c_string(policy.directory.as_os_str())?,

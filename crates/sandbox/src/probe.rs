@@ -393,6 +393,7 @@ impl Drop for Home {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 mod tests {
     use super::*;
 

@@ -1,6 +1,8 @@
 //! What each tier refuses, what it lets through, and what is left behind. Tiers that this machine
 //! does not have are skipped with a word.
 
+#![allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
+
 use sandbox::{Error, Limits, Lockdown, PROBE, Policy, Process, Profile, Stdio, Step, Tier, probe, spawn};
 use std::ffi::OsString;
 use std::fs;

@@ -163,20 +163,12 @@ fn start(
     });
     let client = service.pool.client(&fresh_id("request"));
     tokio::task::spawn_blocking(move || {
-        let answer = solve(
-            &question,
-            service.proposer.as_ref(),
-            &client,
-            &settings,
-            &stop,
-            &mut |checker| {
-                if details {
-                    let so_far =
-                        json!({"candidates_so_far": checker.count(), "candidates": checker.judged()});
-                    let _ = sender.send(Update::Progress(so_far));
-                }
-            },
-        );
+        let answer = solve(&question, service.proposer.as_ref(), &client, &settings, &stop, &mut |checker| {
+            if details {
+                let so_far = json!({"candidates_so_far": checker.count(), "candidates": checker.judged()});
+                let _ = sender.send(Update::Progress(so_far));
+            }
+        });
         timer.abort();
         // Given back before the answer goes out: who asks again at once finds it.
         drop(place);

@@ -53,9 +53,14 @@ impl Check {
     pub fn of(problem: &Problem) -> Result<Self, ProblemError> {
         let fail = |message: String| ProblemError { problem: problem.id.clone(), message };
         if problem.check.domain != crate::NAME {
-            return Err(fail(format!("check.domain: expected {}, found {}", crate::NAME, problem.check.domain)));
+            return Err(fail(format!(
+                "check.domain: expected {}, found {}",
+                crate::NAME,
+                problem.check.domain
+            )));
         }
-        serde_json::from_str(problem.check.payload.get()).map_err(|error| fail(format!("check.payload: {error}")))
+        serde_json::from_str(problem.check.payload.get())
+            .map_err(|error| fail(format!("check.payload: {error}")))
     }
 
     /// As a problem carries it.

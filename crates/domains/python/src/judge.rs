@@ -70,7 +70,8 @@ impl Verifier for Judge {
             Ask::Judge | Ask::JudgeVisible => match prepared.plan(self, watch).map_err(failed)? {
                 Err(reason) => Ok(refused(job, reason)),
                 Ok(plan) => {
-                    let verdict = self.verdict(&prepared.check, &plan, &job.solution, watch).map_err(failed)?;
+                    let verdict =
+                        self.verdict(&prepared.check, &plan, &job.solution, watch).map_err(failed)?;
                     Ok(Reply::Verdict(Verdict { problem: job.problem.id.clone(), ..verdict }))
                 }
             },
@@ -331,7 +332,12 @@ impl Judge {
     }
 
     /// Whether a problem's reference passes with its tests beside it.
-    pub(crate) fn passes_beside(&mut self, check: &Check, reference: &str, watch: &Watch) -> io::Result<bool> {
+    pub(crate) fn passes_beside(
+        &mut self,
+        check: &Check,
+        reference: &str,
+        watch: &Watch,
+    ) -> io::Result<bool> {
         let run = self.run_plan(check, &Kind::Shared, reference, Turn::Last, watch)?;
         Ok(run.loaded && overall(&run.tests, check.tests.len()).0 == Outcome::Passed)
     }
@@ -354,7 +360,9 @@ impl Judge {
             Ok(message) => Ok(Ok(message.payload)),
             Err(silence) => {
                 cancelled(silence)?;
-                Ok(Err("the tests cannot be taken apart: reading them takes too much time or memory".to_owned()))
+                Ok(Err(
+                    "the tests cannot be taken apart: reading them takes too much time or memory".to_owned()
+                ))
             }
         }
     }

@@ -145,7 +145,11 @@ impl Settings {
             }
         }
         if self.memory_bytes < 64 << 20 {
-            return setting("memory_bytes", "at least 64 MiB, which an interpreter needs", self.memory_bytes.to_string());
+            return setting(
+                "memory_bytes",
+                "at least 64 MiB, which an interpreter needs",
+                self.memory_bytes.to_string(),
+            );
         }
         if !(1..1 << 30).contains(&self.output_limit) {
             return setting("output_limit", "more than 0 and less than 1 GiB", self.output_limit.to_string());
@@ -275,8 +279,15 @@ impl Domain for Python {
     }
 
     fn fingerprint(&self) -> String {
-        let Settings { cpu_seconds, wall_seconds, memory_bytes, output_limit, packages, protocol_imports, .. } =
-            &self.shared.settings;
+        let Settings {
+            cpu_seconds,
+            wall_seconds,
+            memory_bytes,
+            output_limit,
+            packages,
+            protocol_imports,
+            ..
+        } = &self.shared.settings;
         format!(
             "python {VERSION}; {}; {cpu_seconds} {wall_seconds} {memory_bytes} {output_limit}; {}; {protocol_imports}",
             self.shared.interpreter.version,

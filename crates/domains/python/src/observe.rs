@@ -52,9 +52,9 @@ fn of_value(input: &str, value: &Value) -> Option<Observation> {
     let mut budget = Budget::default();
     let class = value.canonical_class(&mut budget).ok()?;
     let arguments = parse_call(input).map(|call| call.args).unwrap_or_default();
-    let echoes = arguments.iter().any(|argument| {
-        argument.canonical_class(&mut budget).is_ok_and(|of_argument| of_argument == class)
-    });
+    let echoes = arguments
+        .iter()
+        .any(|argument| argument.canonical_class(&mut budget).is_ok_and(|of_argument| of_argument == class));
     let mut text = value.to_string();
     let length = text.len();
     if let Some((end, _)) = text.char_indices().nth(SHOWN) {

@@ -158,7 +158,8 @@ mod tests {
     #[test]
     fn only_whole_comparisons_are_data() {
         assert!(Lowered::of_comparisons(&check(&["assert f(1) == 2", "assert f(2) is True"])).is_some());
-        for more in ["assert f(1) == g(2)", "x = 1\nassert f(1) == 2", "assert f(x) == 2", "assert f(1) < 2"] {
+        for more in ["assert f(1) == g(2)", "x = 1\nassert f(1) == 2", "assert f(x) == 2", "assert f(1) < 2"]
+        {
             assert!(Lowered::of_comparisons(&check(&["assert f(1) == 2", more])).is_none(), "{more}");
         }
         assert!(Lowered::of_comparisons(&check(&[])).is_none());

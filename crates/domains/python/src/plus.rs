@@ -14,9 +14,8 @@
 //! Three differences are known. EvalPlus 0.3.1 fails every solution of HumanEval/32, the reference too:
 //! it leaves calls that pass out of its count (github.com/evalplus/evalplus/pull/201). EvalPlus hands an
 //! oracle the arguments that the candidate may have changed; here it gets them as they were. EvalPlus
-//! demands Python's very type before it compares
-//! within a tolerance; plain data does not tell `numpy.float64` from `float`, or a named tuple from a
-//! tuple.
+//! demands Python's very type before it compares within a tolerance; plain data does not tell
+//! `numpy.float64` from `float`, or a named tuple from a tuple.
 
 mod close;
 
@@ -295,7 +294,7 @@ mod tests {
     use super::*;
 
     fn literal(text: &str) -> Value {
-        pydata::parse_literal(text).unwrap()
+        pydata::parse_literal(text).expect("a literal")
     }
 
     fn accepts(tolerance: f64, oracle: Option<Oracle>, call: &str, candidate: &str, reference: &str) -> bool {

@@ -1,12 +1,12 @@
 //! EvalPlus's inputs: the reference runs once on all of them, each candidate once a part.
 
+use crate::Check;
 use crate::check::Plus;
 use crate::clock::Clock;
 use crate::conclude::{cut_short, shorten};
 use crate::judge::Judge;
 use crate::plus::{Comparison, Reading, time_limits};
 use crate::wire::decode;
-use crate::Check;
 use pydata::Value;
 use records::{Outcome, Resource, Separation, TestResult, Verdict};
 use serde_json::json;

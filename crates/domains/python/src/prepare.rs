@@ -13,6 +13,8 @@ use verify::Watch;
 
 /// Problems that are remembered; when there are more, all are forgotten.
 const MOST_PREPARED: usize = 1_024;
+/// Of problems with plus inputs, whose expected values may take tens of megabytes.
+const MOST_PLUS: usize = 12;
 
 /// A problem's check and, once it is known, its plan.
 pub struct Prepared {
@@ -125,8 +127,12 @@ impl Cache {
         }
         let prepared = Arc::new(Prepared::of(problem, visible)?);
         let mut all = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_plus = |prepared: &Arc<Prepared>| prepared.check.plus.is_some();
         if all.len() >= MOST_PREPARED {
             all.clear();
+        } else if is_plus(&prepared) && all.values().filter(|prepared| is_plus(prepared)).count() >= MOST_PLUS
+        {
+            all.retain(|_, prepared| !is_plus(prepared));
         }
         Ok(all.entry(key).or_insert(prepared).clone())
     }

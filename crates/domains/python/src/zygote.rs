@@ -169,8 +169,8 @@ impl Zygote {
 
     /// Has it import what it is to import, and confine itself further.
     fn lock_down(&mut self, interpreter: &Interpreter, settings: &Settings) -> io::Result<()> {
-        let lockdown = Lockdown::of(self.tier, &interpreter.readable, Profile::Interpreter)
-            .map_err(io::Error::other)?;
+        let lockdown =
+            Lockdown::of(self.tier, &interpreter.readable, Profile::Interpreter).map_err(io::Error::other)?;
         let hex = |bytes: &Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
         let order = json!({
             "tier": self.tier.name(),

@@ -33,7 +33,9 @@ const FORMS: [Form; 5] = [
     Form {
         name: "check",
         separation: Separation::Compared,
-        tests: &["def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n    assert candidate(10, 5) == 15\ncheck(add)\n"],
+        tests: &[
+            "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n    assert candidate(10, 5) == 15\ncheck(add)\n",
+        ],
     },
     Form {
         name: "loop",
@@ -43,12 +45,17 @@ const FORMS: [Form; 5] = [
     Form {
         name: "tolerance",
         separation: Separation::Proxied,
-        tests: &["assert abs(add(1, 2) - 3) < 1e-9", "assert abs(add(-1, 1)) < 1e-9\nassert math.isclose(add(10, 5), 15)"],
+        tests: &[
+            "assert abs(add(1, 2) - 3) < 1e-9",
+            "assert abs(add(-1, 1)) < 1e-9\nassert math.isclose(add(10, 5), 15)",
+        ],
     },
     Form {
         name: "exceptions",
         separation: Separation::Proxied,
-        tests: &["def check(candidate):\n    x = candidate(1, 2)\n    try:\n        candidate(1)\n        assert False\n    except TypeError:\n        pass\n    assert x == 3 and candidate(-1, 1) == 0 and [candidate(10, 5)] == [15]\ncheck(add)"],
+        tests: &[
+            "def check(candidate):\n    x = candidate(1, 2)\n    try:\n        candidate(1)\n        assert False\n    except TypeError:\n        pass\n    assert x == 3 and candidate(-1, 1) == 0 and [candidate(10, 5)] == [15]\ncheck(add)",
+        ],
     },
 ];
 
@@ -103,14 +110,24 @@ fn pool(tier: Tier, workers: usize) -> Option<Pool> {
 }
 
 /// Judges every attack, with a right sibling before and after each.
-fn wrong_verdicts(pool: &Pool, name: &str, problem: &Problem, right: &str, attacks: &[Attack], tier: Tier) -> Vec<String> {
+fn wrong_verdicts(
+    pool: &Pool,
+    name: &str,
+    problem: &Problem,
+    right: &str,
+    attacks: &[Attack],
+    tier: Tier,
+) -> Vec<String> {
     let right: Vec<String> = (0..2 * attacks.len()).map(|turn| format!("{right}\nturn = {turn}\n")).collect();
     let tasks: Vec<Task> = attacks
         .iter()
         .enumerate()
         .flat_map(|(index, attack)| {
-            [&right[2 * index], &attack.code, &right[2 * index + 1]]
-                .map(|solution| Task { problem, index: if solution == &attack.code { index } else { usize::MAX }, solution })
+            [&right[2 * index], &attack.code, &right[2 * index + 1]].map(|solution| Task {
+                problem,
+                index: if solution == &attack.code { index } else { usize::MAX },
+                solution,
+            })
         })
         .collect();
     let mut verdicts: Vec<Verdict> = Vec::new();
@@ -122,10 +139,13 @@ fn wrong_verdicts(pool: &Pool, name: &str, problem: &Problem, right: &str, attac
     let wrong = verdicts.iter().filter_map(|verdict| {
         assert_eq!(verdict.isolation, tier.name());
         let attack = attacks.get(verdict.index);
-        let passes = attack.is_none_or(|attack| attack.passes != attack.otherwise.iter().any(|form| form == name));
+        let passes =
+            attack.is_none_or(|attack| attack.passes != attack.otherwise.iter().any(|form| form == name));
         let is_right = verdict.passed() == passes && verdict.outcome != Outcome::Infrastructure;
         let who = attack.map_or("a right sibling", |attack| attack.name.as_str());
-        (!is_right).then(|| format!("{name}, {who}: {} {} {:?}", verdict.outcome.name(), verdict.reason, verdict.tests))
+        (!is_right).then(|| {
+            format!("{name}, {who}: {} {} {:?}", verdict.outcome.name(), verdict.reason, verdict.tests)
+        })
     });
     wrong.collect()
 }

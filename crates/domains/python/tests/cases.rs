@@ -95,7 +95,13 @@ fn check(tier: Tier) {
             let missing_package = case.name.contains("numpy") && !case.passes;
             let lost = verdict.outcome == Outcome::Infrastructure && !missing_package;
             if verdict.passed() != case.passes || lost {
-                wrong.push(format!("{workers} workers, {}: {} {} {:?}", case.name, verdict.outcome.name(), verdict.reason, verdict.tests));
+                wrong.push(format!(
+                    "{workers} workers, {}: {} {} {:?}",
+                    case.name,
+                    verdict.outcome.name(),
+                    verdict.reason,
+                    verdict.tests
+                ));
             }
         }
         let passed: BTreeMap<String, bool> =

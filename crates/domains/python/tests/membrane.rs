@@ -11,7 +11,8 @@ fn run(script: &str) -> String {
     let sources = ["values.py", "membrane.py", "candidate.py", "tester.py"].map(read).join("\n");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), format!("{sources}\n{script}")).expect("a file");
-    let output = Command::new("python3").arg("-I").arg(file.path()).stdin(Stdio::null()).output().expect("python3");
+    let output =
+        Command::new("python3").arg("-I").arg(file.path()).stdin(Stdio::null()).output().expect("python3");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     text

@@ -38,8 +38,9 @@ impl Doctor {
             ("gpu".to_owned(), crate::device::found().join("; ")),
             ("model".to_owned(), model),
         ];
-        let isolation =
-            tiers.iter().map(|(tier, tried)| (format!("isolation tier {}", tier.name()), isolation(*tier, tried)));
+        let isolation = tiers
+            .iter()
+            .map(|(tier, tried)| (format!("isolation tier {}", tier.name()), isolation(*tier, tried)));
         found.extend(isolation);
         found.push(("cgroup v2".to_owned(), control_groups()));
         if self.json {

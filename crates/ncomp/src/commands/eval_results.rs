@@ -27,9 +27,8 @@ pub(super) fn write(path: &Path, candidates: &[Candidate], verdicts: &[Verdict])
     let mut eval = Map::new();
     for (id, mut verdicts) in by_problem {
         verdicts.sort_by_key(|verdict| verdict.index);
-        let of = |verdict: &&Verdict| {
-            entry(verdict, codes.get(&(id, verdict.index)).copied().unwrap_or_default())
-        };
+        let of =
+            |verdict: &&Verdict| entry(verdict, codes.get(&(id, verdict.index)).copied().unwrap_or_default());
         eval.insert(id.to_owned(), verdicts.iter().map(of).collect());
     }
     let results = json!({ "eval": eval });

@@ -6,7 +6,7 @@ use crate::progress::interrupted;
 use crate::samples::{self, problem_set};
 use crate::stages::{self, Done};
 use crate::verdicts::{self, outcomes, word};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use problems::samples::{Note, Samples};
 use records::{Candidate, Outcome, Problem, Separation, Verdict};
 use report::statistics::{mean, pass_at_k};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use verify::{Client, Task};
+use verify::{Client, ProblemError, Task};
 
 /// Judges candidates, each in a sandboxed process of its own; resumes where it stopped. Without
 /// --samples it judges the problems' own reference solutions, and programs that must fail.
@@ -55,7 +55,8 @@ impl Execute {
         let out = self.out.unwrap_or(beside);
         let client = self.limits.start()?.client("execute");
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
-        client.pool().prepare(problems.iter().filter(|problem| judged.contains(problem.id.as_str())))?;
+        let asked = problems.iter().filter(|problem| judged.contains(problem.id.as_str()));
+        refuse_unusable(&client, asked.collect())?;
         if stages::execute("verdicts", &client, &problems, &candidates, &out)? == Done::Interrupted {
             eprintln!("stopped; the same command resumes from here ({})", out.display());
             return Ok(());
@@ -67,6 +68,7 @@ impl Execute {
         verdicts.retain(|verdict| asked.contains(&(verdict.problem.as_str(), verdict.index)));
         let results = eval_results::path_beside(&out);
         eval_results::write(&results, &candidates, &verdicts)?;
+        name_failures(&verdicts);
         print_verdicts(&verdicts, &notes, self.samples.is_none(), self.json);
         if self.samples.is_none() {
             list_unqualified(&client, &problems);
@@ -75,6 +77,31 @@ impl Execute {
             println!("{}\n{}", out.display(), results.display());
         }
         Ok(())
+    }
+}
+
+/// Names the problems that no candidate can be judged by; the others go on, and the candidates of
+/// these get `infrastructure`.
+fn refuse_unusable(client: &Client, problems: Vec<&Problem>) -> Result<()> {
+    let refused: Vec<ProblemError> =
+        problems.iter().filter_map(|problem| client.pool().prepare([*problem]).err()).collect();
+    match refused.first() {
+        Some(first) if refused.len() == problems.len() => bail!("{first}"),
+        _ => refused.iter().for_each(|error| eprintln!("not judged: {error}")),
+    }
+    Ok(())
+}
+
+/// Says what the verifier itself failed on: such candidates are neither right nor wrong.
+fn name_failures(verdicts: &[Verdict]) {
+    let failed: Vec<&Verdict> =
+        verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Infrastructure).collect();
+    if let Some(first) = failed.first() {
+        let count = failed.len();
+        eprintln!(
+            "{count} candidates could not be judged; the first, of {}: {}",
+            first.problem, first.reason
+        );
     }
 }
 
@@ -166,7 +193,9 @@ fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_
             .collect();
         let how: Vec<Value> = how
             .into_iter()
-            .map(|((separation, tier), count)| json!({"separation": separation, "tier": tier, "count": count}))
+            .map(
+                |((separation, tier), count)| json!({"separation": separation, "tier": tier, "count": count}),
+            )
             .collect();
         let mut found = json!({
             "candidates": verdicts.len(),

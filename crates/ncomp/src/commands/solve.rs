@@ -87,11 +87,12 @@ impl Solve {
             rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
         };
         let terminal = std::io::stderr().is_terminal();
-        let answer = solve(&question, proposer.as_ref(), &client, &settings, interruption(), &mut |checker| {
-            if terminal {
-                eprint!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
-            }
-        })?;
+        let answer =
+            solve(&question, proposer.as_ref(), &client, &settings, interruption(), &mut |checker| {
+                if terminal {
+                    eprint!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
+                }
+            })?;
         if terminal {
             eprint!("\r{:60}\r", "");
         }

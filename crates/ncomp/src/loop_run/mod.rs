@@ -242,13 +242,7 @@ impl Loop<'_> {
     fn execute_test(&mut self, name: &str) -> Result<Done> {
         let candidates = self.candidates(name)?;
         let path = self.run.path(&format!("verdicts/{name}.jsonl"));
-        stages::execute(
-            &format!("verdicts on {name}"),
-            &self.client,
-            &self.problems.test,
-            &candidates,
-            &path,
-        )
+        stages::execute(&format!("verdicts on {name}"), &self.client, &self.problems.test, &candidates, &path)
     }
 
     fn score_pools(&mut self) -> Result<Done> {

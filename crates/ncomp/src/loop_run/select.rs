@@ -100,7 +100,8 @@ impl Loop<'_> {
         verdicts: &[Verdict],
     ) -> Result<Option<Vec<Pool>>> {
         let critic = Critic::load(&self.run.path("critic"), device()?)?;
-        let prompt = |problem: &Problem| self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible);
+        let prompt =
+            |problem: &Problem| self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible);
         let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?)?;
         let mut pools = pools(problems, candidates, verdicts, &scores);
         let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };

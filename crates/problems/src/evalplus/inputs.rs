@@ -249,11 +249,11 @@ mod tests {
     use super::*;
 
     fn arguments(text: &str) -> Value {
-        pydata::parse_literal(text).unwrap()
+        pydata::parse_literal(text).expect("a literal")
     }
 
     fn calls(task: u64, input: &str) -> String {
-        call("f", &deserialize(task, arguments(input)).unwrap())
+        call("f", &deserialize(task, arguments(input)).expect("readable"))
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
             (722, "[]", "expected one argument or more, found none"),
         ];
         for (task, input, expected) in cases {
-            assert_eq!(deserialize(task, arguments(input)).unwrap_err(), expected, "task {task}");
+            assert_eq!(deserialize(task, arguments(input)).expect_err("refused"), expected, "task {task}");
         }
     }
 
@@ -311,7 +311,7 @@ mod tests {
         ];
         for value in values {
             let text = call("f", &Value::List(vec![value.clone()]));
-            let read = pydata::parse_call(&text).unwrap().args.remove(0);
+            let read = pydata::parse_call(&text).expect("a call").args.remove(0);
             assert_eq!(format!("{read:?}"), format!("{value:?}"), "{text}");
         }
         let unwritable = vec![Value::Float(f64::NAN), Value::Complex(-0.0, 0.0), Value::Complex(0.0, -0.0)];

@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        parse(text).unwrap().to_string()
+        parse(text).expect("JSON").to_string()
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
             ("nan", 0, "a value"),
         ];
         for (text, offset, expected) in cases {
-            assert_eq!(parse(text).unwrap_err(), JsonError { offset, expected }, "{text}");
+            assert_eq!(parse(text).expect_err("refused"), JsonError { offset, expected }, "{text}");
         }
         assert!(parse(&"[".repeat(100_000)).is_err());
         assert!(parse(&"1".repeat(MAX_DIGITS + 1)).is_err());

@@ -41,7 +41,8 @@ struct Mended {
 const NOT_NUMBERS: [&str; 3] = ["-Infinity", "Infinity", "NaN"];
 
 fn mend(line: &str) -> Mended {
-    let mut mended = Mended { text: String::with_capacity(line.len()), lone_surrogates: false, numbers: false };
+    let mut mended =
+        Mended { text: String::with_capacity(line.len()), lone_surrogates: false, numbers: false };
     let (mut rest, mut in_text) = (line, false);
     while let Some(first) = rest.chars().next() {
         let mut taken = first.len_utf8();
@@ -117,7 +118,17 @@ mod tests {
 
     #[test]
     fn what_is_not_json_stays_an_error() {
-        for line in ["[1", "{\"a\": NaN", "\"\\ud800", "NaNs", "\\", "\"\\", "\"\\u", "{\"a\": \"\\ud8\"}", "é\\ud800"] {
+        for line in [
+            "[1",
+            "{\"a\": NaN",
+            "\"\\ud800",
+            "NaNs",
+            "\\",
+            "\"\\",
+            "\"\\u",
+            "{\"a\": \"\\ud8\"}",
+            "é\\ud800",
+        ] {
             assert!(parse(line).is_err(), "{line}");
         }
     }

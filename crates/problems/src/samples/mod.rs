@@ -231,9 +231,7 @@ fn candidate_of(
         None => Ok(None),
         Some(Value::Null) => Ok(Some(None)),
         Some(Value::String(text)) => Ok(Some(Some(text.as_str()))),
-        Some(other) => {
-            Err(malformed(place, format!("{name}: expected text, found {}", shortened(other))))
-        }
+        Some(other) => Err(malformed(place, format!("{name}: expected text, found {}", shortened(other)))),
     };
     let (solution, completion) = (field("solution")?, field("completion")?);
     let (text, code) = match (solution.flatten(), completion.flatten()) {
@@ -454,7 +452,10 @@ mod tests {
             ("[1", "expected a sample as JSON"),
             ("[1]", "expected a sample as a JSON object, found [1]"),
             ("{\"solution\": \"x\"}", "task_id: missing"),
-            ("{\"task_id\": [1], \"solution\": \"x\"}", "task_id: expected a problem's id or number, found [1]"),
+            (
+                "{\"task_id\": [1], \"solution\": \"x\"}",
+                "task_id: expected a problem's id or number, found [1]",
+            ),
             ("{\"task_id\": 1}", "solution: missing; expected solution or completion as text"),
             ("{\"task_id\": 1, \"solution\": 5}", "solution: expected text, found 5"),
             ("{\"problem\": \"Mbpp/1\", \"code\": \"x\"}", "missing field `index`"),
@@ -467,7 +468,9 @@ mod tests {
     #[test]
     fn records_of_our_own_keep_what_they_say() {
         let record = |index: usize, more: &str| {
-            format!("{{\"problem\": \"Mbpp/1\", \"index\": {index}, \"text\": \"t\", \"code\": \"c\", \"finish_reason\": \"stop\", \"generator\": \"g\", \"seed\": 3{more}}}\n")
+            format!(
+                "{{\"problem\": \"Mbpp/1\", \"index\": {index}, \"text\": \"t\", \"code\": \"c\", \"finish_reason\": \"stop\", \"generator\": \"g\", \"seed\": 3{more}}}\n"
+            )
         };
         let text = record(7, ", \"tokens\": [1], \"log_probabilities\": [-0.5]")
             + &record(8, ", \"tokens\": [1], \"log_probabilities\": [-Infinity]");

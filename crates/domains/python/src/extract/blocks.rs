@@ -40,10 +40,10 @@ struct Fence<'t> {
 }
 
 const OPENING: [&str; 14] = [
-    "[begin]",
-    "[python]",
-    "[code]",
-    "[answer]",
+    "[BEGIN]",
+    "[PYTHON]",
+    "[CODE]",
+    "[ANSWER]",
     "<pre><code>",
     "<pre>",
     "<code>",
@@ -55,12 +55,11 @@ const OPENING: [&str; 14] = [
     "\\begin{verbatim}",
     "\\begin{minted}",
 ];
-const CLOSING: [&str; 15] = [
-    "[done]",
-    "[end]",
-    "[/python]",
-    "[/code]",
-    "[/answer]",
+/// No line of Python begins or ends so.
+const CLOSING: [&str; 13] = [
+    "[/PYTHON]",
+    "[/CODE]",
+    "[/ANSWER]",
     "</code></pre>",
     "</pre>",
     "</code>",
@@ -72,21 +71,18 @@ const CLOSING: [&str; 15] = [
     "\\end{verbatim}",
     "\\end{minted}",
 ];
-
-/// What follows one of these markers, whatever its case, at the start of a line.
-fn after_marker<'t>(line: &'t str, markers: &[&str]) -> Option<&'t str> {
-    let matches = |marker: &&&str| line.get(..marker.len()).is_some_and(|s| s.eq_ignore_ascii_case(marker));
-    markers.iter().find(matches).map(|marker| &line[marker.len()..])
-}
+/// These could be lists and subscripts, so they count alone on a line, or after code and a space.
+const CLOSING_WORDS: [&str; 2] = ["[DONE]", "[END]"];
 
 impl<'t> Fence<'t> {
     fn of(line: &'t str) -> Option<Self> {
         let marks = line.trim_start_matches([' ', '\t', '>']);
         let worded = |role, info| Fence { role, mark: ' ', length: 0, indent: 0, info, quoted: false };
-        if let Some(info) = after_marker(marks, &OPENING) {
+        let after = |markers: &[&str]| markers.iter().find_map(|marker| marks.strip_prefix(marker));
+        if let Some(info) = after(&OPENING) {
             return Some(worded(Role::Opens, info));
         }
-        if let Some(info) = after_marker(marks, &CLOSING) {
+        if let Some(info) = after(&CLOSING).or_else(|| CLOSING_WORDS.contains(&line).then_some("")) {
             return Some(worded(Role::Closes, info));
         }
         let marks = after_bullet(marks);
@@ -318,12 +314,14 @@ fn looks_like_code(text: &str) -> bool {
 
 /// What a line has before the fence or the marker that ends it: "return a + b```".
 fn before_closing(line: &str) -> Option<&str> {
-    let ends = |marker: &&&str| {
-        let start = line.len().checked_sub(marker.len());
-        start.and_then(|start| line.get(start..)).is_some_and(|end| end.eq_ignore_ascii_case(marker))
-    };
-    let marker = CLOSING.iter().find(ends).map(|marker| &line[..line.len() - marker.len()]);
-    marker.or_else(|| line.strip_suffix("```").map(|code| code.trim_end_matches('`')))
+    if let Some(code) = line.strip_suffix("```") {
+        return Some(code.trim_end_matches('`'));
+    }
+    let word = CLOSING_WORDS.iter().find_map(|word| line.strip_suffix(word));
+    let word = word.filter(|code| code.ends_with([' ', '\t']));
+    // A comment may speak of tags.
+    let tag = || CLOSING.iter().find_map(|tag| line.strip_suffix(tag)).filter(|code| !code.contains('#'));
+    word.or_else(tag)
 }
 
 /// Code on the fence's own line: "```f = lambda x: x```".

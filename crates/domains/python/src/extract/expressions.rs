@@ -125,11 +125,7 @@ impl Fields {
 
     fn take(&mut self, c: char) {
         match (self.quote, c) {
-            (Some(quote), _) => {
-                if c == quote {
-                    self.quote = None;
-                }
-            }
+            (Some(quote), _) if c == quote => self.quote = None,
             (None, '"' | '\'') if self.braces > 0 => self.quote = Some(c),
             (None, '{') => self.braces += 1,
             (None, '}') => {

@@ -191,7 +191,7 @@ impl<'i, 't> Selection<'i, 't> {
         }
         // `random.seed(1)` and `asyncio.run(main())` change no name, whatever uses the module.
         let module = !item.names.binds.contains(name) && self.imported.contains(name);
-        !self.shadows(at, name) && !(module && self.is_example(item))
+        !(self.shadows(at, name) || module && self.is_example(item))
     }
 
     /// `list = [1, 2]` below the functions sets an example up; they mean the builtin.
@@ -391,20 +391,22 @@ impl<'i, 't> Selection<'i, 't> {
         }
     }
 
-    /// A last statement that was cut off spoils everything; it goes if nothing needs it. So does a
-    /// string at the end.
+    /// A last statement that was cut off spoils everything; it goes if nothing needs it. So do
+    /// strings at the end.
     fn drop_a_useless_end(&mut self) {
-        while let Some(last) = self.fates.iter().rposition(|fate| *fate == Fate::Kept) {
-            let item = &self.items[last];
+        let kept = (0..self.items.len()).filter(|at| self.fates[*at] == Fate::Kept);
+        let mut kept: Vec<usize> = kept.collect();
+        while let [_, .., last] = kept.as_slice() {
+            let item = &self.items[*last];
             let needed = item.names.binds.iter().any(|name| self.live.contains(name));
             let broken = item.broken && !needed && self.live.contains(self.entry_point);
-            if !(broken || item.role == Role::Text) || !self.fates[..last].contains(&Fate::Kept) {
+            if broken || item.role == Role::Text {
+                self.fates[*last] = Fate::Dropped;
+            }
+            if item.role != Role::Text {
                 return;
             }
-            self.fates[last] = Fate::Dropped;
-            if broken {
-                return;
-            }
+            kept.pop();
         }
     }
 }

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     fn literal(text: &str) -> Value {
-        pydata::parse_literal(text).unwrap()
+        pydata::parse_literal(text).expect("a literal")
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn fractions_of_a_candidate_are_numbers_and_decimals_are_not() {
-        let half = Value::fraction(BigInt::from(1), BigInt::from(2)).unwrap();
+        let half = Value::fraction(BigInt::from(1), BigInt::from(2)).expect("a fraction");
         let list = |value: &Value| Value::List(vec![value.clone()]);
         assert_eq!(all_close(&list(&half), &literal("[0.5000000001]"), 1e-6), Some(true));
         assert_eq!(all_close(&literal("[0.5]"), &list(&half), 1e-6), None);
