@@ -6,6 +6,7 @@
 //! surrogate, averaged over all completion tokens of the step, with an optional KL term to the
 //! model that training started from (Schulman's estimator k3).
 
+use crate::surrogate::token_gradient;
 use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Context, Result, ensure};
 use critic::{Critic, Question};
@@ -461,31 +462,6 @@ fn add_gradient(
     Ok(())
 }
 
-struct TokenGradient {
-    /// Derivative of the loss by the token's log-probability.
-    gradient: f32,
-    clipped: bool,
-    kl: f32,
-}
-
-fn token_gradient(
-    log_probability: f32,
-    old: f32,
-    advantage: f32,
-    clip: f32,
-    reference: Option<f32>,
-    kl_coefficient: f32,
-) -> TokenGradient {
-    let ratio = (log_probability - old).exp();
-    let clipped = if advantage > 0.0 { ratio > 1.0 + clip } else { ratio < 1.0 - clip };
-    let surrogate = if clipped { 0.0 } else { -ratio * advantage };
-    let (kl, pull) = reference.map_or((0.0, 0.0), |reference| {
-        let difference = reference - log_probability;
-        (difference.exp() - difference - 1.0, 1.0 - difference.exp())
-    });
-    TokenGradient { gradient: surrogate + kl_coefficient * pull, clipped, kl }
-}
-
 fn completion_metrics(candidates: &[Candidate], verdicts: &[Verdict]) -> Metrics {
     let count = candidates.len().max(1) as f64;
     let length: usize = candidates.iter().map(|candidate| candidate.tokens.len()).sum();
@@ -515,37 +491,6 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The gradient of the clipped surrogate and the KL term, against finite differences.
-    #[test]
-    fn a_tokens_gradient_is_the_slope_of_its_loss() {
-        let loss = |log_probability: f64, old: f64, advantage: f64, reference: f64| {
-            let ratio = (log_probability - old).exp();
-            let surrogate = (ratio * advantage).min(ratio.clamp(0.8, 1.2) * advantage);
-            let difference = reference - log_probability;
-            -surrogate + 0.05 * (difference.exp() - difference - 1.0)
-        };
-        for (log_probability, old, advantage, reference) in [
-            (-1.0, -1.05, 0.7, -1.3),
-            (-1.0, -2.0, 0.7, -0.5),
-            (-2.0, -1.0, -0.7, -2.2),
-            (-1.0, -2.0, -1.5, -1.0),
-        ] {
-            let step = 1e-5;
-            let slope = (loss(log_probability + step, old, advantage, reference)
-                - loss(log_probability - step, old, advantage, reference))
-                / (2.0 * step);
-            let ours = token_gradient(
-                log_probability as f32,
-                old as f32,
-                advantage as f32,
-                0.2,
-                Some(reference as f32),
-                0.05,
-            );
-            assert!((slope - f64::from(ours.gradient)).abs() < 1e-3, "{slope} {}", ours.gradient);
-        }
-    }
 
     #[test]
     fn a_missing_verdict_is_an_error_and_shifts_nobody_elses() {

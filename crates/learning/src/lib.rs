@@ -1,7 +1,7 @@
 //! How the generator and the critic learn.
 //!
 //! - [`supervised`]: next-token training on completions; makes the built-in model.
-//! - [`grpo`]: reinforcement with execution rewards, normalised within the group of one prompt.
+//! - [`grpo`]: reinforcement with verdicts as rewards, normalised within the group of one prompt.
 //! - [`critic_training`]: the critic on labelled candidates, with and without pairs.
 //!
 //! Each is a loop over steps that hands a [`StepReport`] to its caller, who may break off; what
@@ -12,6 +12,7 @@ pub mod critic_training;
 pub mod grpo;
 pub mod metrics;
 pub mod supervised;
+mod surrogate;
 mod trainer;
 
 pub use trainer::{OptimizerSettings, Trainer};

@@ -1,4 +1,13 @@
-//! From a problem to the text that a generator continues.
+//! From what a problem shows to the text that a generator continues.
+//!
+//! Prompts are made of [`Shown`] alone, so that no prompt can show a hidden answer: a whole problem,
+//! which holds its check, is no argument of any function here.
+//!
+//! ```compile_fail
+//! use problems::prompt::{PromptTests, comment_prompt};
+//!
+//! comment_prompt(&records::Problem::default(), PromptTests::All);
+//! ```
 
 use records::Shown;
 use serde::{Deserialize, Serialize};

@@ -193,7 +193,8 @@ fn mbpp_number(fields: &Fields) -> Result<i64, Error> {
 }
 
 /// HumanEval's tests are a function `check`, which is hidden; what may be shown are the examples in
-/// the prompt's docstring.
+/// the prompt's docstring. They can be wrong (that of HumanEval/47 is, the only one of 164), so they are
+/// good for a choice among candidates, and the tests decide.
 fn humaneval(fields: &Fields) -> Result<Problem, Error> {
     let prompt = fields.text("prompt")?;
     let name = fields.text("entry_point")?;

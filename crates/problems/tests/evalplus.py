@@ -23,8 +23,8 @@ def is_like(made, given):
         return made == set(given)
     if isinstance(made, dict):
         return not made and not given or list(made) == list(given) and all(is_like(made[key], given[key]) for key in made)
-    if isinstance(given, str) and isinstance(made, (float, complex)):
-        return repr(made) == repr(type(made)(given))
+    if isinstance(made, complex) or isinstance(given, str) and isinstance(made, float):
+        return not isinstance(given, (list, dict)) and repr(made) == repr(type(made)(given))
     return is_same(made, given)
 
 

@@ -138,7 +138,10 @@ fn a_malformed_record_names_file_line_and_field() {
     let missing = error(&format!("{good}\n{}", r#"{"task_id": 2, "text": "t", "code": "c"}"#));
     assert!(missing.contains("set.jsonl:2: test_list: missing; expected a list of texts"), "{missing}");
     let wrong = error(r#"{"task_id": "x", "text": "t", "code": "c", "test_list": []}"#);
-    assert!(wrong.contains("set.jsonl:1: task_id: expected an integer or Mbpp/ and an integer, found \"x\""), "{wrong}");
+    assert!(
+        wrong.contains("set.jsonl:1: task_id: expected an integer or Mbpp/ and an integer, found \"x\""),
+        "{wrong}"
+    );
     assert!(error("{\"task_id\": 1").contains("set.jsonl:1: not JSON"));
     assert!(error(&good.replace("\"assert f(1) == 1\"", "")).contains("test_list: expected at least one"));
     let null = error(&good.replace("\"t\"", "null"));
