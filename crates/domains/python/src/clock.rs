@@ -1,8 +1,8 @@
 //! How long a candidate may take on the wall.
 //!
-//! Beside CPU time there is a limit on wall time, for what sleeps. Time in which the candidate could
-//! have run but had no processor does not count: the kernel's scheduler tells how much that was. So a
-//! verdict does not depend on what else the machine does, and nothing has to be run again alone.
+//! Beside CPU time there is a limit on wall time, for what sleeps. Time in which the candidate ran, or
+//! could have run but had no processor, does not count: the kernel's scheduler tells how much that was.
+//! So a verdict does not depend on what else the machine does, and nothing has to be run again alone.
 
 use rustix::process::Pid;
 use std::time::{Duration, Instant};
@@ -62,8 +62,8 @@ impl<'a> Clock<'a> {
             }
         }
         if elapsed >= self.due {
-            let starved: Duration = children(self.parent).into_iter().map(waited).sum();
-            self.due = self.limit + starved;
+            let busy: Duration = children(self.parent).into_iter().map(busy).sum();
+            self.due = self.limit + busy;
             if elapsed >= self.due {
                 return Err(Over::OutOfTime);
             }
@@ -80,13 +80,14 @@ fn children(parent: u32) -> Vec<u32> {
     text.unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect()
 }
 
-/// How long a process's most patient thread has waited for a processor (`Documentation/scheduler/
-/// sched-stats.rst`: the second field, in nanoseconds).
-fn waited(process: u32) -> Duration {
+/// How long a process's busiest thread has run or waited for a processor (`Documentation/scheduler/
+/// sched-stats.rst`: the first two fields, in nanoseconds).
+fn busy(process: u32) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let of_task = |task: std::fs::DirEntry| -> Option<u64> {
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
-        text.split_whitespace().nth(1)?.parse().ok()
+        let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());
+        Some(fields.next()?? + fields.next()??)
     };
     Duration::from_nanos(tasks.filter_map(of_task).max().unwrap_or(0))
 }

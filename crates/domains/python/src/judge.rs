@@ -22,6 +22,11 @@ use verify::{Ask, Failure, Job, Reply, Verifier, Watch};
 const GRACE: f64 = 1.5;
 /// CPU time of the processes that hold tests, as a multiple of a candidate's.
 const TESTER_SHARE: f64 = 4.0;
+/// CPU time for answering the calls of tests in another process, in seconds: what that takes is not
+/// the candidate's doing.
+const ANSWERING: f64 = 2.0;
+/// What one answer takes of it.
+const ANSWER: Duration = Duration::from_micros(15);
 /// Tests' processes have what a candidate may have and this for what they hold besides.
 const TESTER_MEMORY: u64 = 256 << 20;
 
@@ -279,6 +284,7 @@ impl Judge {
         cpu: f64,
         watch: &Watch,
     ) -> io::Result<Run> {
+        let cpu = cpu + ANSWERING;
         let job = self.candidate_job(check, solution, json!({}), cpu).to_string();
         let tester_cpu = (self.shared.settings.cpu_seconds * TESTER_SHARE).ceil();
         let test_job = json!({
@@ -313,7 +319,7 @@ impl Judge {
         let mut talk = Talk::default();
         talk.listen(&mut tester, check.tests.len(), allowed.is_none(), &mut clock);
         let tester_ended = zygote.end(tester)?;
-        let ended = zygote.end(candidate)?;
+        let mut ended = zygote.end(candidate)?;
         if let Some(silence) = talk.silence {
             cancelled(silence)?;
             talk.tests.push(match silence {
@@ -328,6 +334,7 @@ impl Judge {
         } else if talk.gone {
             talk.tests.push(cut_short(Silence::Closed, &ended, cpu));
         }
+        ended.cpu = ended.cpu.saturating_sub(ANSWER * talk.calls);
         Ok(Run { loaded: true, tests: talk.tests, ended, recorded: talk.recorded })
     }
 
@@ -376,6 +383,8 @@ pub(crate) type Next<'a> = dyn FnMut(usize, &mut Clock) -> Result<crate::wire::M
 struct Talk {
     tests: Vec<TestResult>,
     recorded: Option<Vec<String>>,
+    /// How often the candidate was asked, once that is known.
+    calls: u32,
     silence: Option<Silence>,
     /// The candidate's process was gone before the tests were done.
     gone: bool,
@@ -384,8 +393,13 @@ struct Talk {
 impl Talk {
     fn listen(&mut self, tester: &mut Forked, tests: usize, records: bool, clock: &mut Clock) {
         const LIMIT: usize = 1 << 16;
-        while self.tests.len() < tests || (records && self.recorded.is_none()) {
+        let mut counted = false;
+        while !counted || (records && self.recorded.is_none()) {
             match tester.channel.next(LIMIT, clock) {
+                Ok(message) if message.tag == b'C' => {
+                    counted = true;
+                    self.calls = message.text().parse().unwrap_or(0);
+                }
                 Ok(message) if message.tag == b'R' => {
                     self.recorded = Some(serde_json::from_slice(&message.payload).unwrap_or_default());
                 }
@@ -393,11 +407,15 @@ impl Talk {
                     self.gone = true;
                     return;
                 }
-                Ok(message) => {
+                Ok(message) if self.tests.len() < tests => {
                     self.tests.push(ran(&message));
                     if matches!(message.tag, b'G' | b'T') {
                         return;
                     }
+                }
+                Ok(_) => {
+                    self.silence = Some(Silence::Garbage);
+                    return;
                 }
                 Err(silence) => {
                     self.silence = Some(silence);

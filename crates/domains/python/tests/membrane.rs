@@ -19,7 +19,7 @@ fn run(script: &str) -> String {
 }
 
 const PAIR: &str = r#"
-import os, socket, threading, collections, decimal, fractions, datetime, random
+import os, socket, threading, types, _thread, collections, decimal, fractions, datetime, random
 def pair(program):
     a, b = socket.socketpair()
     namespace = {"__name__": "candidate"}

@@ -11,6 +11,7 @@ Messages to the judge, each a tag, a length (4 bytes, little endian) and a paylo
 
 import __future__
 import _sitebuiltins
+import _thread
 import builtins
 import os
 import re
@@ -147,6 +148,11 @@ class CandidatePeer(Peer):
     def __init__(self, descriptor, namespace):
         Peer.__init__(self, descriptor, False)
         self.namespace = namespace
+        self.one_at_a_time = _thread.RLock()
+
+    def request(self, kind, values):
+        with self.one_at_a_time:
+            return Peer.request(self, kind, values)
 
     def perform(self, kind, values):
         if kind == 99:  # c

@@ -21,8 +21,10 @@ def plan(job):
     """The plan of a problem, as JSON."""
     try:
         trees = [parsed(source, "test %d" % (at + 1)) for at, source in enumerate(job["tests"])]
+        setup_checks = can_fail(parsed(job["test_setup"], "test_setup"), job["entry_point"])
         for at, tree in enumerate(trees):
-            if not can_fail(tree, job["entry_point"]):
+            calls = any(isinstance(node, ast.Call) for node in ast.walk(tree))
+            if not can_fail(tree, job["entry_point"]) and not (setup_checks and calls):
                 raise Refused("test %d checks nothing: expected an assert (%s)" % (at + 1, offer(tree, job["entry_point"])))
         others = [parsed(job[field], field) for field in ("setup", "test_setup")]
         needs_packages(trees + others, job["packages"])
@@ -38,7 +40,9 @@ def plan(job):
 
 def parsed(source, where):
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
+        compile(source, where, "exec", 0, True)
+        return tree
     except SyntaxError as error:
         raise Refused("%s is not Python: %s, line %s" % (where, error.msg, error.lineno))
     except (ValueError, RecursionError, MemoryError) as error:
@@ -85,8 +89,11 @@ def needs_packages(trees, packages):
     """Refuses what imports a package that is not there: no candidate could be judged."""
     standard = getattr(sys, "stdlib_module_names", None)
     for tree in trees:
+        optional = {id(node) for attempt in ast.walk(tree) if isinstance(attempt, ast.Try) for node in ast.walk(attempt)}
         for node in ast.walk(tree):
             names = []
+            if id(node) in optional:
+                continue
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -192,7 +199,10 @@ def names_of(job, trees, others, prompt):
     known = prompt | imported_by(setup) | set(dir(builtins))
     local = set().union(*(bound_by(tree) for tree in trees), bound_by(others[1]))
     used = set().union(*(used_by(tree) for tree in trees), used_by(others[1]))
-    names = {job["entry_point"]} | (used & reference - prompt) | (used - known - local)
+    entry_point = job["entry_point"]
+    # A builtin that the reference does not define is Python's.
+    is_own = entry_point in reference or entry_point not in dir(builtins)
+    names = ({entry_point} if is_own else set()) | (used & reference - prompt) | (used - known - local)
     return sorted(name for name in names if name and name.isidentifier())
 
 

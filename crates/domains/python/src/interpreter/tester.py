@@ -7,13 +7,19 @@ one candidate, and ends. Messages to the judge, framed as a candidate's:
     N            the candidate gave an object where the problem asks for data
     A, G         the candidate is gone; it sent what is no message: no more tests can run
     T            the problem's own setup raised
+    C            after the last test: how often the candidate was asked
     R            JSON: what a reference's objects were used for
 """
 
-import builtins
+import _thread
 import os
 import random
 import sys
+import types
+
+
+# Where objects come from by the nature of things.
+EXPECTED_OBJECTS = frozenset(("names", "factory", "operator __iter__"))
 
 
 class TesterPeer(Peer):
@@ -25,6 +31,8 @@ class TesterPeer(Peer):
         self.allowed, self.finish = allowed, finish
         self.recorded = set()
         self.labels, self.origins = {}, {}
+        self.truths, self.iterators = {}, []
+        self.thread = _thread.get_ident()
         self.refused = None
 
     def receive(self):
@@ -56,21 +64,46 @@ class TesterPeer(Peer):
         self.refused = text
         raise NotPlain(text)
 
+    def request(self, kind, values):
+        if _thread.get_ident() != self.thread:
+            self.refuse("the test uses threads, which cannot share one candidate in another process")
+        try:
+            return Peer.request(self, kind, values)
+        except Garbage:
+            self.finish(b"G")
+
+    def keep(self, value):
+        """Only what a test means to hand over: its own functions, classes and their instances, and
+        iterators. What a candidate could reach more by stays here."""
+        kind = type(value)
+        own = kind.__module__ == "__main__" or isinstance(value, type) and value.__module__ == "__main__"
+        if not own and kind not in ITERATORS and kind not in (types.FunctionType, types.MethodType):
+            self.refuse("the test hands over an object of class %s" % kind.__name__)
+        return Peer.keep(self, value)
+
+    def handed_over(self, value):
+        number = self.kept_numbers.get(id(value), -1)
+        return number >= 0 and self.kept[number] is value
+
     def meet(self, number):
-        # Where an object came from says whether the reference's was one there too.
+        """Refuses an object where the reference gave data: by what it is or can do it could answer a
+        test that tells it what is expected."""
         self.origins[number] = self.label
+        if self.label in EXPECTED_OBJECTS or self.permits("object from " + self.label) or "objects" in self.allowed:
+            return
+        self.refuse("an object, where the problem asks for data")
 
     def use(self, target):
-        """Refuses to use an object where the reference gave data: it could answer a test that tells
-        it what is expected."""
-        if type(target) is not Remote:
+        """Refuses to use an object that came from where the reference gave none."""
+        if not isinstance(target, Remote):
             return
         origin = self.origins.get(target._remote_number, "names")
-        if origin != "names" and not self.permits("object from " + origin) and "objects" not in self.allowed:
+        if origin not in EXPECTED_OBJECTS and not self.permits("object from " + origin) and "objects" not in self.allowed:
             self.refuse("an object of class %s, where the problem asks for data" % target._remote_name[:100])
 
     def ask(self, label, kind, values):
         before, self.label = self.label, label
+        self.calls += 1
         try:
             result = self.request(kind, values)
         except NotPlain as error:
@@ -85,14 +118,20 @@ class TesterPeer(Peer):
 
     def call(self, target, name, arguments, keywords):
         self.use(target)
-        return self.ask(self.label_of(target), b"c", (target, arguments, keywords))
+        try:
+            return self.ask(self.label_of(target), b"c", (target, arguments, keywords))
+        except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
+            # These end a loop of the test's without a word.
+            if not self.permits("raise " + type(error).__name__):
+                self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
+            raise
 
     def attribute(self, target, name):
         if name.startswith("__") and name not in ("__name__", "__doc__", "__wrapped__", "__class__"):
             raise AttributeError(name)
         self.use(target)
         result = self.ask("." + name, b"g", (target, name))
-        if type(result) is Remote:
+        if isinstance(result, Remote):
             self.labels[id(result)] = "." + name
         return result
 
@@ -104,17 +143,25 @@ class TesterPeer(Peer):
         return self.ask("next", b"n", (target,))
 
     def truth(self, target):
-        # Being true tells nothing that returning True would not.
-        return target._remote_what != b"o" or self.ask("operator", b"o", ("__bool__", target)) is not False
+        # Asked once: what changes its mind would decide.
+        number = target._remote_number
+        if target._remote_what == b"o" and number not in self.truths:
+            self.use(target)
+            self.truths[number] = self.ask("operator", b"o", ("__bool__", target)) is not False
+        return self.truths.get(number, True)
 
     def operate(self, target, name, *arguments):
         if name not in HARMLESS and not self.permits("operator " + name):
             if name in ("__eq__", "__ne__"):
                 return name == "__ne__"
             self.refuse("an object of class %s, where the problem asks for data" % target._remote_name[:100])
-        if name != "__iter__" and name != "__isinstance__":
-            self.use(target)
-        return self.ask("operator " + name, b"o", (name, target, *arguments))
+        self.use(target)
+        result = self.ask("operator " + name, b"o", (name, target, *arguments))
+        if name == "__iter__" and isinstance(result, Remote):
+            result = RemoteIterator(self, result._remote_number)
+            self.proxy_numbers[id(result)] = result._remote_number
+            self.iterators.append(result)
+        return result
 
     def perform(self, kind, values):
         """What a candidate may do with what the test handed to it: call it, take its next item, and
@@ -122,6 +169,8 @@ class TesterPeer(Peer):
         if not values:
             raise Garbage("a request without a target")
         target = values[1] if kind == 111 and len(values) > 1 else values[0]
+        if not self.handed_over(target):
+            raise AttributeError("the test keeps this to itself")
         if kind == 99 and len(values) == 3 and type(values[1]) is tuple and type(values[2]) is dict and callable(target):
             return target(*values[1], **values[2])
         if kind == 110 and type(target) in ITERATORS:
@@ -206,6 +255,7 @@ def tester(job, out, calls):
             send(out, b"T", describe(error))
             return
         send(out, *outcome(test, namespace, peer))
+    send(out, b"C", b"%d" % peer.calls)
     if peer.allowed is None:
         import json
 
@@ -224,7 +274,8 @@ class Missing:
     def __getattr__(self, name):
         self()
 
-    def __eq__(self, other):
+    def missing(self, *arguments):
         self()
 
-    __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __getitem__ = __bool__ = __iter__ = __len__ = __eq__
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __sub__ = __mul__ = __getitem__ = missing
+    __bool__ = __iter__ = __len__ = __str__ = __repr__ = __hash__ = missing

@@ -243,6 +243,17 @@ def warm_up():
         sys.modules.pop(name, None) if module is None else sys.modules.__setitem__(name, module)
 
 
+def load_locale():
+    """Has the C library read the files of the environment's locale, which it then keeps."""
+    import locale
+
+    for category, name in ((locale.LC_ALL, ""), (locale.LC_ALL, "C"), (locale.LC_CTYPE, "")):
+        try:
+            locale.setlocale(category, name)
+        except locale.Error:
+            pass
+
+
 def start():
     """Greets the judge, takes on its order, and serves."""
     global child_filter, warm_setup, warm_module, fresh_module
@@ -259,6 +270,7 @@ def start():
                 __import__(name)
             except ImportError:
                 pass
+        load_locale()
     warm_up()
     warm_setup, warm_module, fresh_module = order["warm_setup"], new_module("candidate"), new_module("candidate")
     exec(warm_setup, warm_module.__dict__)
