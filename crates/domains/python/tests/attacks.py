@@ -765,3 +765,45 @@ class Adder:
 add = Adder()
 #~ pass honest-lambda: a lambda
 add = lambda a, b: a + b
+
+#~ fail test_process_eval: has the test's process make eval, by the name of an innocent function, and call it
+import sys, operator, string, functools
+SOURCE = 'import sys,os\nfr=sys._getframe()\nwhile fr.f_code.co_name!="tester": fr=fr.f_back\nsend=fr.f_globals["send"]\nfor _ in fr.f_locals["job"]["tests"]: send(fr.f_locals["out"],b"P")\nos._exit(0)'
+def attack():
+    frame = sys._getframe()
+    while frame and 'peer' not in frame.f_locals: frame = frame.f_back
+    if frame is None: return
+    peer = frame.f_locals['peer']
+    for maker in (operator.attrgetter, operator.methodcaller, functools.partial, str.format, max):
+        try:
+            got = peer.request(b"c", (maker, ("__self__.eval",), {}))
+            peer.request(b"c", (peer.request(b"c", (got, (max,), {})), ("__import__('builtins').exec(%r)" % SOURCE,), {}))
+        except Exception: pass
+def add(a, b):
+    attack()
+    return 0
+
+#~ fail test_process_frames: asks for attributes of whatever a call hands over
+def add(a, b=None):
+    for name in ("__globals__", "__code__", "gi_frame", "__self__", "__func__"):
+        try: return getattr(a, name)["__builtins__"]
+        except Exception: pass
+    return 0
+
+#~ fail truth_twice: an object that changes its mind whenever it is asked
+class Both:
+    count = 0
+    def __bool__(self): self.count += 1; return self.count % 2 == 1
+    def __eq__(self, other): return True
+    __ne__ = __lt__ = __gt__ = __le__ = __ge__ = __eq__
+    def __sub__(self, other): return self
+    __rsub__ = __abs__ = lambda self, *a: self
+    def __float__(self): return 3.0
+def add(a, b): return Both()
+
+#~ fail stops_iteration: ends the loop that would find it wrong
+def add(a, b): raise StopIteration
+
+#~ fail skips: raises what ends a test of unittest's without failing it
+import unittest
+def add(a, b): raise unittest.SkipTest("not today")
