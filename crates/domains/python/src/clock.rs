@@ -29,7 +29,7 @@ pub struct Clock<'a> {
     watch: &'a Watch,
     /// The process whose children run.
     parent: u32,
-    /// Wall time at which the limit is looked at anew.
+    /// Wall time at which the limit is checked again.
     due: Duration,
     is_long: bool,
 }

@@ -88,11 +88,12 @@ impl Prepared {
     }
 
     /// Has the reference show what tests in a process of their own do with its objects; whether they
-    /// can run there at all shows too. Running out of time shows nothing: the plan then is as if there
-    /// was no reference.
+    /// can run there at all shows too. A reference that runs out of time shows neither: the plan then
+    /// permits data only.
     fn proxied(&self, judge: &mut Judge, names: Vec<String>, watch: &Watch) -> io::Result<Kind> {
-        let without_reference = |names| Kind::Proxied { names, allowed: vec!["objects".to_owned()] };
-        let Some(reference) = &self.reference else { return Ok(without_reference(names)) };
+        let Some(reference) = &self.reference else {
+            return Ok(Kind::Proxied { names, allowed: vec!["objects".to_owned()] });
+        };
         let cpu = (judge.shared.settings.cpu_seconds * 2.0).ceil();
         let run = judge.run_proxied(&self.check, reference, &names, None, cpu, watch)?;
         let failed = run.tests.iter().find(|test| test.outcome != Outcome::Passed);
