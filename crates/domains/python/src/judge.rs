@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::conclude::{compared, cut_short, not_loaded, overall, ran};
+use crate::marshal::{Fields, encode};
 use crate::observe;
 use crate::plan::{Kind, Plan};
 use crate::plus_run;
@@ -9,6 +10,7 @@ use crate::prepare::Prepared;
 use crate::zygote::{Ended, Forked, Role, Silence, Zygote};
 use crate::{Check, Shared};
 use records::{Outcome, TestResult, Verdict};
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value as Json, json};
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -180,11 +182,9 @@ impl Judge {
             Turn::Last => self.shared.settings.cpu_seconds.ceil(),
         };
         match kind {
-            Kind::Compared(tests) => {
-                let calls: Vec<&str> =
-                    tests.iter().flatten().map(|expectation| expectation.call.as_str()).collect();
-                let job = self.candidate_job(check, solution, json!({ "calls": calls }), cpu);
-                self.run_candidate(job, cpu, watch, |channel, clock, limit| {
+            Kind::Compared { tests, calls } => {
+                let job = self.candidate_job(check, solution, cpu).with_calls("calls", calls);
+                self.run_candidate(job, cpu, Answers::Together, watch, |channel, clock, limit| {
                     let mut results = Vec::new();
                     for test in tests {
                         let mut result = TestResult::passed();
@@ -203,9 +203,9 @@ impl Judge {
                 })
             }
             Kind::Shared => {
-                let asked = json!({ "tests": check.tests, "test_setup": check.test_setup });
-                let job = self.candidate_job(check, solution, asked, cpu);
-                self.run_candidate(job, cpu, watch, |channel, clock, limit| {
+                let job = self.candidate_job(check, solution, cpu);
+                let job = job.with("tests", &json!(check.tests)).with_text("test_setup", &check.test_setup);
+                self.run_candidate(job, cpu, Answers::Together, watch, |channel, clock, limit| {
                     let mut results = Vec::new();
                     for _ in &check.tests {
                         match channel(limit, clock) {
@@ -224,38 +224,33 @@ impl Judge {
         }
     }
 
-    /// A candidate's job; `asked` has what differs.
-    pub(crate) fn candidate_job(&self, check: &Check, solution: &str, asked: Json, cpu: f64) -> Json {
+    /// What every candidate's job says.
+    pub(crate) fn candidate_job(&self, check: &Check, solution: &str, cpu: f64) -> Fields {
         let settings = &self.shared.settings;
-        let mut job = json!({
-            "setup": self.shared.setup_of(check),
-            "program": solution,
-            "test_setup": "",
-            "calls": [],
-            "tests": [],
-            "reading": "plain",
-            "cpu_seconds": cpu,
-            "memory_bytes": settings.memory_bytes,
-            "output_limit": settings.output_limit,
-        });
-        if let (Json::Object(job), Json::Object(asked)) = (&mut job, asked) {
-            job.extend(asked);
-        }
-        job
+        Fields::new()
+            .with_text("setup", self.shared.setup_of(check))
+            .with_text("program", solution)
+            .with("cpu_limits", &cpu_limits(cpu))
+            .with("memory_limits", &memory_limits(settings.memory_bytes))
+            .with("output_limit", &json!(settings.output_limit))
     }
 
     /// Runs a candidate that is talked to on one socket alone.
     pub(crate) fn run_candidate(
         &mut self,
-        job: Json,
+        job: Fields,
         cpu: f64,
+        answers: Answers,
         watch: &Watch,
         talk: impl FnOnce(&mut Next, &mut Clock, usize) -> (Vec<TestResult>, Option<Silence>),
     ) -> io::Result<Run> {
         let (limit, wall) = (self.shared.settings.output_limit, self.wall());
         let zygote = self.zygote()?;
         let mut clock = Clock::start(wall, watch, zygote.pid());
-        let mut candidate = zygote.fork(Role::Candidate, job.to_string().as_bytes(), None)?;
+        let mut candidate = zygote.fork(Role::Candidate, &job.finish(), None)?;
+        if answers == Answers::Together {
+            candidate.channel.await_together();
+        }
         let loaded = candidate.channel.next(limit, &mut clock);
         let is_loaded = matches!(&loaded, Ok(message) if not_loaded(message).is_none());
         let (mut tests, silence) = match loaded {
@@ -285,7 +280,7 @@ impl Judge {
         watch: &Watch,
     ) -> io::Result<Run> {
         let cpu = cpu + ANSWERING;
-        let job = self.candidate_job(check, solution, json!({}), cpu).to_string();
+        let job = self.candidate_job(check, solution, cpu).finish();
         let tester_cpu = (self.shared.settings.cpu_seconds * TESTER_SHARE).ceil();
         let test_job = json!({
             "setup": self.shared.setup_of(check),
@@ -294,14 +289,14 @@ impl Judge {
             "tests": check.tests,
             "names": names,
             "allowed": allowed,
-            "cpu_seconds": tester_cpu,
-            "memory_bytes": self.shared.settings.memory_bytes.saturating_add(TESTER_MEMORY),
+            "cpu_limits": cpu_limits(tester_cpu),
+            "memory_limits": memory_limits(self.shared.settings.memory_bytes.saturating_add(TESTER_MEMORY)),
         });
         let (limit, wall) = (self.shared.settings.output_limit, self.wall());
         let zygote = self.zygote()?;
         let mut clock = Clock::start(wall, watch, zygote.pid());
         let (calls, theirs) = UnixStream::pair()?;
-        let mut candidate = zygote.fork(Role::Candidate, job.as_bytes(), Some(calls))?;
+        let mut candidate = zygote.fork(Role::Candidate, &job, Some(calls))?;
         let loaded = candidate.channel.next(limit, &mut clock);
         let failed = loaded.map(|message| not_loaded(&message));
         if !matches!(failed, Ok(None)) {
@@ -315,7 +310,8 @@ impl Judge {
             };
             return Ok(Run { loaded: false, tests, ended, recorded: None });
         }
-        let mut tester = zygote.fork(Role::Tester, test_job.to_string().as_bytes(), Some(theirs))?;
+        let mut tester = zygote.fork(Role::Tester, &encode(&test_job), Some(theirs))?;
+        tester.channel.await_together();
         let mut talk = Talk::default();
         talk.listen(&mut tester, check.tests.len(), allowed.is_none(), &mut clock);
         let tester_ended = zygote.end(tester)?;
@@ -356,11 +352,11 @@ impl Judge {
     /// Takes a problem's tests apart, in a process that ends afterwards.
     pub(crate) fn ask_planner(&mut self, job: &Json, watch: &Watch) -> io::Result<Result<Vec<u8>, String>> {
         let mut job = job.clone();
-        job["cpu_seconds"] = json!(10.0);
-        job["memory_bytes"] = json!(self.shared.settings.memory_bytes.max(1 << 30));
+        job["cpu_limits"] = cpu_limits(10.0);
+        job["memory_limits"] = memory_limits(self.shared.settings.memory_bytes.max(1 << 30));
         let zygote = self.zygote()?;
         let mut clock = Clock::start(Duration::from_secs(20), watch, zygote.pid());
-        let mut planner = zygote.fork(Role::Planner, job.to_string().as_bytes(), None)?;
+        let mut planner = zygote.fork(Role::Planner, &encode(&job), None)?;
         let answer = planner.channel.next(64 << 20, &mut clock);
         zygote.end(planner)?;
         match answer {
@@ -373,6 +369,31 @@ impl Judge {
             }
         }
     }
+}
+
+/// When a candidate's answers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// All at once, where they do not take long.
+    Together,
+    /// Each as it comes: the time of each counts.
+    AsTheyCome,
+}
+
+/// Soft and hard limit on CPU time, in seconds: at the first there is a signal that says why.
+fn cpu_limits(seconds: f64) -> Json {
+    let seconds = seconds.ceil() as u64;
+    limits(Resource::Cpu, seconds, seconds + 1)
+}
+
+fn memory_limits(bytes: u64) -> Json {
+    limits(Resource::As, bytes, bytes)
+}
+
+/// As far as this process, and so what it starts, may set them.
+fn limits(resource: Resource, soft: u64, hard: u64) -> Json {
+    let allowed = getrlimit(resource).maximum.unwrap_or(i64::MAX as u64);
+    json!([soft.min(allowed), hard.min(allowed)])
 }
 
 /// Reads the next message of a candidate.

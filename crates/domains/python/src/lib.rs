@@ -8,6 +8,7 @@ pub mod extract;
 pub mod guess;
 pub mod inputs;
 mod judge;
+mod marshal;
 mod observe;
 mod plan;
 pub mod plus;

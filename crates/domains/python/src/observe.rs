@@ -1,11 +1,11 @@
 //! What programs give on inputs, where nothing is known of what they should give.
 
 use crate::Check;
-use crate::judge::Judge;
+use crate::judge::{Answers, Judge};
+use crate::marshal::Calls;
 use crate::wire::{Message, decode};
 use pydata::{Budget, Value, parse_call};
 use records::{Observation, ObservationKind};
-use serde_json::json;
 use std::io;
 use verify::Watch;
 
@@ -21,9 +21,9 @@ pub(crate) fn observe(
     watch: &Watch,
 ) -> io::Result<Vec<Observation>> {
     let cpu = judge.shared.settings.cpu_seconds.ceil();
-    let job = judge.candidate_job(check, solution, json!({ "calls": inputs }), cpu);
+    let job = judge.candidate_job(check, solution, cpu).with_calls("calls", &Calls::of(inputs));
     let mut observed = Vec::with_capacity(inputs.len());
-    judge.run_candidate(job, cpu, watch, |next, clock, limit| {
+    judge.run_candidate(job, cpu, Answers::Together, watch, |next, clock, limit| {
         while observed.len() < inputs.len()
             && let Ok(message) = next(limit, clock)
         {

@@ -7,6 +7,7 @@
 //! beside the candidate ([`Kind::Shared`]), and the verdict says so.
 
 use crate::Check;
+use crate::marshal::Calls;
 use pydata::{Comparison, Value, parse_assert};
 use records::Separation;
 use serde::Deserialize;
@@ -27,7 +28,12 @@ pub struct Expectation {
 #[derive(Clone, Debug)]
 pub enum Kind {
     /// Each test is one or more comparisons.
-    Compared(Vec<Vec<Expectation>>),
+    Compared {
+        /// The tests.
+        tests: Vec<Vec<Expectation>>,
+        /// Their calls, in order.
+        calls: Calls,
+    },
     /// The tests run in a process of their own.
     Proxied {
         /// Names in the tests that are the candidate's.
@@ -39,6 +45,14 @@ pub enum Kind {
     Shared,
     /// EvalPlus's inputs, compared with what the reference gives on them.
     Plus(crate::plus_run::Expected),
+}
+
+impl Kind {
+    /// Of tests that are data.
+    pub fn compared(tests: Vec<Vec<Expectation>>) -> Self {
+        let calls = Calls::of(tests.iter().flatten().map(|expectation| &expectation.call));
+        Kind::Compared { tests, calls }
+    }
 }
 
 /// How a problem is judged.
@@ -66,7 +80,7 @@ impl Plan {
     /// Where the expected values are.
     pub fn separation(&self) -> Separation {
         match &self.kind {
-            Kind::Compared(_) | Kind::Plus(_) => Separation::Compared,
+            Kind::Compared { .. } | Kind::Plus(_) => Separation::Compared,
             // An object of the candidate's own that is compared decides by its own methods.
             Kind::Proxied { allowed, .. }
                 if allowed

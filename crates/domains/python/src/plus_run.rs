@@ -4,12 +4,12 @@ use crate::Check;
 use crate::check::Plus;
 use crate::clock::Clock;
 use crate::conclude::{cut_short, shorten};
-use crate::judge::Judge;
+use crate::judge::{Answers, Judge};
+use crate::marshal::Calls;
 use crate::plus::{Comparison, Reading, time_limits};
 use crate::wire::decode;
 use pydata::Value;
 use records::{Outcome, Resource, Separation, TestResult, Verdict};
-use serde_json::json;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ const REFERENCE_SECONDS: f64 = 120.0;
 struct Part {
     name: &'static str,
     calls: Arc<[String]>,
+    /// The same, as they are sent.
+    encoded: Arc<Calls>,
     values: Arc<[Value]>,
     /// Wall time for each call.
     limits: Arc<[Duration]>,
@@ -46,23 +48,25 @@ pub(crate) fn expected(
     watch: &Watch,
 ) -> io::Result<Result<Expected, String>> {
     let mut part = |name: &'static str, calls: &Vec<String>| -> io::Result<Result<Part, String>> {
-        let job = json!({ "calls": calls, "reading": reading(plus) });
-        let job = judge.candidate_job(check, reference, job, REFERENCE_SECONDS);
+        let encoded = Calls::of(calls);
+        let job = judge.candidate_job(check, reference, REFERENCE_SECONDS);
+        let job = job.with_calls("calls", &encoded).with_text("reading", reading(plus));
         let (mut values, mut times) = (Vec::new(), Vec::new());
-        let run = judge.run_candidate(job, REFERENCE_SECONDS, watch, |next, _, limit| {
-            for _ in calls {
-                let started = Instant::now();
-                // The reference has as long as it takes, up to its CPU time.
-                let mut clock = Clock::start(Duration::from_secs_f64(REFERENCE_SECONDS), watch, 0);
-                match next(limit, &mut clock) {
-                    Ok(message) if message.tag == b'V' => values.extend(decode(&message.payload)),
-                    Ok(message) => return (vec![crate::conclude::ran(&message)], None),
-                    Err(silence) => return (Vec::new(), Some(silence)),
+        let run =
+            judge.run_candidate(job, REFERENCE_SECONDS, Answers::AsTheyCome, watch, |next, _, limit| {
+                for _ in calls {
+                    let started = Instant::now();
+                    // The reference has as long as it takes, up to its CPU time.
+                    let mut clock = Clock::start(Duration::from_secs_f64(REFERENCE_SECONDS), watch, 0);
+                    match next(limit, &mut clock) {
+                        Ok(message) if message.tag == b'V' => values.extend(decode(&message.payload)),
+                        Ok(message) => return (vec![crate::conclude::ran(&message)], None),
+                        Err(silence) => return (Vec::new(), Some(silence)),
+                    }
+                    times.push(started.elapsed());
                 }
-                times.push(started.elapsed());
-            }
-            (Vec::new(), None)
-        })?;
+                (Vec::new(), None)
+            })?;
         if values.len() != calls.len() {
             let why = run.tests.first().map_or("", |test| test.reason.as_str());
             let call = calls.get(values.len()).map_or(String::new(), |call| shorten(call.clone()));
@@ -72,6 +76,7 @@ pub(crate) fn expected(
         Ok(Ok(Part {
             name,
             calls: calls.clone().into(),
+            encoded: encoded.into(),
             values: values.into(),
             limits: limits.calls.into(),
             cpu_seconds: limits.part.as_secs_f64(),
@@ -119,11 +124,11 @@ fn run_part(
     solution: &str,
     watch: &Watch,
 ) -> io::Result<(TestResult, crate::zygote::Ended)> {
-    let job = json!({ "calls": part.calls, "reading": reading(plus), "defines": check.entry_point });
-    let job = judge.candidate_job(check, solution, job, part.cpu_seconds);
+    let job = judge.candidate_job(check, solution, part.cpu_seconds).with_calls("calls", &part.encoded);
+    let job = job.with_text("reading", reading(plus)).with_text("defines", &check.entry_point);
     let parent = judge.zygote()?.pid();
     let mut comparison = Comparison::new(plus);
-    let run = judge.run_candidate(job, part.cpu_seconds, watch, |next, _, limit| {
+    let run = judge.run_candidate(job, part.cpu_seconds, Answers::AsTheyCome, watch, |next, _, limit| {
         for (at, call) in part.calls.iter().enumerate() {
             let mut clock = Clock::start(part.limits[at], watch, parent);
             let message = match next(limit, &mut clock) {

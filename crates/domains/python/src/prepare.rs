@@ -81,7 +81,7 @@ impl Prepared {
         let tests = self.check.tests.len();
         let kind = match self.lowered(judge, watch)? {
             Err(reason) => return Ok(Err(reason)),
-            Ok(Lowered::Compared(expectations)) => Kind::Compared(expectations),
+            Ok(Lowered::Compared(expectations)) => Kind::compared(expectations),
             Ok(Lowered::Names(names)) => self.proxied(judge, names, watch)?,
         };
         Ok(Ok(Plan { tests, kind }))

@@ -7,7 +7,7 @@ use crate::{Error, PROTOCOL_IMPORTS, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, send, sendmsg};
 use sandbox::{Lockdown, Policy, Process, Profile, Stdio, Tier};
 use serde::Deserialize;
 use serde_json::json;
@@ -44,6 +44,10 @@ start()";
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for imports: packages may be large, and the disk cold.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a process whose answers are awaited together may take before they are read one by one.
+const TOGETHER: Duration = Duration::from_millis(2);
+/// Size of the report on a process's end.
+const END: usize = 8 + 18 * 8;
 /// Longest greeting.
 const GREETING: u32 = 1 << 16;
 /// Processes after which an interpreter is replaced: whatever builds up in it goes with it.
@@ -97,6 +101,22 @@ pub struct Ended {
     pub cpu: Duration,
     /// Peak resident memory.
     pub peak_memory_kib: u64,
+}
+
+impl Ended {
+    /// From what `wait4` gives, as `zygote.py` sends it: a status, and `struct rusage` as Linux has it on
+    /// 64 bits. None if there was no such process.
+    fn of_report(report: &[u8; END]) -> Option<Self> {
+        let words = report.as_chunks::<8>().0;
+        let word = |at: usize| i64::from_le_bytes(words[at]);
+        let status = word(0) as i32;
+        let microseconds = |seconds: usize| word(seconds) * 1_000_000 + word(seconds + 1);
+        (status != -1).then(|| Ended {
+            signal: (status & 0x7f != 0).then_some(status & 0x7f),
+            cpu: Duration::from_micros((microseconds(1) + microseconds(3)).try_into().unwrap_or(0)),
+            peak_memory_kib: word(5).try_into().unwrap_or(0),
+        })
+    }
 }
 
 /// Why a process says no more.
@@ -207,17 +227,22 @@ impl Zygote {
         self.forked += 1;
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_write_timeout(Some(PATIENCE))?;
+        let mut message = Vec::with_capacity(4 + job.len());
+        message.extend((job.len() as u32).to_le_bytes());
+        message.extend(job);
+        // What there is room for is there already when the process looks for it.
+        let sent = send(&ours, &message, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).unwrap_or(0);
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         let mut header = [role.tag(), 0, 0, 0, 0];
         header[1..].copy_from_slice(&self.forked.to_le_bytes());
         let mut descriptors = vec![theirs.as_fd(), null.as_fd()];
         descriptors.extend(calls.as_ref().map(AsFd::as_fd));
         send_with(&self.control, &header, &descriptors)?;
-        let forked = Forked { number: self.forked, channel: Channel { stream: ours, buffer: Vec::new() } };
+        let channel = Channel { stream: ours, buffer: Vec::new(), together: false };
         // A process that is gone before it has read its job is no failure of the interpreter's.
-        let mut stream = &forked.channel.stream;
-        let _ = stream.write_all(&(job.len() as u32).to_le_bytes()).and_then(|()| stream.write_all(job));
-        Ok(forked)
+        let mut stream = &channel.stream;
+        let _ = stream.write_all(&message[sent..]);
+        Ok(Forked { number: self.forked, channel })
     }
 
     /// Ends a process, whatever it does, and tells how it ended.
@@ -228,21 +253,9 @@ impl Zygote {
         let mut request = [b'k', 0, 0, 0, 0];
         request[1..].copy_from_slice(&forked.number.to_le_bytes());
         self.control.write_all(&request)?;
-        let mut report = [0; 20];
+        let mut report = [0; END];
         self.control.read_exact(&mut report)?;
-        let [a, b, c, d, rest @ ..] = report;
-        let status = i32::from_le_bytes([a, b, c, d]);
-        let (cpu, memory) = rest.split_at(8);
-        let cpu = f64::from_le_bytes(cpu.try_into().unwrap_or_default());
-        let memory = u64::from_le_bytes(memory.try_into().unwrap_or_default());
-        if status == -1 {
-            return Err(io::Error::other("the interpreter could not fork"));
-        }
-        Ok(Ended {
-            signal: (status & 0x7f != 0).then_some(status & 0x7f),
-            cpu: Duration::from_secs_f64(cpu.max(0.0)),
-            peak_memory_kib: memory,
-        })
+        Ended::of_report(&report).ok_or_else(|| io::Error::other("the interpreter could not fork"))
     }
 
     fn last_words(&mut self) -> String {
@@ -295,9 +308,16 @@ pub struct Forked {
 pub struct Channel {
     stream: UnixStream,
     buffer: Vec<u8>,
+    together: bool,
 }
 
 impl Channel {
+    /// Waits a moment for all that the process says before reading any of it: each message that wakes
+    /// a reader costs as much as several calls. Only for a process that goes on by itself.
+    pub fn await_together(&mut self) {
+        self.together = true;
+    }
+
     /// The next message, or why there is none.
     pub fn next(&mut self, limit: usize, clock: &mut Clock) -> Result<Message, Silence> {
         let mut chunk = [0; 16 * 1024];
@@ -307,7 +327,10 @@ impl Channel {
                 Ok(None) => {}
                 Err(TooLong) => return Err(Silence::Garbage),
             }
-            while !readable(&self.stream, clock.patience()) {
+            if std::mem::take(&mut self.together) {
+                wait_for(&self.stream, PollFlags::RDHUP, TOGETHER);
+            }
+            while !wait_for(&self.stream, PollFlags::IN, clock.patience()) {
                 clock.look().map_err(|over| match over {
                     Over::OutOfTime => Silence::OutOfTime,
                     Over::Cancelled => Silence::Cancelled,
@@ -321,10 +344,10 @@ impl Channel {
     }
 }
 
-/// Waits until there is something to read; false if the time is over.
-fn readable(stream: &UnixStream, patience: Duration) -> bool {
+/// Waits for an event, or for the other end to be closed; false if the time is over.
+fn wait_for(stream: &UnixStream, event: PollFlags, patience: Duration) -> bool {
     let timeout = Timespec { tv_sec: patience.as_secs() as i64, tv_nsec: patience.subsec_nanos().into() };
-    let mut descriptors = [PollFd::new(stream, PollFlags::IN)];
+    let mut descriptors = [PollFd::new(stream, event)];
     match poll(&mut descriptors, Some(&timeout)) {
         Ok(count) => count > 0,
         Err(Errno::INTR) => false,

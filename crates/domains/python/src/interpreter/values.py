@@ -31,6 +31,9 @@ class TooLarge(Exception):
 
 def encode(value, limit):
     """A value as tagged bytes; raises NotPlain or TooLarge."""
+    data = scalar(value, type(value))
+    if data is not None and len(data) <= limit:
+        return data
     parts = []
     write(value, 0, parts, limit)
     return b"".join(parts)

@@ -7,22 +7,22 @@ request. So nothing of one job is in the memory of another.
     requests     tag (1 byte), number (4 bytes, little endian)
     c, t, p      fork a candidate, a test's process or a planner; with its descriptors: the socket to
                  the judge, a fresh /dev/null, and for c and t the socket between them, if any
-    k            kill the child of this number; the answer is its end: wait status (-1 if there never
-                 was such a child), CPU seconds, peak memory in KiB
+    k            kill the child of this number; the answer is its end, as wait4 tells it: status (-1
+                 if there never was such a child, in 8 bytes) and struct rusage
 
 Most of what a candidate costs is the kernel copying pages that its process touches first, about
 three microseconds each: what can be done before the fork is done there.
 """
 
+import _socket
 import ctypes
 import gc
 import json
-import math
+import marshal
 import os
 import random
 import resource
 import signal
-import socket
 import struct
 import sys
 import types
@@ -48,6 +48,9 @@ SECCOMP_MODE_FILTER = 2
 LANDLOCK_RESTRICT_SELF = 446
 
 
+PID = struct.Struct("=i")
+
+
 class Filter:
     """A seccomp program in the form that prctl takes: a count and a pointer. At `offsets` it has
     gaps for the number of the process that installs it."""
@@ -60,23 +63,18 @@ class Filter:
 
     def install(self):
         for offset in self.offsets:
-            struct.pack_into("=i", self.program, offset, os.getpid())
+            PID.pack_into(self.program, offset, getpid())
         if prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, self.header, 0, 0) != 0:
             raise OSError("seccomp")
 
 
-def receive_exactly(descriptor, count):
-    data = b""
+def receive_exactly(descriptor, count, data=b""):
     while len(data) < count:
-        more = os.read(descriptor, count - len(data))
+        more = read(descriptor, count - len(data))
         if not more:
-            os._exit(0)
+            _exit(0)
         data += more
     return data
-
-
-def receive_frame(descriptor):
-    return receive_exactly(descriptor, struct.unpack("<I", receive_exactly(descriptor, 4))[0])
 
 
 def add_packages(order):
@@ -99,16 +97,12 @@ def confine(order, descriptors):
         Filter(bytes.fromhex(program)).install()
 
 
-def within(name, soft, hard):
-    """A limit as setrlimit takes it, no higher than this process may set."""
+def set_limit(name, soft, hard):
+    """Sets a limit, or as much of it as this process may set."""
     allowed = resource.getrlimit(name)[1]
     if allowed != resource.RLIM_INFINITY:
         soft, hard = min(soft, allowed), min(hard, allowed)
-    return soft, hard
-
-
-def set_limit(name, soft, hard):
-    resource.setrlimit(name, within(name, soft, hard))
+    setrlimit(name, (soft, hard))
 
 
 def limit_all():
@@ -118,12 +112,24 @@ def limit_all():
     set_limit(resource.RLIMIT_CORE, 0, 0)
 
 
-def read_job(descriptor):
-    """The child's own job, and the limits that go with it."""
-    job = json.loads(receive_frame(descriptor))
-    memory, cpu = job["memory_bytes"], int(math.ceil(job["cpu_seconds"]))
-    set_limit(resource.RLIMIT_AS, memory, memory)
-    set_limit(resource.RLIMIT_CPU, cpu, cpu + 1)
+def child(role, descriptors):
+    """The child's way in: from here on nothing that the zygote may do is left to it, and it has its
+    own job and the limits that go with it."""
+    prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0)
+    close(CONTROL)
+    out, null = descriptors[0], descriptors[1]
+    # A description of its own: what one child does to its flags, the next does not meet.
+    dup2(null, 0)
+    dup2(null, 1)
+    dup2(null, 2)
+    close(null)
+    data = read(out, 1 << 16)
+    end = LENGTH.unpack_from(data)[0] + 4
+    if len(data) < end:
+        data = receive_exactly(out, end, data)
+    job = loads(data[4:])
+    setrlimit(RLIMIT_AS, job["memory_limits"])
+    setrlimit(RLIMIT_CPU, job["cpu_limits"])
     if child_filter is None:
         # A group of its own, so that what it starts can be found, where nothing forbids starting.
         os.setsid()
@@ -131,11 +137,12 @@ def read_job(descriptor):
         set_limit(resource.RLIMIT_NPROC, 0, 0)
     else:
         child_filter.install()
-    return job
+    role(job, out, descriptors[2] if len(descriptors) > 2 else -1)
+    # The judge, which may wait for this, need not wait until all memory is given back.
+    close(out)
 
 
-def be_candidate(out, calls):
-    job = read_job(out)
+def be_candidate(job, out, calls):
     if job["setup"] == warm_setup:
         job["setup"], job["module"] = "", warm_module
     else:
@@ -144,42 +151,30 @@ def be_candidate(out, calls):
     candidate(job, out, calls)
 
 
-def be_tester(out, calls):
-    job = read_job(out)
+def be_tester(job, out, calls):
     gc.enable()
     tester(job, out, calls)
 
 
-def be_planner(out, calls):
-    job = read_job(out)
+def be_planner(job, out, calls):
     send(out, b"R", json.dumps(plan(job)).encode())
 
 
-def child(role, descriptors):
-    """The child's way in: from here on nothing that the zygote may do is left to it."""
-    prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    os.close(control.fileno())
-    out, null = descriptors[0], descriptors[1]
-    # A description of its own: what one child does to its flags, the next does not meet.
-    for standard in (0, 1, 2):
-        os.dup2(null, standard)
-    os.close(null)
-    role(out, descriptors[2] if len(descriptors) > 2 else -1)
-
-
 def kill_and_reap(pid):
+    """Ends a child; its end goes to the judge as the kernel tells it."""
     if pid <= 0:
-        control.sendall(struct.pack("<idq", -1, 0, 0))
-        return
-    for kill in (os.killpg, os.kill) if child_filter is None else (os.kill,):
-        try:
-            kill(pid, signal.SIGKILL)
-        except OSError:
-            pass
-    _, status, usage = os.wait4(pid, 0)
-    if child_filter is None:
-        kill_orphans()
-    control.sendall(struct.pack("<idq", status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss))
+        END[:] = NO_CHILD
+    else:
+        if child_filter is None:
+            try:
+                os.killpg(pid, SIGKILL)
+            except OSError:
+                pass
+        kill(pid, SIGKILL)
+        wait4(pid, STATUS, 0, USAGE)
+        if child_filter is None:
+            kill_orphans()
+    sendall(END)
 
 
 def kill_orphans():
@@ -201,44 +196,47 @@ def kill_orphans():
 
 
 def serve(roles):
-    space = socket.CMSG_SPACE(3 * 4)
+    space = _socket.CMSG_SPACE(3 * 4)
+    frame, depth = sys._getframe(), 0
+    while frame is not None:
+        frame, depth = frame.f_back, depth + 1
+    # A program has as many frames for itself as in an interpreter of its own: child, role, candidate
+    # and load come between.
+    sys.setrecursionlimit(sys.getrecursionlimit() + depth + 6)
     while True:
         data, ancillary, _, _ = control.recvmsg(5, space)
         if len(data) < 5:
-            os._exit(0)
-        number = struct.unpack_from("<I", data, 1)[0]
-        if data[:1] == b"k":
+            _exit(0)
+        tag, number = REQUEST.unpack(data)
+        if tag == b"k":
             kill_and_reap(children.pop(number, 0))
             continue
-        descriptors = ancillary[0][2] if ancillary else b""
-        descriptors = struct.unpack("%di" % (len(descriptors) // 4), descriptors)
+        descriptors = memoryview(ancillary[0][2]).cast("i")
         # A child's first collection would go through all that was made since the last fork.
         gc.freeze()
         pid = fork()
         if pid == 0:
             try:
-                child(roles[data[:1]], descriptors)
+                child(roles[tag], descriptors)
             finally:
-                os._exit(0)
+                _exit(0)
         children[number] = pid
         for descriptor in descriptors:
-            os.close(descriptor)
+            close(descriptor)
 
 
 def warm_up():
     """Does once here what every child does, with programs of our own: what Python sets up at the
     first compilation (a millisecond of it) is then there for all."""
     out = os.open(os.devnull, os.O_WRONLY)
-    calls = ["add(1, [2.5, 'x', (None, True), {1: {2}}])", "add(0)"]
+    calls = (("add", (1, [2.5, "x", (None, True), {1: {2}}]), {}), "add(1, 2)", "add(0)")
     program = "import math\ndef add(a, b): return [item for item in (a, b)]\nclass C: pass\n"
-    limit = sys.getrecursionlimit()
     before = {name: sys.modules.get(name) for name in ("__main__", "candidate")}
-    for program, calls in ((program, calls), ("(", [])):
-        job = {"module": new_module("candidate"), "setup": "", "program": program, "test_setup": "", "calls": calls,
-               "tests": ["assert True"], "output_limit": 1 << 20, "reading": "plain"}
-        candidate(json.loads(json.dumps({**job, "module": None})) | {"module": job["module"]}, out, -1)
+    for program, calls in ((program, calls), ("(", ())):
+        job = {"module": new_module("candidate"), "setup": "", "program": program, "calls": calls,
+               "tests": ("assert True",), "output_limit": 1 << 20}
+        candidate(job, out, -1)
     os.close(out)
-    sys.setrecursionlimit(limit)
     for name, module in before.items():
         sys.modules.pop(name, None) if module is None else sys.modules.__setitem__(name, module)
 
@@ -254,14 +252,23 @@ def load_locale():
             pass
 
 
+def give_back_memory():
+    """What reading this program took is a third of what a fork would copy the tables of."""
+    try:
+        libc.malloc_trim(0)
+    except AttributeError:
+        pass  # Another C library than GNU's.
+
+
 def start():
     """Greets the judge, takes on its order, and serves."""
     global child_filter, warm_setup, warm_module, fresh_module
     greeting = json.dumps({"version": list(sys.version_info[:3])}).encode()
-    control.sendall(b"ready" + struct.pack("<I", len(greeting)) + greeting)
-    data, descriptors, _, _ = socket.recv_fds(control, 4, 1)
-    data += receive_exactly(control.fileno(), 4 - len(data)) if len(data) < 4 else b""
-    order = json.loads(receive_exactly(control.fileno(), struct.unpack("<I", data)[0]))
+    sendall(b"ready" + struct.pack("<I", len(greeting)) + greeting)
+    data, ancillary, _, _ = control.recvmsg(4, _socket.CMSG_SPACE(4))
+    descriptors = memoryview(ancillary[0][2]).cast("i") if ancillary else ()
+    data = receive_exactly(CONTROL, 4, data)
+    order = json.loads(receive_exactly(CONTROL, LENGTH.unpack(data)[0]))
     add_site_builtins()
     add_packages(order)
     if order["tier"] == "C":
@@ -280,12 +287,13 @@ def start():
     gc.collect()
     gc.freeze()
     gc.disable()
+    give_back_memory()
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     confine(order, descriptors)
     if order["child_filter"]:
         child_filter = Filter(bytes.fromhex(order["child_filter"]), order["pid_offsets"])
-    control.sendall(b"k")
+    sendall(b"k")
     serve({b"c": be_candidate, b"t": be_tester, b"p": be_planner})
 
 
@@ -294,9 +302,21 @@ warnings.simplefilter("ignore")
 # PyDLL neither gives up the interpreter's lock nor keeps errno, which spares children a dozen
 # pages; and not os.fork: this process has one thread and no hooks, and what Python does after a
 # fork for those that have takes a sixth of the time.
-prctl, fork = ctypes.PyDLL(None).prctl, ctypes.PyDLL(None).fork
+libc = ctypes.PyDLL(None)
+prctl, fork, kill, wait4 = libc.prctl, libc.fork, libc.kill, libc.wait4
+# Under names of this module's, a child finds them in one dictionary.
+read, close, dup2, loads, setrlimit = os.read, os.close, os.dup2, marshal.loads, resource.setrlimit
+getpid, _exit = os.getpid, os._exit
+RLIMIT_AS, RLIMIT_CPU, SIGKILL = resource.RLIMIT_AS, resource.RLIMIT_CPU, int(signal.SIGKILL)
 children, child_filter = {}, None
-control = socket.socket(fileno=os.dup(0))
+control = _socket.socket(fileno=os.dup(0))
+CONTROL, sendall = control.fileno(), control.sendall
+LENGTH, REQUEST = struct.Struct("<I"), struct.Struct("<cI")
+# How a child ended: the status that wait4 gives, and struct rusage, which has 18 words.
+END = ctypes.create_string_buffer(8 + 18 * 8)
+NO_CHILD = struct.pack("<q", -1) + bytes(18 * 8)
+STATUS, USAGE = ctypes.addressof(END), ctypes.addressof(END) + 8
+STATUS, USAGE = ctypes.c_void_p(STATUS), ctypes.c_void_p(USAGE)
 _null = os.open(os.devnull, os.O_RDWR)
 os.dup2(_null, 0)
 os.close(_null)
