@@ -3,13 +3,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use python::{Check, Python, Settings, Tier};
+use python::{Check, Python, Settings};
 use records::Problem;
 use std::sync::LazyLock;
 use verify::Domain;
 
 static PYTHON: LazyLock<Python> =
-    LazyLock::new(|| Python::at_tier(Settings::default(), Tier::D).expect("Python"));
+    LazyLock::new(|| Python::start(Settings::default()).expect("Python"));
 
 fuzz_target!(|text: &str| {
     let check = Check {

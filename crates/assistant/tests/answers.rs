@@ -97,9 +97,6 @@ impl Domain for Sums {
     fn vary(&self, given: &[String], _: usize, _: u64) -> Inputs {
         Inputs { inputs: given.to_vec(), given: given.len() }
     }
-    fn static_features(&self, _: &Problem, _: &str) -> Vec<(&'static str, f64)> {
-        Vec::new()
-    }
 }
 
 fn problem(expected: Option<&str>) -> Problem {

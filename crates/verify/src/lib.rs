@@ -25,8 +25,7 @@
 //! use std::ops::ControlFlow;
 //! use std::sync::Arc;
 //! use verify::{
-//!     Domain, Failure, Guess, Inputs, Job, Pool, ProblemError, Reply, Settings, StartError, Task,
-//!     Verifier, Watch,
+//!     Domain, Failure, Job, Pool, ProblemError, Reply, Settings, StartError, Task, Verifier, Watch,
 //! };
 //!
 //! fn answer(problem: &Problem) -> Result<i64, ProblemError> {
@@ -53,18 +52,6 @@
 //!     }
 //!     fn extract(&self, _: &Problem, completion: &str) -> String {
 //!         completion.trim().to_owned()
-//!     }
-//!     fn inputs(&self, _: &Problem, _: u8, _: usize, _: u64) -> Inputs {
-//!         Inputs::default()
-//!     }
-//!     fn guesses(&self, _: &Problem, _: &[&str]) -> Vec<Guess> {
-//!         Vec::new()
-//!     }
-//!     fn vary(&self, _: &[String], _: usize, _: u64) -> Inputs {
-//!         Inputs::default()
-//!     }
-//!     fn static_features(&self, _: &Problem, solution: &str) -> Vec<(&'static str, f64)> {
-//!         vec![("length", solution.len() as f64)]
 //!     }
 //! }
 //!
@@ -113,5 +100,6 @@ pub use batch::OnObserved;
 pub use job::{
     Ask, Domain, Failure, Guess, Inputs, Job, JobKey, ProblemError, Reply, StartError, Verifier, Watch,
 };
+pub use placement::children;
 pub use pool::{Client, Pool, Settings, Task, TimedOut};
 pub use replies::Replies;

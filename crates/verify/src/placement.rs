@@ -160,7 +160,7 @@ impl Drop for Place {
 }
 
 /// The children of a process's first thread; none where the system does not say.
-fn children(process: Pid) -> Vec<Pid> {
+pub fn children(process: Pid) -> Vec<Pid> {
     let id = process.as_raw_nonzero();
     let text = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
     text.split_ascii_whitespace().filter_map(|word| Pid::from_raw(word.parse().ok()?)).collect()

@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use verify::{
-    Ask, Domain, Failure, Guess, Inputs, Job, Pool, ProblemError, Reply, Settings, StartError, Task,
+    Ask, Domain, Failure, Job, Pool, ProblemError, Reply, Settings, StartError, Task,
     Verifier, Watch,
 };
 
@@ -78,18 +78,6 @@ impl Domain for Shaky {
     }
     fn extract(&self, _: &Problem, completion: &str) -> String {
         completion.to_owned()
-    }
-    fn inputs(&self, _: &Problem, _: u8, _: usize, _: u64) -> Inputs {
-        Inputs::default()
-    }
-    fn guesses(&self, _: &Problem, _: &[&str]) -> Vec<Guess> {
-        Vec::new()
-    }
-    fn vary(&self, _: &[String], _: usize, _: u64) -> Inputs {
-        Inputs::default()
-    }
-    fn static_features(&self, _: &Problem, _: &str) -> Vec<(&'static str, f64)> {
-        Vec::new()
     }
 }
 

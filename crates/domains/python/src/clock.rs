@@ -47,6 +47,10 @@ impl<'a> Clock<'a> {
         next.min(self.due).saturating_sub(elapsed).max(Duration::from_millis(1))
     }
 
+    fn children(&self) -> Vec<Pid> {
+        Pid::from_raw(self.parent as i32).map_or_else(Vec::new, verify::children)
+    }
+
     /// Looks whether the run may go on; after its slice it goes on at the lowest priority.
     pub fn look(&mut self) -> Result<(), Over> {
         if self.watch.is_cancelled() {
@@ -56,13 +60,13 @@ impl<'a> Clock<'a> {
         if !self.is_long && elapsed >= self.watch.slice() {
             self.is_long = true;
             self.watch.long_running();
-            for child in children(self.parent) {
+            for child in self.children() {
                 // A child that has just ended needs no priority.
-                let _ = rustix::process::setpriority_process(Pid::from_raw(child as i32), LONG_RUNNING);
+                let _ = rustix::process::setpriority_process(Some(child), LONG_RUNNING);
             }
         }
         if elapsed >= self.due {
-            let busy: Duration = children(self.parent).into_iter().map(busy).sum();
+            let busy: Duration = self.children().into_iter().map(busy).sum();
             self.due = self.limit + busy;
             if elapsed >= self.due {
                 return Err(Over::OutOfTime);
@@ -74,16 +78,10 @@ impl<'a> Clock<'a> {
     }
 }
 
-/// The children of a process's first thread.
-fn children(parent: u32) -> Vec<u32> {
-    let text = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
-    text.unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect()
-}
-
 /// How long a process's busiest thread has run or waited for a processor (`Documentation/scheduler/
 /// sched-stats.rst`: the first two fields, in nanoseconds).
-fn busy(process: u32) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+fn busy(process: Pid) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).into_iter().flatten().flatten();
     let of_task = |task: std::fs::DirEntry| -> Option<u64> {
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());

@@ -4,7 +4,7 @@ use crate::clock::Clock;
 use crate::conclude::{compared, cut_short, not_loaded, overall, ran};
 use crate::marshal::{Fields, encode};
 use crate::observe;
-use crate::plan::{Kind, Plan};
+use crate::plan::{Kind, Lowered, Plan};
 use crate::plus_run;
 use crate::prepare::Prepared;
 use crate::zygote::{Ended, Forked, Role, Silence, Zygote};
@@ -24,11 +24,15 @@ use verify::{Ask, Failure, Job, Reply, Verifier, Watch};
 const GRACE: f64 = 1.5;
 /// CPU time of the processes that hold tests, as a multiple of a candidate's.
 const TESTER_SHARE: f64 = 4.0;
-/// CPU time for answering the calls of tests in another process, in seconds: what that takes is not
-/// the candidate's doing.
+/// CPU time for a few answers to tests in another process, in seconds: what that takes is not the
+/// candidate's doing.
 const ANSWERING: f64 = 2.0;
-/// What one answer takes of it.
-const ANSWER: Duration = Duration::from_micros(15);
+/// What one answer takes at most, and what asking takes the test.
+const ANSWER: Duration = Duration::from_micros(100);
+/// What one answer takes where a machine is fast: so much a candidate is not charged for.
+const QUICK_ANSWER: Duration = Duration::from_micros(25);
+/// How many calls a reference may be asked for.
+const MOST_CALLS: u32 = 300_000;
 /// Tests' processes have what a candidate may have and this for what they hold besides.
 const TESTER_MEMORY: u64 = 256 << 20;
 
@@ -57,8 +61,8 @@ pub(crate) struct Run {
     pub tests: Vec<TestResult>,
     /// How the candidate's process ended.
     pub ended: Ended,
-    /// What a reference's objects were used for.
-    pub recorded: Option<Vec<String>>,
+    /// What a reference's objects were used for, and how often it was called.
+    pub recorded: Option<(Vec<String>, u32)>,
 }
 
 impl Verifier for Judge {
@@ -216,8 +220,8 @@ impl Judge {
                     (results, None)
                 })
             }
-            Kind::Proxied { names, allowed } => {
-                self.run_proxied(check, solution, names, Some(allowed), cpu, watch)
+            Kind::Proxied { names, allowed, calls } => {
+                self.run_proxied(check, solution, names, Some((allowed, *calls)), cpu, watch)
             }
             // Runs elsewhere.
             Kind::Plus(_) => Err(io::Error::other("a plan of plus tests has no turn")),
@@ -268,27 +272,29 @@ impl Judge {
         Ok(Run { loaded: is_loaded, tests, ended, recorded: None })
     }
 
-    /// Runs a candidate and, in another process, the tests that call it. Without `allowed` the
-    /// candidate is the reference: what its objects are used for is recorded.
+    /// Runs a candidate and, in another process, the tests that call it. `allowed` is what the reference
+    /// showed: what its objects were used for, and how often it was called. Without it the candidate is
+    /// the reference, and that is recorded.
     pub(crate) fn run_proxied(
         &mut self,
         check: &Check,
         solution: &str,
         names: &[String],
-        allowed: Option<&[String]>,
+        allowed: Option<(&[String], u32)>,
         cpu: f64,
         watch: &Watch,
     ) -> io::Result<Run> {
-        let cpu = cpu + ANSWERING;
+        let calls = ANSWER.as_secs_f64() * f64::from(allowed.map_or(MOST_CALLS, |(_, calls)| calls));
+        let cpu = cpu + ANSWERING + calls;
         let job = self.candidate_job(check, solution, cpu).finish();
-        let tester_cpu = (self.shared.settings.cpu_seconds * TESTER_SHARE).ceil();
+        let tester_cpu = (self.shared.settings.cpu_seconds * TESTER_SHARE + calls).ceil();
         let test_job = json!({
             "setup": self.shared.setup_of(check),
             "prompt": check.prompt,
             "test_setup": check.test_setup,
             "tests": check.tests,
             "names": names,
-            "allowed": allowed,
+            "allowed": allowed.map(|(uses, _)| uses),
             "cpu_limits": cpu_limits(tester_cpu),
             "memory_limits": memory_limits(self.shared.settings.memory_bytes.saturating_add(TESTER_MEMORY)),
         });
@@ -330,18 +336,24 @@ impl Judge {
         } else if talk.gone {
             talk.tests.push(cut_short(Silence::Closed, &ended, cpu));
         }
-        ended.cpu = ended.cpu.saturating_sub(ANSWER * talk.calls);
-        Ok(Run { loaded: true, tests: talk.tests, ended, recorded: talk.recorded })
+        ended.cpu = ended.cpu.saturating_sub(QUICK_ANSWER * talk.calls);
+        Ok(Run {
+            loaded: true,
+            tests: talk.tests,
+            ended,
+            recorded: talk.recorded.map(|uses| (uses, talk.calls)),
+        })
     }
 
-    /// Whether a problem's reference passes with its tests beside it.
-    pub(crate) fn passes_beside(
+    /// Whether a problem's reference passes its tests as this kind of plan runs them.
+    pub(crate) fn passes(
         &mut self,
         check: &Check,
+        kind: &Kind,
         reference: &str,
         watch: &Watch,
     ) -> io::Result<bool> {
-        let run = self.run_plan(check, &Kind::Shared, reference, Turn::Last, watch)?;
+        let run = self.run_plan(check, kind, reference, Turn::Beside, watch)?;
         Ok(run.loaded && overall(&run.tests, check.tests.len()).0 == Outcome::Passed)
     }
 
@@ -349,18 +361,23 @@ impl Judge {
         Duration::from_secs_f64(self.shared.settings.wall_seconds)
     }
 
-    /// Takes a problem's tests apart, in a process that ends afterwards.
-    pub(crate) fn ask_planner(&mut self, job: &Json, watch: &Watch) -> io::Result<Result<Vec<u8>, String>> {
+    /// Looks at a problem's tests, in a process that ends afterwards.
+    pub(crate) fn ask_planner(&mut self, job: &Json, watch: &Watch) -> io::Result<Result<Lowered, String>> {
         let mut job = job.clone();
         job["cpu_limits"] = cpu_limits(10.0);
         job["memory_limits"] = memory_limits(self.shared.settings.memory_bytes.max(1 << 30));
         let zygote = self.zygote()?;
         let mut clock = Clock::start(Duration::from_secs(20), watch, zygote.pid());
         let mut planner = zygote.fork(Role::Planner, &encode(&job), None)?;
-        let answer = planner.channel.next(64 << 20, &mut clock);
+        planner.channel.await_together();
+        let names = planner.channel.next(64 << 20, &mut clock);
+        let claims = planner.channel.next(64 << 20, &mut clock);
         zygote.end(planner)?;
-        match answer {
-            Ok(message) => Ok(Ok(message.payload)),
+        match names {
+            Ok(names) => {
+                let claims = claims.ok().map(|message| message.payload);
+                Ok(Lowered::of_answer(&names.payload, claims.as_deref()))
+            }
             Err(silence) => {
                 cancelled(silence)?;
                 Ok(Err(

@@ -6,9 +6,9 @@
 //! ([`Kind::Proxied`]). Only what even that cannot carry, as the problem's reference shows, runs
 //! beside the candidate ([`Kind::Shared`]), and the verdict says so.
 
-use crate::Check;
+use crate::{Check, PROTOCOL_IMPORTS};
 use crate::marshal::Calls;
-use pydata::{Comparison, Value, parse_assert};
+use pydata::{Comparison, Value, parse_assert, parse_literal};
 use records::Separation;
 use serde::Deserialize;
 use serde_json::json;
@@ -40,6 +40,8 @@ pub enum Kind {
         names: Vec<String>,
         /// What the tests may do with the candidate's objects: what they do with the reference's.
         allowed: Vec<String>,
+        /// How often they call the reference.
+        calls: u32,
     },
     /// The tests run in the candidate's process.
     Shared,
@@ -100,6 +102,13 @@ impl Plan {
 pub enum Lowered {
     /// All of it is comparisons.
     Compared(Vec<Vec<Expectation>>),
+    /// It asserted no more than comparisons when it ran without a candidate.
+    Recorded {
+        /// What it asserted.
+        tests: Vec<Vec<Expectation>>,
+        /// As in `Names`, for tests that a reference fails as they were recorded.
+        names: Vec<String>,
+    },
     /// The tests have to run; these of their names are the candidate's.
     Names(Vec<String>),
 }
@@ -107,24 +116,32 @@ pub enum Lowered {
 impl Lowered {
     /// Where every test is one comparison that can be read here, without an interpreter.
     pub fn of_comparisons(check: &Check) -> Option<Self> {
-        if !check.test_setup.trim().is_empty() || check.tests.is_empty() {
+        // A setup of the problem's own has to run once before it can be relied on.
+        let has_setup = check.setup.lines().any(|line| !PROTOCOL_IMPORTS.contains(line.trim()));
+        if has_setup || !check.test_setup.trim().is_empty() || check.tests.is_empty() {
             return None;
         }
         let tests = check.tests.iter().map(|test| Some(vec![expectation(test)?]));
         tests.collect::<Option<_>>().map(Lowered::Compared)
     }
 
-    /// From what the planner answered.
+    /// From what the planner answered: the names, and what the tests assert if that is all there is to
+    /// them.
     ///
     /// # Errors
     /// What is wrong with the problem, or with the answer.
-    pub fn of_answer(answer: &[u8]) -> Result<Self, String> {
-        match serde_json::from_slice(answer).map_err(|error| format!("the planner's answer: {error}"))? {
+    pub fn of_answer(names: &[u8], claims: Option<&[u8]>) -> Result<Self, String> {
+        match serde_json::from_slice(names).map_err(|error| format!("the planner's answer: {error}"))? {
             Answer::Refused { error } => Err(error),
-            Answer::Planned { names, comparisons } => {
-                let read = |test: Vec<String>| test.iter().map(|text| expectation(text)).collect();
-                let tests = comparisons.and_then(|tests| tests.into_iter().map(read).collect());
-                Ok(tests.map_or(Lowered::Names(names), Lowered::Compared))
+            Answer::Planned { names } => {
+                let tests: Option<Vec<Vec<Claim>>> =
+                    claims.and_then(|claims| serde_json::from_slice(claims).ok()).flatten();
+                let read = |test: Vec<Claim>| test.into_iter().map(Claim::expectation).collect();
+                let tests = tests.and_then(|tests| tests.into_iter().map(read).collect());
+                Ok(match tests {
+                    Some(tests) => Lowered::Recorded { tests, names },
+                    None => Lowered::Names(names),
+                })
             }
         }
     }
@@ -133,19 +150,48 @@ impl Lowered {
 /// One assert as data.
 fn expectation(source: &str) -> Option<Expectation> {
     let assert = parse_assert(source).ok()?;
-    let call = match assert.comparison {
-        // Whatever is true passes, data or not.
-        Comparison::Truthy | Comparison::Falsy => format!("not not ({})", assert.call.source),
-        Comparison::Equal | Comparison::Identical => assert.call.source,
-    };
-    Some(Expectation { call, comparison: assert.comparison, expected: assert.expected })
+    Some(Expectation {
+        call: evaluated(assert.call.source, assert.comparison),
+        comparison: assert.comparison,
+        expected: assert.expected,
+    })
+}
+
+/// What the candidate's process evaluates. Where truth is asked for, whatever is true passes, data or
+/// not.
+fn evaluated(call: String, comparison: Comparison) -> String {
+    match comparison {
+        Comparison::Truthy | Comparison::Falsy => format!("not not ({call})"),
+        _ => call,
+    }
+}
+
+/// What an assertion of the tests' said: a call, how its value is compared, with what, and how near.
+#[derive(Deserialize)]
+struct Claim(String, String, String, Option<f64>);
+
+impl Claim {
+    fn expectation(self) -> Option<Expectation> {
+        let Claim(call, kind, expected, tolerance) = self;
+        let comparison = match (kind.as_str(), tolerance) {
+            ("==", _) => Comparison::Equal,
+            ("is", _) => Comparison::Identical,
+            ("true", _) => Comparison::Truthy,
+            ("false", _) => Comparison::Falsy,
+            ("<", Some(tolerance)) => Comparison::Near { tolerance, inclusive: false },
+            ("<=", Some(tolerance)) => Comparison::Near { tolerance, inclusive: true },
+            _ => return None,
+        };
+        let expected = parse_literal(&expected).ok()?;
+        Some(Expectation { call: evaluated(call, comparison), comparison, expected })
+    }
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
     Refused { error: String },
-    Planned { names: Vec<String>, comparisons: Option<Vec<Vec<String>>> },
+    Planned { names: Vec<String> },
 }
 
 /// The planner's job.
@@ -183,7 +229,7 @@ mod tests {
     fn comparing_the_candidates_own_objects_is_said() {
         let separation = |allowed: &[&str]| {
             let allowed = allowed.iter().map(|use_| (*use_).to_owned()).collect();
-            Plan { tests: 1, kind: Kind::Proxied { names: Vec::new(), allowed } }.separation()
+            Plan { tests: 1, kind: Kind::Proxied { names: Vec::new(), allowed, calls: 0 } }.separation()
         };
         assert_eq!(separation(&["object from Pair", "operator __getitem__"]), Separation::Proxied);
         assert_eq!(separation(&["object from Vector", "operator __eq__"]), Separation::Shared);

@@ -49,7 +49,7 @@ impl Prepared {
             None if self.check.tests.is_empty() => Err("there are no tests: give at least one".to_owned()),
             None => {
                 let job = planner_job(&self.check, self.reference.as_ref(), &judge.shared.settings.packages);
-                judge.ask_planner(&job, watch)?.and_then(|answer| Lowered::of_answer(&answer))
+                judge.ask_planner(&job, watch)?
             }
         };
         *self.lowered.lock().unwrap_or_else(PoisonError::into_inner) = Some(lowered.clone());
@@ -83,6 +83,15 @@ impl Prepared {
             Err(reason) => return Ok(Err(reason)),
             Ok(Lowered::Compared(expectations)) => Kind::compared(expectations),
             Ok(Lowered::Names(names)) => self.proxied(judge, names, watch)?,
+            Ok(Lowered::Recorded { tests, names }) => {
+                let kind = Kind::compared(tests);
+                match &self.reference {
+                    Some(reference) if !judge.passes(&self.check, &kind, reference, watch)? => {
+                        self.proxied(judge, names, watch)?
+                    }
+                    _ => kind,
+                }
+            }
         };
         Ok(Ok(Plan { tests, kind }))
     }
@@ -92,21 +101,22 @@ impl Prepared {
     /// permits data only.
     fn proxied(&self, judge: &mut Judge, names: Vec<String>, watch: &Watch) -> io::Result<Kind> {
         let Some(reference) = &self.reference else {
-            return Ok(Kind::Proxied { names, allowed: vec!["objects".to_owned()] });
+            return Ok(Kind::Proxied { names, allowed: vec!["objects".to_owned()], calls: 0 });
         };
         let cpu = (judge.shared.settings.cpu_seconds * 2.0).ceil();
         let run = judge.run_proxied(&self.check, reference, &names, None, cpu, watch)?;
         let failed = run.tests.iter().find(|test| test.outcome != Outcome::Passed);
         let Some(failed) = failed else {
-            return Ok(Kind::Proxied { names, allowed: run.recorded.unwrap_or_default() });
+            let (allowed, calls) = run.recorded.unwrap_or_default();
+            return Ok(Kind::Proxied { names, allowed, calls });
         };
         debug!(reason = %failed.reason, detail = %failed.detail, "the reference fails in two processes");
         let by_time = matches!(failed.outcome, Outcome::Limit(Resource::Time | Resource::Memory));
-        if !by_time && judge.passes_beside(&self.check, reference, watch)? {
+        if !by_time && judge.passes(&self.check, &Kind::Shared, reference, watch)? {
             return Ok(Kind::Shared);
         }
         // Nothing is known of what objects the tests need: data only.
-        Ok(Kind::Proxied { names, allowed: Vec::new() })
+        Ok(Kind::Proxied { names, allowed: Vec::new(), calls: 0 })
     }
 }
 

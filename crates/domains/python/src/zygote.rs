@@ -19,12 +19,13 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 /// The interpreter's whole program, in the order in which its parts build on each other.
-const PROGRAM: [&str; 6] = [
+const PROGRAM: [&str; 7] = [
     include_str!("interpreter/values.py"),
     include_str!("interpreter/membrane.py"),
     include_str!("interpreter/candidate.py"),
     include_str!("interpreter/tester.py"),
     include_str!("interpreter/planner.py"),
+    include_str!("interpreter/recorder.py"),
     include_str!("interpreter/zygote.py"),
 ];
 /// Reads the program from the socket on descriptor 0: it is longer than an argument may be.

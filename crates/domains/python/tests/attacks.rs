@@ -31,16 +31,17 @@ const FORMS: [Form; 5] = [
         tests: &["assert add(1, 2) == 3", "assert add(-1, 1) == 0", "assert add(10, 5) == 15"],
     },
     Form {
-        name: "check",
+        name: "recorded",
         separation: Separation::Compared,
         tests: &[
-            "def check(candidate):\n    assert candidate(1, 2) == 3\n    assert candidate(-1, 1) == 0\n    assert candidate(10, 5) == 15\ncheck(add)\n",
+            "def check(candidate):\n    for a, b, c in [(1, 2, 3), (-1, 1, 0)]:\n        assert candidate(a, b) == c, str(candidate(a, b))\ncheck(add)\n",
+            "assert abs(add(10, 5) - 15) < 1e-9 and not add(-1, 1)",
         ],
     },
     Form {
         name: "loop",
         separation: Separation::Proxied,
-        tests: &["for a, b, c in [(1, 2, 3), (-1, 1, 0), (10, 5, 15)]:\n    assert add(a, b) == c"],
+        tests: &["for a, b, c in [(1, 2, 3), (-1, 1, 0), (10, 5, 15)]:\n    assert [add(a, b)] == [c]"],
     },
     Form {
         name: "tolerance",
@@ -163,7 +164,7 @@ fn judge_suite(tier: Tier) {
     assert!(attacks.len() >= 150);
     let mut wrong = Vec::new();
     // The tiers differ in what the system refuses, not in how tests run: every form once.
-    let forms = if tier == Tier::A { &FORMS[..] } else { &FORMS[2..3] };
+    let forms = if tier == Tier::A { &FORMS[..] } else { &FORMS[2..=2] };
     for form in forms {
         let problem = problem(form);
         wrong.extend(wrong_verdicts(&pool, form.name, &problem, RIGHT, &attacks, tier));

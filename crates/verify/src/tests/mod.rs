@@ -7,7 +7,7 @@ mod retries;
 mod streams;
 
 use crate::{
-    Ask, Client, Domain, Failure, Guess, Inputs, Job, Pool, ProblemError, Replies, Reply, Settings,
+    Ask, Client, Domain, Failure, Job, Pool, ProblemError, Replies, Reply, Settings,
     StartError, Verifier, Watch,
 };
 use records::{Check, Observation, Outcome, Problem, Verdict};
@@ -82,18 +82,6 @@ impl Domain for Fake {
     }
     fn extract(&self, _: &Problem, completion: &str) -> String {
         completion.to_owned()
-    }
-    fn inputs(&self, _: &Problem, _: u8, _: usize, _: u64) -> Inputs {
-        Inputs::default()
-    }
-    fn guesses(&self, _: &Problem, _: &[&str]) -> Vec<Guess> {
-        Vec::new()
-    }
-    fn vary(&self, _: &[String], _: usize, _: u64) -> Inputs {
-        Inputs::default()
-    }
-    fn static_features(&self, _: &Problem, _: &str) -> Vec<(&'static str, f64)> {
-        Vec::new()
     }
 }
 

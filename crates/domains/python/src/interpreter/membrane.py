@@ -54,7 +54,8 @@ def iterators():
              iter(range(0)), iter(range(1 << 70)), iter(b""), iter(bytearray()), reversed([]), reversed({}),
              reversed({}.values()), reversed({}.items()), map(abs, ()), filter(None, ()), zip(), enumerate(()),
              iter(collections.deque()), (x for x in ()), iter(int, 0), re.finditer("", ""),
-             iter(collections.OrderedDict()), reversed(()))
+             iter(collections.OrderedDict()), reversed(()), iter(type("Items", (), {"__getitem__": list.__getitem__})()),
+             iter(memoryview(b"")))
     kinds = {type(value) for value in empty}
     kinds |= {kind for kind in vars(itertools).values() if isinstance(kind, type) and hasattr(kind, "__next__")}
     return frozenset(kinds)

@@ -1,8 +1,5 @@
-"""How a problem's tests are to be judged, from the problem alone.
-
-A check is taken apart into calls and values where that loses nothing: every statement of every test
-is a comparison of a call of literals with a literal. Otherwise its tests run as they are written.
-Runs in a process of its own, which ends afterwards.
+"""How a problem's tests are to be judged, from the problem alone: whether they can be used, and which
+of their names are the candidate's. Runs in a process of its own, which ends afterwards.
 """
 
 import ast
@@ -18,7 +15,7 @@ class Refused(Exception):
 
 
 def plan(job):
-    """The plan of a problem, as JSON."""
+    """What is known of a problem before any of its tests runs."""
     try:
         trees = [parsed(source, "test %d" % (at + 1)) for at, source in enumerate(job["tests"])]
         setup_checks = can_fail(parsed(job["test_setup"], "test_setup"), job["entry_point"])
@@ -28,12 +25,9 @@ def plan(job):
                 raise Refused("test %d checks nothing: expected an assert (%s)" % (at + 1, offer(tree, job["entry_point"])))
         others = [parsed(job[field], field) for field in ("setup", "test_setup")]
         needs_packages(trees + others, job["packages"])
+        runs(job["setup"], "setup")
         prompt = helpers_of(job["prompt"])
-        names = names_of(job, trees, others, prompt)
-        comparisons = [lowered(tree, job["entry_point"]) for tree in trees]
-        if None in comparisons or job["test_setup"]:
-            comparisons = None
-        return {"names": names, "comparisons": comparisons}
+        return {"names": names_of(job, trees, others, prompt)}
     except Refused as error:
         return {"error": str(error)}
 
@@ -47,6 +41,14 @@ def parsed(source, where):
         raise Refused("%s is not Python: %s, line %s" % (where, error.msg, error.lineno))
     except (ValueError, RecursionError, MemoryError) as error:
         raise Refused("%s cannot be read as Python: %s" % (where, type(error).__name__))
+
+
+def runs(source, where):
+    """Refuses what fails before any candidate has a part in it."""
+    try:
+        run_setup(source, new_module("__main__").__dict__)
+    except BaseException as error:
+        raise Refused("%s fails: %s" % (where, describe(error).decode("utf-8", "replace")))
 
 
 def helpers_of(prompt):
@@ -101,87 +103,6 @@ def needs_packages(trees, packages):
             for name in (name.split(".")[0] for name in names):
                 if standard is not None and name not in standard and name not in packages and name not in sys.modules:
                     raise Refused("the tests import %s, which is no standard module: install it and add it to the packages" % name)
-
-
-# Taking tests apart.
-
-def lowered(tree, entry_point):
-    """A test's comparisons as data, in their order; None where some statement is more than that."""
-    if any(isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) for statement in tree.body):
-        return of_check(tree.body, entry_point)
-    if not entry_point.isidentifier():
-        return None
-    return of_statements(tree.body, entry_point, entry_point)
-
-
-def of_check(body, entry_point):
-    """HumanEval's form: one `def check(candidate)` of comparisons, and one call of it."""
-    body = [statement for statement in body if not is_idle(statement)]
-    if len(body) != 2 or not isinstance(body[0], ast.FunctionDef) or not isinstance(body[1], ast.Expr):
-        return None
-    check, call = body[0], body[1].value
-    arguments = check.args
-    plain = not (arguments.vararg or arguments.kwarg or arguments.kwonlyargs or arguments.defaults or check.decorator_list)
-    parameters = arguments.posonlyargs + arguments.args
-    called = isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == check.name
-    if not plain or len(parameters) != 1 or not called or call.keywords or len(call.args) != 1:
-        return None
-    if not isinstance(call.args[0], ast.Name) or call.args[0].id != entry_point or check.name == entry_point:
-        return None
-    return of_statements(check.body, parameters[0].arg, entry_point)
-
-
-def of_statements(statements, name, entry_point):
-    found = [comparison(statement, name, entry_point) for statement in statements if not is_idle(statement)]
-    return found if found and None not in found else None
-
-
-def is_idle(statement):
-    """Whether leaving a statement out changes nothing: documentation, `pass`, `assert True`, a
-    constant such as HumanEval's METADATA."""
-    if isinstance(statement, ast.Assert):
-        return isinstance(statement.test, ast.Constant) and bool(statement.test.value)
-    if isinstance(statement, ast.Assign):
-        names = all(isinstance(target, ast.Name) and target.id == "METADATA" for target in statement.targets)
-        return names and is_literal(statement.value)
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    )
-
-
-def is_literal(node):
-    try:
-        ast.literal_eval(node)
-    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return True
-
-
-def comparison(statement, name, entry_point):
-    """`assert name(literals) == literal` as data, otherwise None. So are `is` with True, False or
-    None, and a call or its negation by itself."""
-    if not isinstance(statement, ast.Assert) or (statement.msg is not None and not is_literal(statement.msg)):
-        return None
-    test, kind, expected = statement.test, "==", None
-    if isinstance(test, ast.Compare) and len(test.ops) == 1:
-        call, value = test.left, test.comparators[0]
-        if isinstance(test.ops[0], ast.Is) and isinstance(value, ast.Constant) and value.value in (True, False, None):
-            kind = "is"
-        elif not isinstance(test.ops[0], ast.Eq):
-            return None
-        elif not isinstance(call, ast.Call):
-            call, value = value, call
-        expected = value
-    else:
-        return None
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != name:
-        return None
-    if any(keyword.arg is None for keyword in call.keywords) or not is_literal(expected):
-        return None
-    if not all(map(is_literal, [*call.args, *(keyword.value for keyword in call.keywords)])):
-        return None
-    call.func.id = entry_point
-    return "assert %s %s %s" % (ast.unparse(call), kind, ast.unparse(expected))
 
 
 # Names.

@@ -228,7 +228,7 @@ def tester(job, out, calls):
     random.seed(0)
     peer = TesterPeer(calls, None if job["allowed"] is None else frozenset(job["allowed"]), finish)
     try:
-        exec(compiled(job["setup"], "<setup>"), namespace)
+        run_setup(job["setup"], namespace)
         if job["prompt"]:
             prompt_helpers(job["prompt"], namespace)
         peer.label = "names"

@@ -151,13 +151,26 @@ def be_candidate(job, out, calls):
     candidate(job, out, calls)
 
 
+def run_setup(source, namespace):
+    """Runs a problem's setup, or copies what it leaves if that is known."""
+    if source == warm_setup:
+        known = warm_module.__dict__
+        namespace.update((name, known[name]) for name in known if not name.startswith("__"))
+    else:
+        exec(compiled(source, "<setup>"), namespace)
+
+
 def be_tester(job, out, calls):
     gc.enable()
     tester(job, out, calls)
 
 
 def be_planner(job, out, calls):
-    send(out, b"R", json.dumps(plan(job)).encode())
+    found = plan(job)
+    send(out, b"R", json.dumps(found).encode())
+    # Running tests may take too long or end this process: what comes before holds without it.
+    if "names" in found:
+        send(out, b"C", json.dumps(claims_of(job, found["names"])).encode())
 
 
 def kill_and_reap(pid):

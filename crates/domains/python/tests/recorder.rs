@@ -1,0 +1,84 @@
+//! What tests assert, found without a candidate: all of it, or nothing.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// Runs a script with the interpreter's own sources in one namespace. `claims(test)` has what the tests
+/// assert of `f`, or None.
+fn run(script: &str) {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/interpreter");
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("a source");
+    let sources = ["values.py", "membrane.py", "candidate.py", "tester.py", "planner.py", "recorder.py"]
+        .map(read)
+        .join("\n");
+    let helpers = r#"
+def run_setup(source, namespace): exec(source, namespace)
+def claims(*tests, setup="", test_setup="", prompt=None):
+    return claims_of({"setup": setup, "test_setup": test_setup, "prompt": prompt, "tests": tests}, ["f"])
+"#;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{sources}\n{helpers}\n{script}")).expect("a file");
+    let output =
+        Command::new("python3").arg("-I").arg(file.path()).stdin(Stdio::null()).output().expect("python3");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn comparisons_are_found_however_they_are_written() {
+    run(r#"
+def same(test, *expected, **more):
+    found = claims(test, **more)
+    assert found == [[(*claim, None)[:4] for claim in expected]], (test, found)
+same("assert f(1) == 2, 'text ' + str(f(1))", ("f(1)", "==", "2"))
+same("assert 2 == f(1, key=[2])", ("f(1, key=[2])", "==", "2"))
+same("assert f(3 * 19, 'a' + 'b') == (3 + 5, 3 * 5)", ("f(57, 'ab')", "==", "(8, 15, )"))
+same("assert f(1)\nassert not f(2)", ("f(1)", "true", "True"), ("f(2)", "false", "False"))
+same("assert f(1) is None and f(2) is True", ("f(1)", "is", "None"), ("f(2)", "is", "True"))
+same("assert abs(f(1.5) - 0.5) < 1e-6", ("f(1.5)", "<", "0.5", 1e-6))
+same("assert abs(0.5 - f(1.5)) <= 1", ("f(1.5)", "<=", "0.5", 1.0))
+same("for x in range(2): assert f(x, x + 1) == str(x)", ("f(0, 1)", "==", "'0'"), ("f(1, 2)", "==", "'1'"))
+same("def check(c):\n  a = [1]\n  assert c(a) == 1\n  assert True\ncheck(f)", ("f([1])", "==", "1"))
+same("x = f(1)\nassert x == helper(2)", ("f(1)", "==", "4"), prompt="def helper(x): return x * x\ndef f(x):")
+same("import unittest\nassert f(N) == [True, 2.5, b'x', {1: {2, 3}}]", ("f(7)", "==", "[True, 2.5, b'x', {1: {2, 3}}]"), test_setup="N = 7")
+assert len(claims(*["assert f(%d) == 1" % at for at in range(5)])) == 5
+"#);
+}
+
+#[test]
+fn what_is_more_than_comparisons_is_left_as_it_is() {
+    run(r#"
+for test in (
+    "try:\n  assert f(1) == 2\nexcept AssertionError: pass",
+    "with open('x') as g: assert f(1) == 2",
+    "assert f(1) == 2 or f(1) == 3",
+    "assert all(f(x) == x for x in range(3))",
+    "if f(1) == 2: pass",
+    "if isinstance(f(1), int): assert f(2) == 3\nelse: assert f(2) == 4",
+    "r = f(1)\nassert type(r) is int and r == 2",
+    "r = f(1)\nif r is None: assert f(2) == 3\nelse: assert f(3) == 4",
+    "assert f(1)[0] == 2", "assert len(f(1)) == 2", "assert sorted(f(1)) == [2]", "assert f(1).x == 2",
+    "assert f(1) != 2", "assert not f(1) == 2", "assert f(1) < 2", "assert f(1) in (1, 2)",
+    "assert f(1) - 2 < 0.1", "assert abs(f(1)) < 2", "assert f(f(1)) == 2", "assert f(1) == f(1)",
+    "f(1)\nassert f(2) == 3", "a = f(1)\nb = f(2)\nassert a == 1\nassert b == 2",
+    "x = f(1)\nassert x == 1\nassert x == 1",
+    "assert f(object()) == 2", "assert f(lambda x: x) == 2", "assert f(1) == object()", "assert f(float('nan')) == 1",
+    "assert f({1, 2}) == 1", "x = [0]\nassert f([x, x]) == 1", "assert f('\\ud800') == 1",
+    "assert f.__name__ == 'f'\nassert f(1) == 2", "assert callable(f)\nassert f(1) == 2", "print(f)\nassert f(1) == 2",
+    "assert False", "pass", "assert str(f(1)) == '2'", "assert '%s' % f(1) == '2'", "assert f'{f(1)}' == '2'",
+    "match f(1):\n  case 1: pass", "assert [f(1)] == [1]", "a, b = f(1)\nassert a == 1", "raise SystemExit",
+    "import os\nassert hasattr(f(1), 'x')", "while True: pass", "x = 9 ** 9 ** 6\nassert f(1) == 2 or True",
+    # What the candidate does to an argument shows.
+    "x = [3, 1]\nassert f(x) is None\nassert x == [3, 1]",
+    "x = [3, 1]\nassert f(x) == x", "x = [1]\nassert f(x) == 1\nassert f(x) == 2",
+    "import copy\nx = {'a': [1]}\nassert f(x) == 1\nassert f(2) == len(x['a'])",
+):
+    assert claims(test) is None, (test, claims(test))
+# Nothing is lost of a test beside one that is more.
+assert claims("assert f(1) == 2", "assert len(f(1)) == 2") is None
+assert claims("assert f(1) == 2", test_setup="assert f(3) == 4") is None
+assert claims("assert f(1) == 2", "pass") is None
+assert claims("for i in range(100000): assert f(i) == i") is None
+# Copies do not show.
+assert claims("import copy\nx = [3, 1]\nfor _ in range(2): assert f(copy.deepcopy(x)) == 1") == [[("f([3, 1])", "==", "1", None)] * 2]
+"#);
+}
