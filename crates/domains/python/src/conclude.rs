@@ -32,7 +32,7 @@ fn value(expectation: &Expectation, message: &Message) -> TestResult {
         Ok(false) => match expectation.comparison {
             // The call was `not not (…)`, whose value says nothing.
             Comparison::Truthy | Comparison::Falsy => wrong(String::new()),
-            Comparison::Equal | Comparison::Identical => wrong(value.to_string()),
+            _ => wrong(value.to_string()),
         },
         Err(_) => TestResult::failed(
             Outcome::Limit(Resource::Time),
