@@ -8,8 +8,7 @@ use records::Problem;
 use std::sync::LazyLock;
 use verify::Domain;
 
-static PYTHON: LazyLock<Python> =
-    LazyLock::new(|| Python::start(Settings::default()).expect("Python"));
+static PYTHON: LazyLock<Python> = LazyLock::new(|| Python::start(Settings::default()).expect("Python"));
 
 fuzz_target!(|text: &str| {
     let check = Check {

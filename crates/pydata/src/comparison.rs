@@ -127,8 +127,9 @@ mod tests {
     fn nearness_is_pythons() {
         let near = |value: &str, expected: &str, tolerance: f64, inclusive: bool| {
             let comparison = Comparison::Near { tolerance, inclusive };
-            let (value, expected) = (parse_literal(value).unwrap(), parse_literal(expected).unwrap());
-            comparison.holds(&value, &expected, &mut Budget::default()).unwrap()
+            let (value, expected) =
+                (parse_literal(value).expect("a value"), parse_literal(expected).expect("a value"));
+            comparison.holds(&value, &expected, &mut Budget::default()).expect("little work")
         };
         assert!(near("0.33", "0.33000001", 1e-6, false));
         assert!(!near("0.33", "0.34", 1e-6, false));

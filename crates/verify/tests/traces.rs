@@ -9,8 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 use verify::{
-    Ask, Domain, Failure, Job, Pool, ProblemError, Reply, Settings, StartError, Task,
-    Verifier, Watch,
+    Ask, Domain, Failure, Job, Pool, ProblemError, Reply, Settings, StartError, Task, Verifier, Watch,
 };
 
 #[derive(Default)]

@@ -81,7 +81,8 @@ impl<'a> Clock<'a> {
 /// How long a process's busiest thread has run or waited for a processor (`Documentation/scheduler/
 /// sched-stats.rst`: the first two fields, in nanoseconds).
 fn busy(process: Pid) -> Duration {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).into_iter().flatten().flatten();
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).into_iter().flatten().flatten();
     let of_task = |task: std::fs::DirEntry| -> Option<u64> {
         let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
         let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());

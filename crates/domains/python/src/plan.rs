@@ -6,8 +6,8 @@
 //! ([`Kind::Proxied`]). Only what even that cannot carry, as the problem's reference shows, runs
 //! beside the candidate ([`Kind::Shared`]), and the verdict says so.
 
-use crate::{Check, PROTOCOL_IMPORTS};
 use crate::marshal::Calls;
+use crate::{Check, PROTOCOL_IMPORTS};
 use pydata::{Comparison, Value, parse_assert, parse_literal};
 use records::Separation;
 use serde::Deserialize;

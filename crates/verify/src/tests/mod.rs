@@ -7,8 +7,8 @@ mod retries;
 mod streams;
 
 use crate::{
-    Ask, Client, Domain, Failure, Job, Pool, ProblemError, Replies, Reply, Settings,
-    StartError, Verifier, Watch,
+    Ask, Client, Domain, Failure, Job, Pool, ProblemError, Replies, Reply, Settings, StartError, Verifier,
+    Watch,
 };
 use records::{Check, Observation, Outcome, Problem, Verdict};
 use std::collections::HashMap;
