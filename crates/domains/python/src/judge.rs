@@ -32,7 +32,7 @@ const ANSWER: Duration = Duration::from_micros(100);
 /// What one answer takes where a machine is fast: so much a candidate is not charged for.
 const QUICK_ANSWER: Duration = Duration::from_micros(25);
 /// How many calls a reference may be asked for.
-const MOST_CALLS: u32 = 300_000;
+const MOST_CALLS: u32 = 100_000;
 /// Tests' processes have what a candidate may have and this for what they hold besides.
 const TESTER_MEMORY: u64 = 256 << 20;
 

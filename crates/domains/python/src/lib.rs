@@ -303,8 +303,8 @@ impl Domain for Python {
             return Ok(());
         }
         let mut looker = self.looker.lock().unwrap_or_else(PoisonError::into_inner);
-        match prepared.lowered(&mut looker, &Watch::detached()) {
-            Ok(lowered) => lowered.map(|_| ()).map_err(fail),
+        match prepared.look(&mut looker, &Watch::detached()) {
+            Ok(looked) => looked.map_err(fail),
             Err(error) => {
                 *looker = Judge::new(self.shared.clone(), None);
                 Err(fail(format!("its tests cannot be looked at: {error}")))

@@ -194,9 +194,15 @@ enum Answer {
     Planned { names: Vec<String> },
 }
 
-/// The planner's job.
-pub fn planner_job(check: &Check, reference: Option<&String>, packages: &[String]) -> serde_json::Value {
+/// The planner's job. With `runs` it also runs setup and tests, without a candidate.
+pub fn planner_job(
+    check: &Check,
+    reference: Option<&String>,
+    packages: &[String],
+    runs: bool,
+) -> serde_json::Value {
     json!({
+        "runs": runs,
         "entry_point": check.entry_point,
         "setup": check.setup,
         "prompt": check.prompt,

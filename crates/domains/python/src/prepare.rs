@@ -21,7 +21,7 @@ pub struct Prepared {
     /// The check; its tests are those that are asked for.
     pub check: Check,
     reference: Option<String>,
-    lowered: Mutex<Option<Result<Lowered, String>>>,
+    looked: Mutex<Option<Result<(), String>>>,
     plan: Mutex<Option<Result<Arc<Plan>, String>>>,
 }
 
@@ -36,24 +36,30 @@ impl Prepared {
             }
         }
         let reference = problem.references.first().cloned();
-        Ok(Prepared { check, reference, lowered: Mutex::default(), plan: Mutex::default() })
+        Ok(Prepared { check, reference, looked: Mutex::default(), plan: Mutex::default() })
     }
 
-    /// What the tests are made of, without running anything of the problem's.
-    pub(crate) fn lowered(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<Lowered, String>> {
-        if let Some(known) = &*self.lowered.lock().unwrap_or_else(PoisonError::into_inner) {
+    /// Whether a candidate can be judged by it at all, without running anything of the problem's.
+    pub(crate) fn look(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<(), String>> {
+        if let Some(known) = &*self.looked.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(known.clone());
         }
-        let lowered = match Lowered::of_comparisons(&self.check) {
+        let looked = self.lowered(judge, false, watch)?.map(|_| ());
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked.clone());
+        Ok(looked)
+    }
+
+    /// What the tests are made of; where that does not show without, they run, without a candidate.
+    fn lowered(&self, judge: &mut Judge, runs: bool, watch: &Watch) -> io::Result<Result<Lowered, String>> {
+        Ok(match Lowered::of_comparisons(&self.check) {
             Some(lowered) => Ok(lowered),
             None if self.check.tests.is_empty() => Err("there are no tests: give at least one".to_owned()),
             None => {
-                let job = planner_job(&self.check, self.reference.as_ref(), &judge.shared.settings.packages);
+                let packages = &judge.shared.settings.packages;
+                let job = planner_job(&self.check, self.reference.as_ref(), packages, runs);
                 judge.ask_planner(&job, watch)?
             }
-        };
-        *self.lowered.lock().unwrap_or_else(PoisonError::into_inner) = Some(lowered.clone());
-        Ok(lowered)
+        })
     }
 
     /// How the problem is judged; an inner error says why it cannot be.
@@ -79,7 +85,7 @@ impl Prepared {
             return Ok(expected.map(|expected| Plan { tests: 2, kind: Kind::Plus(expected) }));
         }
         let tests = self.check.tests.len();
-        let kind = match self.lowered(judge, watch)? {
+        let kind = match self.lowered(judge, true, watch)? {
             Err(reason) => return Ok(Err(reason)),
             Ok(Lowered::Compared(expectations)) => Kind::compared(expectations),
             Ok(Lowered::Names(names)) => self.proxied(judge, names, watch)?,

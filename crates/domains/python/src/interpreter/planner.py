@@ -25,7 +25,6 @@ def plan(job):
                 raise Refused("test %d checks nothing: expected an assert (%s)" % (at + 1, offer(tree, job["entry_point"])))
         others = [parsed(job[field], field) for field in ("setup", "test_setup")]
         needs_packages(trees + others, job["packages"])
-        runs(job["setup"], "setup")
         prompt = helpers_of(job["prompt"])
         return {"names": names_of(job, trees, others, prompt)}
     except Refused as error:
@@ -41,14 +40,6 @@ def parsed(source, where):
         raise Refused("%s is not Python: %s, line %s" % (where, error.msg, error.lineno))
     except (ValueError, RecursionError, MemoryError) as error:
         raise Refused("%s cannot be read as Python: %s" % (where, type(error).__name__))
-
-
-def runs(source, where):
-    """Refuses what fails before any candidate has a part in it."""
-    try:
-        run_setup(source, new_module("__main__").__dict__)
-    except BaseException as error:
-        raise Refused("%s fails: %s" % (where, describe(error).decode("utf-8", "replace")))
 
 
 def helpers_of(prompt):

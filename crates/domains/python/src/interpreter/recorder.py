@@ -257,6 +257,14 @@ def out_of_time(*_):
     raise NotData
 
 
+def failure_of_setup(job):
+    """What the problem's setup raises before any candidate has a part in it; None if it does not."""
+    try:
+        run_setup(job["setup"], new_module("__main__").__dict__)
+    except BaseException as error:
+        return "setup fails: %s" % describe(error).decode("utf-8", "replace")
+
+
 def claims_of(job, names):
     """The claims of each test, each as call, kind, expected value and tolerance; None where tests are
     more than that."""

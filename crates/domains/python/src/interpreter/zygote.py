@@ -166,10 +166,12 @@ def be_tester(job, out, calls):
 
 
 def be_planner(job, out, calls):
+    """Looks at a problem's tests; with `runs` also at what they assert when they run."""
     found = plan(job)
-    send(out, b"R", json.dumps(found).encode())
+    failure = failure_of_setup(job) if job["runs"] and "names" in found else None
+    send(out, b"R", json.dumps({"error": failure} if failure else found).encode())
     # Running tests may take too long or end this process: what comes before holds without it.
-    if "names" in found:
+    if job["runs"] and "names" in found and not failure:
         send(out, b"C", json.dumps(claims_of(job, found["names"])).encode())
 
 
