@@ -24,7 +24,11 @@ use std::process::ExitCode;
 
 /// A small coding model that gets better by checking its own work.
 #[derive(Parser)]
-#[command(name = "ncomp", version)]
+#[command(
+    name = "ncomp",
+    version,
+    after_help = "NCOMP_LOG=verify=debug,python=debug shows each job of the verifier on stderr: its plan, forks, retries and times."
+)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -103,7 +103,7 @@ pub struct ExecutorRecipe {
     pub python: String,
     /// Candidates at the same time; 0 takes one for each processor.
     pub workers: usize,
-    /// CPU seconds of a candidate with all its tests.
+    /// CPU seconds of a candidate with all its tests; EvalPlus's plus tests have EvalPlus's own limits.
     pub timeout: f64,
     /// Address space of a candidate in MiB.
     pub memory: u64,

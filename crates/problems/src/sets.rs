@@ -146,8 +146,11 @@ fn problem(fields: &Fields) -> Result<Problem, Error> {
         humaneval(fields)
     } else if fields.has("entry_point") {
         own::earlier_problem(fields)
-    } else {
+    } else if fields.has("task_id") {
         mbpp(fields)
+    } else {
+        let message = "no record of a problem that is known here: expected `entry_point` and `tests` (our form), `test_list` (MBPP) or `canonical_solution` (HumanEval), each with its id";
+        Err(fields.error(message))
     }
 }
 

@@ -66,6 +66,7 @@ impl Worker {
         span.record("outcome", outcome).record("milliseconds", milliseconds);
         match &answer {
             Ok(_) => tracing::debug!(outcome, milliseconds, "answered"),
+            Err(_) if self.watch(&started).is_cancelled() => tracing::debug!(milliseconds, "cancelled"),
             Err(failure) if started.last_try => tracing::warn!(%failure, milliseconds, "given up"),
             Err(failure) => tracing::warn!(%failure, milliseconds, "put off for a last try"),
         }

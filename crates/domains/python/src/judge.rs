@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tracing::debug;
+use tracing::{debug, debug_span};
 use verify::{Ask, Failure, Job, Reply, Verifier, Watch};
 
 /// What a turn beside others gets of the CPU time of a candidate, so that what is slow is told from
@@ -27,10 +27,9 @@ const TESTER_SHARE: f64 = 4.0;
 /// CPU time for a few answers to tests in another process, in seconds: what that takes is not the
 /// candidate's doing.
 const ANSWERING: f64 = 2.0;
-/// What one answer takes at most, and what asking takes the test.
+/// What one answer takes at most, and what asking takes the test: so much a candidate is not charged
+/// for.
 const ANSWER: Duration = Duration::from_micros(100);
-/// What one answer takes where a machine is fast: so much a candidate is not charged for.
-const QUICK_ANSWER: Duration = Duration::from_micros(25);
 /// How many calls a reference may be asked for.
 const MOST_CALLS: u32 = 100_000;
 /// Tests' processes have what a candidate may have and this for what they hold besides.
@@ -49,6 +48,8 @@ enum Turn {
 pub struct Judge {
     pub(crate) shared: Arc<Shared>,
     zygote: Option<Zygote>,
+    /// Wall time of a run, where it is not the settings'.
+    patience: Option<Duration>,
     /// The problem of the last job, which most often is the next one's too.
     last: Option<(Arc<records::Problem>, bool, Arc<Prepared>)>,
 }
@@ -105,7 +106,13 @@ fn refused(job: &Job, reason: String) -> Reply {
 impl Judge {
     /// With an interpreter that is started already, or none yet.
     pub(crate) fn new(shared: Arc<Shared>, zygote: Option<Zygote>) -> Self {
-        Judge { shared, zygote, last: None }
+        Judge { shared, zygote, patience: None, last: None }
+    }
+
+    /// With this wall time for each run, whatever the settings say: for what is no candidate.
+    pub(crate) fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
+        self
     }
 
     /// Its interpreter, for another to take over.
@@ -137,12 +144,19 @@ impl Judge {
 
     /// Judges a candidate by a plan.
     fn verdict(&mut self, check: &Check, plan: &Plan, solution: &str, watch: &Watch) -> io::Result<Verdict> {
+        let _span = debug_span!("verdict", separation = plan.separation().name()).entered();
         let started = Instant::now();
         let mut verdict = self.one_turn(check, plan, solution, Turn::Beside, watch)?;
         let limit = self.shared.settings.cpu_seconds.ceil();
         if verdict.passed() && verdict.cpu_milliseconds > limit * 1e3 && !matches!(plan.kind, Kind::Plus(_)) {
             debug!(cpu_milliseconds = verdict.cpu_milliseconds, "near its limit: runs again");
             verdict = self.one_turn(check, plan, solution, Turn::Last, watch)?;
+            // The kernel's own limit leaves room for answers to another process.
+            let is_proxied = matches!(plan.kind, Kind::Proxied { .. });
+            if is_proxied && verdict.passed() && verdict.cpu_milliseconds > limit * 1e3 {
+                verdict.outcome = Outcome::Limit(records::Resource::Time);
+                "timeout".clone_into(&mut verdict.reason);
+            }
         }
         verdict.wall_milliseconds = started.elapsed().as_secs_f64() * 1e3;
         Ok(verdict)
@@ -336,7 +350,7 @@ impl Judge {
         } else if talk.gone {
             talk.tests.push(cut_short(Silence::Closed, &ended, cpu));
         }
-        ended.cpu = ended.cpu.saturating_sub(QUICK_ANSWER * talk.calls);
+        ended.cpu = ended.cpu.saturating_sub(ANSWER * talk.calls);
         Ok(Run {
             loaded: true,
             tests: talk.tests,
@@ -358,7 +372,7 @@ impl Judge {
     }
 
     pub(crate) fn wall(&self) -> Duration {
-        Duration::from_secs_f64(self.shared.settings.wall_seconds)
+        self.patience.unwrap_or(Duration::from_secs_f64(self.shared.settings.wall_seconds))
     }
 
     /// Looks at a problem's tests, in a process that ends afterwards.
@@ -371,17 +385,17 @@ impl Judge {
         let mut planner = zygote.fork(Role::Planner, &encode(&job), None)?;
         planner.channel.await_together();
         let names = planner.channel.next(64 << 20, &mut clock);
-        let claims = planner.channel.next(64 << 20, &mut clock);
+        let ran = planner.channel.next(64 << 20, &mut clock);
         zygote.end(planner)?;
         match names {
             Ok(names) => {
-                let claims = claims.ok().map(|message| message.payload);
-                Ok(Lowered::of_answer(&names.payload, claims.as_deref()))
+                let ran = ran.ok().map(|message| message.payload);
+                Ok(Lowered::of_answer(&names.payload, ran.as_deref()))
             }
             Err(silence) => {
                 cancelled(silence)?;
                 Ok(Err(
-                    "the tests cannot be taken apart: reading them takes too much time or memory".to_owned()
+                    "setup and tests cannot be looked at: reading them, or running the setup, takes too much time or memory, or ends the process".to_owned()
                 ))
             }
         }

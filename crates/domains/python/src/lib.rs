@@ -26,6 +26,7 @@ use judge::Judge;
 use records::Problem;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use verify::{Ask, Domain, Guess, Inputs, Job, ProblemError, Reply, StartError, Verifier, Watch};
 use zygote::Zygote;
 
@@ -37,6 +38,9 @@ pub const PROTOCOL_IMPORTS: &str = "import math\nimport heapq\nimport itertools\
 
 /// Changes whenever a verdict could: verdicts of other versions hold no longer.
 const VERSION: u32 = 2;
+
+/// Wall time for the attack on oneself.
+const PROBE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How programs are run, and the limits on each.
 #[derive(Clone, Debug)]
@@ -226,7 +230,8 @@ impl Python {
 
     fn tried(settings: Settings, interpreter: Interpreter, tier: Tier) -> Result<Self, Error> {
         let shared = Arc::new(Shared { settings, tier, interpreter, prepared: prepare::Cache::default() });
-        let mut judge = Judge::new(shared.clone(), Some(shared.start_zygote()?));
+        let judge = Judge::new(shared.clone(), Some(shared.start_zygote()?));
+        let mut judge = judge.with_patience(PROBE_PATIENCE);
         if tier != Tier::D {
             // At tier D most of the probe's attacks would get through, and some would harm.
             let denied = |message| Error::Isolation { tier, message };

@@ -89,10 +89,12 @@ fn is_simple(call: &Call) -> bool {
     call.args.iter().chain(keywords).all(is_plain)
 }
 
-/// Not sets: in what order they yield their members depends on how Python built them.
+/// Not sets: in what order they yield their members depends on how Python built them. Nor floats that
+/// no literal writes: `float` is a name like others, and two NaNs are two objects.
 fn is_plain(value: &Value) -> bool {
     match value {
-        Value::None | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Complex(..) => true,
+        Value::Float(float) => float.is_finite(),
+        Value::None | Value::Bool(_) | Value::Int(_) | Value::Complex(..) => true,
         Value::Str(_) | Value::Bytes(_) => true,
         Value::List(items) | Value::Tuple(items) => items.iter().all(is_plain),
         Value::Dict(pairs) => pairs.iter().all(|(key, value)| is_plain(key) && is_plain(value)),

@@ -125,19 +125,21 @@ impl Lowered {
         tests.collect::<Option<_>>().map(Lowered::Compared)
     }
 
-    /// From what the planner answered: the names, and what the tests assert if that is all there is to
-    /// them.
+    /// From what the planner answered: the names, and what running the tests showed.
     ///
     /// # Errors
     /// What is wrong with the problem, or with the answer.
-    pub fn of_answer(names: &[u8], claims: Option<&[u8]>) -> Result<Self, String> {
+    pub fn of_answer(names: &[u8], ran: Option<&[u8]>) -> Result<Self, String> {
         match serde_json::from_slice(names).map_err(|error| format!("the planner's answer: {error}"))? {
             Answer::Refused { error } => Err(error),
             Answer::Planned { names } => {
-                let tests: Option<Vec<Vec<Claim>>> =
-                    claims.and_then(|claims| serde_json::from_slice(claims).ok()).flatten();
+                // A process that ended over the tests says nothing of them.
+                let ran: Ran = ran.and_then(|ran| serde_json::from_slice(ran).ok()).unwrap_or_default();
+                if let Some(fault) = ran.fault {
+                    return Err(fault);
+                }
                 let read = |test: Vec<Claim>| test.into_iter().map(Claim::expectation).collect();
-                let tests = tests.and_then(|tests| tests.into_iter().map(read).collect());
+                let tests = ran.claims.and_then(|tests| tests.into_iter().map(read).collect());
                 Ok(match tests {
                     Some(tests) => Lowered::Recorded { tests, names },
                     None => Lowered::Names(names),
@@ -164,6 +166,15 @@ fn evaluated(call: String, comparison: Comparison) -> String {
         Comparison::Truthy | Comparison::Falsy => format!("not not ({call})"),
         _ => call,
     }
+}
+
+/// What running the tests without a candidate showed.
+#[derive(Default, Deserialize)]
+struct Ran {
+    /// What they assert, if that is all there is to them.
+    claims: Option<Vec<Vec<Claim>>>,
+    /// Why no candidate can be judged by them.
+    fault: Option<String>,
 }
 
 /// What an assertion of the tests' said: a call, how its value is compared, with what, and how near.

@@ -17,6 +17,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+use tracing::{Span, debug, debug_span};
 
 /// The interpreter's whole program, in the order in which its parts build on each other.
 const PROGRAM: [&str; 7] = [
@@ -239,11 +240,12 @@ impl Zygote {
         let mut descriptors = vec![theirs.as_fd(), null.as_fd()];
         descriptors.extend(calls.as_ref().map(AsFd::as_fd));
         send_with(&self.control, &header, &descriptors)?;
+        let span = debug_span!("fork", ?role, number = self.forked);
         let channel = Channel { stream: ours, buffer: Vec::new(), together: false };
         // A process that is gone before it has read its job is no failure of the interpreter's.
         let mut stream = &channel.stream;
         let _ = stream.write_all(&message[sent..]);
-        Ok(Forked { number: self.forked, channel })
+        Ok(Forked { number: self.forked, channel, span })
     }
 
     /// Ends a process, whatever it does, and tells how it ended.
@@ -256,7 +258,13 @@ impl Zygote {
         self.control.write_all(&request)?;
         let mut report = [0; END];
         self.control.read_exact(&mut report)?;
-        Ended::of_report(&report).ok_or_else(|| io::Error::other("the interpreter could not fork"))
+        let ended =
+            Ended::of_report(&report).ok_or_else(|| io::Error::other("the interpreter could not fork"))?;
+        forked.span.in_scope(|| {
+            let Ended { signal, cpu, peak_memory_kib } = ended;
+            debug!(cpu_milliseconds = cpu.as_secs_f64() * 1e3, peak_memory_kib, ?signal, "ended");
+        });
+        Ok(ended)
     }
 
     fn last_words(&mut self) -> String {
@@ -302,6 +310,7 @@ pub struct Forked {
     number: u32,
     /// What it says.
     pub channel: Channel,
+    span: Span,
 }
 
 /// Reads messages from a forked process. Everything that comes from a candidate is its word:

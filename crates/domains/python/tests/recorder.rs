@@ -12,9 +12,13 @@ fn run(script: &str) {
         .map(read)
         .join("\n");
     let helpers = r#"
+warm_setup = "import math\nimport collections\n"
 def run_setup(source, namespace): exec(source, namespace)
 def claims(*tests, setup="", test_setup="", prompt=None):
     return claims_of({"setup": setup, "test_setup": test_setup, "prompt": prompt, "tests": tests}, ["f"])
+def fault(*tests, test_setup="", reference=None):
+    job = {"setup": "", "test_setup": test_setup, "prompt": None, "tests": tests, "entry_point": "f", "reference": reference}
+    return fault_of(job, ["f"])
 "#;
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), format!("{sources}\n{helpers}\n{script}")).expect("a file");
@@ -37,9 +41,11 @@ same("assert f(1) is None and f(2) is True", ("f(1)", "is", "None"), ("f(2)", "i
 same("assert abs(f(1.5) - 0.5) < 1e-6", ("f(1.5)", "<", "0.5", 1e-6))
 same("assert abs(0.5 - f(1.5)) <= 1", ("f(1.5)", "<=", "0.5", 1.0))
 same("for x in range(2): assert f(x, x + 1) == str(x)", ("f(0, 1)", "==", "'0'"), ("f(1, 2)", "==", "'1'"))
-same("def check(c):\n  a = [1]\n  assert c(a) == 1\n  assert True\ncheck(f)", ("f([1])", "==", "1"))
+same("def check(c):\n  assert c([1, [2]], k={'a': [3]}) == 1\n  assert True\ncheck(f)", ("f([1, [2]], k={'a': [3]})", "==", "1"))
+same("a = 'ab'\nb = 1000\nassert f(a, b, a, b) == 1", ("f('ab', 1000, 'ab', 1000)", "==", "1"))
+same("import random\nx = list(range(3))\nassert f([i for i in x]) == 1\nassert f(x[:]) == 2\nassert f(sorted(x) + x) == 3", ("f([0, 1, 2])", "==", "1"), ("f([0, 1, 2])", "==", "2"), ("f([0, 1, 2, 0, 1, 2])", "==", "3"))
 same("x = f(1)\nassert x == helper(2)", ("f(1)", "==", "4"), prompt="def helper(x): return x * x\ndef f(x):")
-same("import unittest\nassert f(N) == [True, 2.5, b'x', {1: {2, 3}}]", ("f(7)", "==", "[True, 2.5, b'x', {1: {2, 3}}]"), test_setup="N = 7")
+same("import math\nassert f(N) == [True, 2.5, b'x', {1: {2, 3}}]", ("f(7)", "==", "[True, 2.5, b'x', {1: {2, 3}}]"), test_setup="N = 7")
 assert len(claims(*["assert f(%d) == 1" % at for at in range(5)])) == 5
 "#);
 }
@@ -67,12 +73,30 @@ for test in (
     "assert False", "pass", "assert str(f(1)) == '2'", "assert '%s' % f(1) == '2'", "assert f'{f(1)}' == '2'",
     "match f(1):\n  case 1: pass", "assert [f(1)] == [1]", "a, b = f(1)\nassert a == 1", "raise SystemExit",
     "import os\nassert hasattr(f(1), 'x')", "while True: pass", "x = 9 ** 9 ** 6\nassert f(1) == 2 or True",
-    # What the candidate does to an argument shows.
+    "import unittest\nclass T(unittest.TestCase):\n  def test(self): self.assertEqual(f(1), 2)\nunittest.main(exit=False, argv=['x'])\nassert f(3) == 4",
+    "import threading\nt = threading.Thread(target=lambda: f(1) + 1)\nt.start()\nt.join()\nassert f(3) == 4",
+    # What the candidate does to an argument may show.
+    "x = []\nassert f(x, 1) == [1]\nassert f(x, 2) == [2]", "x = [0]\nassert f(x) == 1", "row = []\nassert f([row]) == 1",
+    "d = {}\nassert f(d, 'a') == {'a': 1}\nassert d == {}", "for row in [[1], [2]]: assert f(row) == 1",
+    "x = [5, 3]\nassert f(x) == 8\nassert all(a == b for a, b in zip(x, [5, 3]))", "x = [1]\nit = iter(x)\nassert f(x) == 1",
+    "x = [1, 2]\ny = f(x)\nx.append(3)\nassert y == [1, 2]", "def g(c, x=[]): assert c(x) == 1\ng(f)",
+    # So may what is one object.
+    "for i in range(995, 1000): assert f(i, i * 1) is True", "s = 'a b'\nassert f(s, s.upper().lower()) is True",
+    # So may the time, output, and what one sets for the other.
+    "import time\nassert abs(f() - time.time()) < 2", "import sys, io\nsys.stdout = io.StringIO()\nassert f(2) == 4",
+    "import sys\nsys.setrecursionlimit(20000)\nassert f(1) == 1", "import random\nrandom.seed(1)\nassert f(1) == 1",
+    "import math\nmath.floor = None\nassert f(1) == 1", "import decimal\ndecimal.getcontext().prec = 5\nassert f(1) == 1",
+    "import operator\nr = f(1)\nif operator.is_(r, None): pass\nassert r == 1", "import builtins\nr = f(1)\nassert builtins.type(r) == tuple",
+    "assert f(**{'from': 1}) == 1", "assert f(**{'a=1)#': 1}) == 1", "global n\nn = 1\nassert f(1) == 1",
+    "class A: pass\nassert f(1) == 2", "def g():\n  yield f(1)\nfor r in g(): assert r == 1", "x = 1\ndel x\nassert f(1) == 1",
     "x = [3, 1]\nassert f(x) is None\nassert x == [3, 1]",
     "x = [3, 1]\nassert f(x) == x", "x = [1]\nassert f(x) == 1\nassert f(x) == 2",
     "import copy\nx = {'a': [1]}\nassert f(x) == 1\nassert f(2) == len(x['a'])",
 ):
     assert claims(test) is None, (test, claims(test))
+for setup in ("def norm(x): return list(x) if type(x) is tuple else x", "def norm(x):\n  try: return x()\n  except Exception: return 0", "def norm(x): return 0 if x is None else x"):
+    assert claims("assert norm(f(1)) == 1", setup=setup) is None, setup
+    assert claims("assert norm(f(1)) == 1", prompt=setup + "\ndef f(x):\n    'doc'\n") is None, setup
 # Nothing is lost of a test beside one that is more.
 assert claims("assert f(1) == 2", "assert len(f(1)) == 2") is None
 assert claims("assert f(1) == 2", test_setup="assert f(3) == 4") is None
@@ -80,5 +104,31 @@ assert claims("assert f(1) == 2", "pass") is None
 assert claims("for i in range(100000): assert f(i) == i") is None
 # Copies do not show.
 assert claims("import copy\nx = [3, 1]\nfor _ in range(2): assert f(copy.deepcopy(x)) == 1") == [[("f([3, 1])", "==", "1", None)] * 2]
+"#);
+}
+
+#[test]
+fn tests_that_no_program_has_a_part_in_are_named() {
+    run(r#"
+for test in (
+    "def test_f(): assert f(1) == 1", "for x in []: assert f(x) == 1", "if False: assert f(1) == 1",
+    "async def t(): assert f(1) == 1\nt()", "def check(candidate):\n  assert candidate(1) == 1",
+    "import unittest\nclass T(unittest.TestCase):\n  def test(self): self.assertEqual(f(1), 2)",
+    "try: assert f(1) == 1\nexcept Exception: pass", "assert True or f(1) == 1",
+):
+    assert "passes whatever" in (fault(test) or ""), (test, fault(test))
+    assert fault(test, "assert [f(1)] == [1]").startswith("test 1"), test
+    assert fault("assert [f(1)] == [1]", test) is None, "what follows a failure is not looked at"
+for test in ("helper(1)\nassert f(1) == 1", "import sys\nsys.exit(0)\nassert f(1)", "raise RuntimeError('x')", "assert False"):
+    assert "before it uses f" in fault(test), (test, fault(test))
+    assert fault(test, reference="def f(x): return x") is None, test
+assert "test_setup fails before" in fault("assert [f(1)] == [1]", test_setup="raise RuntimeError('no')")
+for test in (
+    "assert [f(1)] == [1]", "assert f(1) != 2", "assert f(1) == 1 or f(1) == 2", "assert len(f(1)) == 1",
+    "try:\n  f(1)\n  assert False\nexcept TypeError: pass", "try:\n  f(1)\nexcept Exception: pass\nelse: assert False",
+    "def f(x): return 0\nassert f(3) == 0", "r = f(1)\nassert r == 2", "while True: f(1)", "while True: pass",
+    "class A(f): pass\nassert A().x == 1", "import candidate\nassert candidate.f(1) == 1", "assert globals()['f'](1) == 1",
+):
+    assert fault(test) is None, (test, fault(test))
 "#);
 }

@@ -98,8 +98,9 @@ fn name_failures(verdicts: &[Verdict]) {
         verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Infrastructure).collect();
     if let Some(first) = failed.first() {
         let count = failed.len();
+        let candidates = if count == 1 { "candidate" } else { "candidates" };
         eprintln!(
-            "{count} candidates could not be judged; the first, of {}: {}",
+            "{count} {candidates} could not be judged; the first, of {}: {}",
             first.problem, first.reason
         );
     }
@@ -112,10 +113,15 @@ fn list_unqualified(client: &Client, problems: &[Problem]) {
     for (problem, stubs) in problems.iter().zip(&stubs) {
         tasks.extend(stubs.iter().enumerate().map(|(index, solution)| Task { problem, index, solution }));
     }
-    let mut passed = Vec::new();
+    let (mut passed, mut unjudged, mut looked_at) = (Vec::new(), BTreeMap::new(), HashSet::new());
     client.judge_all(&tasks, &mut |verdict| {
         if verdict.passed() {
-            passed.push((verdict.problem, verdict.index));
+            passed.push((verdict.problem.clone(), verdict.index));
+        }
+        if verdict.outcome == Outcome::Infrastructure {
+            unjudged.insert(verdict.problem, verdict.reason);
+        } else {
+            looked_at.insert(verdict.problem);
         }
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
@@ -124,8 +130,13 @@ fn list_unqualified(client: &Client, problems: &[Problem]) {
     for (problem, stub) in &passed {
         eprintln!("{problem}: {} passes its tests; they say nothing about it", names[*stub]);
     }
-    let count = problems.len();
-    eprintln!("{} of {count} problems fail {}", count - passed.len().min(count), names.join(", "));
+    for (problem, reason) in &unjudged {
+        eprintln!("not judged: {problem}: {reason}");
+        looked_at.remove(problem);
+    }
+    let fooled: HashSet<&String> = passed.iter().map(|(problem, _)| problem).collect();
+    let good = looked_at.iter().filter(|problem| !fooled.contains(problem)).count();
+    eprintln!("{good} of {} problems fail {}", problems.len(), names.join(", "));
 }
 
 /// Programs that no tests worth the name let pass.
@@ -229,15 +240,19 @@ fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_
         println!("pass@{k}{which}: {:.1} % of {} problems", 100.0 * share, all.len());
     }
     for verdict in failures {
-        let detail = verdict.first_failure().map_or("", |(_, test)| test.detail.as_str());
-        println!("{}: {} {detail}", verdict.problem, word(verdict.outcome, &verdict.reason));
+        let detail = verdict.first_failure().map_or("", |(_, test)| &test.detail);
+        let why = match verdict.outcome {
+            Outcome::Infrastructure => &verdict.reason,
+            _ => detail,
+        };
+        println!("{}: {} {why}", verdict.problem, word(verdict.outcome, &verdict.reason));
     }
 }
 
-/// How many verdicts were made with each separation at each tier.
+/// How many verdicts were made with each separation at each tier. What was not judged has neither.
 fn separations_and_tiers(verdicts: &[Verdict]) -> BTreeMap<(Separation, &str), usize> {
     let mut counts = BTreeMap::new();
-    for verdict in verdicts {
+    for verdict in verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure) {
         *counts.entry((verdict.separation, verdict.isolation.as_str())).or_default() += 1;
     }
     counts

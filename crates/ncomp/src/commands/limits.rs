@@ -11,7 +11,7 @@ pub(super) struct Limits {
     /// Candidates that run at the same time [default: one for each processor]
     #[arg(long, value_parser = workers)]
     workers: Option<usize>,
-    /// CPU seconds of a candidate with all its tests
+    /// CPU seconds of a candidate with all its tests; EvalPlus's plus tests have EvalPlus's own limits
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     timeout: f64,
     /// Address space of a candidate in MiB

@@ -123,19 +123,26 @@ def answer(out, produce, *arguments):
     send(out, tag, payload)
 
 
-def call_plain(name, arguments, keywords, namespace):
-    """Makes a call of literals, in as many frames as its source would take."""
-    if name not in namespace and not hasattr(builtins, name):
-        raise NameError("name '%s' is not defined" % name)
-    function = namespace[name] if name in namespace else getattr(builtins, name)
+def call_plain(function, arguments, keywords):
     return function(*arguments, **keywords)
+
+
+def found(name, namespace):
+    """What a name means in a program."""
+    if name in namespace:
+        return namespace[name]
+    if hasattr(builtins, name):
+        return getattr(builtins, name)
+    raise NameError("name '%s' is not defined" % name)
 
 
 def value_of(call, namespace, limit, reading):
     if type(call) is str:
         value = eval(compile(call, "<test>", "eval", 0, True), namespace)
     else:
-        value = call_plain(*call, namespace)
+        # In a frame of the program's own, as its source would be.
+        caller = types.FunctionType(call_plain.__code__, namespace)
+        value = caller(found(call[0], namespace), call[1], call[2])
     try:
         return b"V", encode(value, limit)
     except RecursionError:

@@ -122,7 +122,7 @@ class Peer:
             self.readers[ord(name)] = getattr(self, reader)
         for tag in KIND_OF:
             self.readers[tag] = self.read_container
-        self.label = "call"
+        self.label, self.raised_there = "call", None
 
     # Messages.
 
@@ -187,6 +187,7 @@ class Peer:
                     raise NotPlain(str(values[0])[:200])
                 if not isinstance(values[0], BaseException):
                     raise Garbage("an exception that is none")
+                self.raised_there = values[0]
                 raise values[0]
             self.serve(kind)
 

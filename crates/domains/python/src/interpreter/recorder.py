@@ -7,27 +7,45 @@ each assertion about one is recorded and taken to hold. Whatever else a test doe
 raises, and the test then runs as it is written, for each candidate.
 
 What is recorded is what the test asserts of every candidate only if
-- no assertion can fail without ending the test: nothing is caught (`try`, `with`), and no part of a
-  condition is decided by an Unknown;
+- no assertion can fail without ending the test, and no part of a condition is decided by an Unknown;
 - each call is followed by one assertion about it;
-- it does not matter what the candidate does to its arguments: the test runs a second time, with
-  arguments that are spoilt after each call, and must assert the same.
+- nothing of the test's can see what the candidate does besides returning: the test holds no list,
+  dictionary or set that it has handed over, and uses no module through which either could change the
+  other's world, or see the time pass.
+So what is allowed is listed: statements, modules, and that an argument is the candidate's alone.
 """
 
 import ast
+import keyword
 import random
 import signal
+import sys
 
 MOST_CLAIMS, MOST_TEXT = 1000, 1 << 20
 # CPU time for one run of the tests, in seconds.
-RECORDING_SECONDS = 1.5
-CATCHING = tuple(getattr(ast, name) for name in ("Try", "TryStar", "With", "AsyncWith", "Match", "Await") if hasattr(ast, name))
-# Builtins that would tell something of an Unknown without its knowing.
-TELLING = frozenset("type id vars dir hasattr getattr setattr delattr callable globals locals eval exec compile super object".split())
+RECORDING_SECONDS = 0.5
+# Modules that compute and do nothing else, as tests import them.
+COMPUTING = frozenset("math cmath copy random itertools string collections functools typing re heapq bisect fractions decimal".split())
+ALLOWED = tuple(getattr(ast, name) for name in (
+    "Module FunctionDef arguments arg Return Assign AugAssign AnnAssign For If Import ImportFrom alias Assert Expr Pass "
+    "Break Continue BoolOp BinOp UnaryOp IfExp Dict Set ListComp SetComp DictComp GeneratorExp comprehension Compare Call "
+    "JoinedStr FormattedValue Constant Attribute Subscript Name List Tuple Slice Starred keyword While NamedExpr Lambda "
+    "expr_context boolop operator unaryop cmpop"
+).split())
+# Names that would tell something of an Unknown without its knowing, or reach beyond the test.
+TELLING = frozenset(
+    "type id vars dir hasattr getattr setattr delattr callable globals locals eval exec compile super object open input "
+    "breakpoint exit quit help memoryview classmethod staticmethod property is_ is_not seed setstate getcontext setcontext "
+    "localcontext attrgetter methodcaller".split())
 
 
 class NotData(BaseException):
-    """The tests are more than comparisons."""
+    """The tests are more than comparisons. That it was raised counts even where a library catches it."""
+
+    was_raised = False
+
+    def __init__(self):
+        NotData.was_raised = True
 
 
 def not_data(*arguments, **keywords):
@@ -115,10 +133,61 @@ def number(value):
     return data(value)
 
 
-def data(value, seen=None):
-    """A value as a literal. `seen` has the mutable values met so far, for an argument: two that are
-    one could not be told from two, and what order a set yields depends on how it was made."""
+class Argument:
+    """What is met in the arguments of one call: a program may ask what is one object, and may keep and
+    change what can be changed."""
+
+    def __init__(self):
+        self.constants, self.is_keyword = {}, False
+        # What can be changed: positional arguments, what is within others, keyword arguments.
+        self.mutable = [], [], []
+
+    def meet(self, value, depth):
+        kind = type(value)
+        if kind in (list, dict, set):
+            self.mutable[1 if depth else 2 * self.is_keyword].append(value)
+        elif kind in (int, float, str, bytes) and self.constants.setdefault((kind, value), value) is not value:
+            # Equal, and yet two objects, which its text cannot tell.
+            raise NotData
+
+    def texts(self, arguments, keywords):
+        parts = [data(argument, self) for argument in arguments]
+        self.is_keyword = True
+        for key, argument in keywords.items():
+            if not key.isascii() or not key.isidentifier() or keyword.iskeyword(key):
+                raise NotData
+            parts.append("%s=%s" % (key, data(argument, self)))
+        return parts
+
+    def references(self):
+        """How many references there are to what can be changed, of each sort."""
+        count = sys.getrefcount
+        return [[count(value) for value in values] for values in self.mutable]
+
+
+def references_to_fresh(with_keywords, counted={}):
+    """How many references there are, in a call with keyword arguments or without, to a value that only
+    the call holds, of each sort; none where that does not differ from one that the caller holds too."""
+    if not counted:
+
+        def count(arguments, keywords):
+            met = Argument()
+            met.texts(arguments, keywords)
+            found.append([(counts or [0])[0] for counts in met.references()])
+
+        found, namespace = [], {"f": StandIn(count)}
+        exec("x, y, z = [], [], []\nf([], ([],))\nf(x, (y,))\nf([], ([],), k=[])\nf(x, (y,), k=z)", namespace)
+        for kind, (fresh, held) in enumerate((found[:2], found[2:])):
+            differ = all(a < b for a, b in zip(fresh, held) if b)
+            counted[bool(kind)] = fresh if differ else [0, 0, 0]
+    return counted[with_keywords]
+
+
+def data(value, met=None, depth=0):
+    """A value as a literal; of an argument with what was met in it."""
     kind = type(value)
+    if met is not None:
+        met.meet(value, depth)
     if value is None or kind in (bool, int, bytes):
         return repr(value)
     if kind is str:
@@ -126,40 +195,52 @@ def data(value, seen=None):
         return repr(value)
     if kind is float and value - value == 0:
         return repr(value)
-    if seen is not None and kind in (list, dict, set):
-        if any(value is other for other in seen):
-            raise NotData
-        seen.append(value)
     if kind is list:
-        return "[%s]" % ", ".join(data(item, seen) for item in value)
+        return "[%s]" % ", ".join([data(item, met, depth + 1) for item in value])
     if kind is tuple:
-        return "(%s)" % "".join(data(item, seen) + ", " for item in value)
+        return "(%s)" % "".join([data(item, met, depth + 1) + ", " for item in value])
     if kind is dict:
-        return "{%s}" % ", ".join("%s: %s" % (data(key, seen), data(item, seen)) for key, item in value.items())
-    if kind is set and (seen is None or len(value) < 2):
-        return "{%s}" % ", ".join(data(item) for item in value) if value else "set()"
+        return "{%s}" % ", ".join(["%s: %s" % (data(key, met, depth + 1), data(item, met, depth + 1)) for key, item in value.items()])
+    # In what order a set yields its members depends on how it was made.
+    if kind is set and met is None:
+        return "{%s}" % ", ".join([data(item) for item in value]) if value else "set()"
     raise NotData
 
 
-class Recorder:
-    """One run of the tests. With `spoils`, each call spoils its arguments."""
+# References to what the recorder alone holds: its list, what holds the value there, and the count's own.
+WHERE_RECORDER_HOLDS = 4, 4, 4
 
-    def __init__(self, spoils):
-        self.spoils, self.claims, self.calls, self.text = spoils, [], 0, 0
-        self.is_claimed, self.met_mutable = True, False
+
+class Recorder:
+    """One run of the tests."""
+
+    def __init__(self):
+        self.claims, self.calls, self.text, self.is_claimed = [], 0, 0, True
+        # What was met in the last call, and what was given as it was then.
+        self.last = Argument(), ((), {}), []
+
+    def require_at_most(self, met, most):
+        """Nobody but the call holds what can be changed."""
+        for counts, limit in zip(met.references(), most):
+            if any(count > limit for count in counts):
+                raise NotData
+
+    def require_untouched(self):
+        """Nothing has happened to what was given, and nothing can any more: only the recorder has it."""
+        met, given, texts = self.last
+        if Argument().texts(*given) != texts:
+            raise NotData
+        self.require_at_most(met, WHERE_RECORDER_HOLDS)
 
     def stand_in(self, name):
         def call(arguments, keywords):
             if not self.is_claimed:
                 raise NotData
             self.is_claimed, self.calls = False, self.calls + 1
-            seen = []
-            parts = [data(argument, seen) for argument in arguments]
-            parts += ["%s=%s" % (key, data(argument, seen)) for key, argument in keywords.items()]
-            self.met_mutable = self.met_mutable or bool(seen)
-            if self.spoils:
-                for value in seen:
-                    value.clear()
+            met = Argument()
+            parts = met.texts(arguments, keywords)
+            self.require_at_most(met, references_to_fresh(bool(keywords)))
+            self.last = met, (arguments, keywords), parts
             return Unknown("%s(%s)" % (name, ", ".join(parts)), self.calls)
 
         return StandIn(call)
@@ -177,6 +258,7 @@ class Recorder:
             raise NotData
         if self.is_claimed or value.unknown.number != self.calls:
             raise NotData
+        self.require_untouched()
         self.is_claimed = True
         self.claims.append((value.unknown.source, value.kind, value.expected, value.tolerance))
         self.text += len(value.unknown.source) + len(value.expected)
@@ -214,32 +296,71 @@ class Assertions(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Name(self, node):
-        if node.id in TELLING:
+        if node.id in TELLING or node.id.startswith("__") and node.id != "__name__":
+            raise NotData
+        return node
+
+    def visit_Attribute(self, node):
+        if node.attr in TELLING or node.attr.startswith("_") or not isinstance(node.ctx, ast.Load):
+            raise NotData
+        return self.generic_visit(node)
+
+    def visit_Import(self, node):
+        if any(alias.name not in COMPUTING for alias in node.names):
+            raise NotData
+        return node
+
+    def visit_ImportFrom(self, node):
+        if node.module not in COMPUTING or any(alias.name in TELLING for alias in node.names):
             raise NotData
         return node
 
     def generic_visit(self, node):
-        if isinstance(node, CATCHING):
+        if not isinstance(node, ALLOWED):
             raise NotData
         return ast.NodeTransformer.generic_visit(self, node)
 
 
 def recording(source):
-    """A test that records, as code."""
+    """A test that records, as code; so is what stands before the tests, whose functions they call."""
     tree = ast.fix_missing_locations(Assertions().visit(ast.parse(source)))
     return compile(tree, "<test>", "exec", 0, True)
 
 
-def run_once(job, names, tests, spoils):
-    """The claims of each test."""
+def recording_prompt(prompt):
+    for ending in ("\n    pass\n", ""):
+        try:
+            ast.parse(prompt + ending)
+        except SyntaxError:
+            continue
+        return recording(prompt + ending)
+    return recording("")
+
+
+def world(job, stand_ins):
+    """What the tests find around them, with these for the candidate's names."""
     random.seed(0)
-    recorder = Recorder(spoils)
-    namespace = new_module("__main__").__dict__
+    module = sys.modules["__main__"] = new_module("__main__")
+    namespace = module.__dict__
     run_setup(job["setup"], namespace)
     if job["prompt"]:
         prompt_helpers(job["prompt"], namespace)
+    namespace.update(stand_ins)
+    return namespace
+
+
+def run_once(job, names):
+    """The claims of each test."""
+    recorder = Recorder()
+    recording_too = {"(claim)": recorder.claim, "(claim identity)": recorder.claim_identity}
+    namespace = world({**job, "setup": warm_setup, "prompt": None}, recording_too)
+    known = set(warm_setup.splitlines())
+    setup = "".join(line + "\n" for line in job["setup"].splitlines() if line not in known)
+    # The setup of tests is the first of them: it may call the candidate too.
+    tests = [recording(source) for source in (job["test_setup"], *job["tests"])]
+    exec(recording(setup), namespace)
+    exec(recording_prompt(job["prompt"] or ""), namespace)
     namespace.update((name, recorder.stand_in(name)) for name in names)
-    namespace.update({"(claim)": recorder.claim, "(claim identity)": recorder.claim_identity})
     found = []
     for at, test in enumerate(tests):
         before = len(recorder.claims)
@@ -248,13 +369,102 @@ def run_once(job, names, tests, spoils):
             found.append(recorder.claims[before:])
         elif recorder.claims:
             raise NotData
-    if not recorder.is_claimed or not all(found):
+    if NotData.was_raised or not recorder.is_claimed or not all(found):
         raise NotData
-    return found, recorder.met_mutable
+    return found
 
 
 def out_of_time(*_):
     raise NotData
+
+
+def within_time(run):
+    """What `run` gives, in the time that one run of the tests has."""
+    signal.signal(signal.SIGPROF, out_of_time)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, RECORDING_SECONDS, 0.1)
+        return run()
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def claims_of(job, names):
+    """The claims of each test, each as call, kind, expected value and tolerance; None where tests are
+    more than that."""
+    NotData.was_raised = False
+    try:
+        return within_time(lambda: run_once(job, names))
+    except BaseException:
+        return None
+
+
+# Tests that no program has a part in.
+
+class Useless:
+    """The candidate's function of a name, in a program that gives nothing a test could want: either it
+    is not there, or it returns an object of no use."""
+
+    touched = False
+
+    def __init__(self, name, is_there):
+        self.__dict__.update(name=name, is_there=is_there)
+
+    def __call__(self, *arguments, **keywords):
+        Useless.touched = True
+        if self.__dict__["is_there"]:
+            return object()
+        raise NameError("name '%s' is not defined" % self.__dict__["name"])
+
+    def __getattr__(self, name):
+        Useless.touched = True
+        if self.__dict__["is_there"]:
+            return object()
+        raise NameError("name '%s' is not defined" % self.__dict__["name"])
+
+
+# What a test may raise since a stand-in is no function, class or module.
+OF_STAND_INS = (TypeError, AttributeError, ImportError, KeyError, NotData)
+
+
+def trial(job, names, is_there):
+    """How each test ends with a useless program: whether it passes, and what it raised before it had
+    used the program at all. None where the test, or one before it, bound the candidate's names anew."""
+    stand_ins = {name: Useless(name, is_there) for name in names}
+    namespace = world(job, stand_ins)
+    ends = []
+    for source in (job["test_setup"], *job["tests"]):
+        Useless.touched, error = False, None
+        try:
+            exec(compile(source, "<test>", "exec", 0, True), namespace)
+        except BaseException as caught:
+            error = caught
+        if any(namespace.get(name) is not stand_ins[name] for name in names) or isinstance(error, NotData):
+            return None
+        ends.append((error is None, None if Useless.touched else error))
+    return ends
+
+
+def fault_of(job, names):
+    """What is wrong with tests that no program has a part in; None if nothing is seen."""
+    try:
+        absent = within_time(lambda: trial(job, names, False))
+        useless = within_time(lambda: trial(job, names, True))
+    except BaseException:
+        return None
+    if not absent or not useless:
+        return None
+    function = job["entry_point"] or "the program"
+    for at, ((passes, _), (passes_too, error)) in enumerate(zip(absent, useless)):
+        test = "test %d" % at if at else "test_setup"
+        if at and passes and passes_too:
+            return "%s passes whatever the program does: expected an assert about %s that is reached" % (test, function)
+        if error is not None and not isinstance(error, OF_STAND_INS) and not job["reference"]:
+            told = describe(error).decode("utf-8", "replace")
+            return "%s fails before it uses %s: %s" % (test, function, told)
+        if not passes_too:
+            # What follows may need what this one did not come to.
+            break
+    return None
 
 
 def failure_of_setup(job):
@@ -263,21 +473,3 @@ def failure_of_setup(job):
         run_setup(job["setup"], new_module("__main__").__dict__)
     except BaseException as error:
         return "setup fails: %s" % describe(error).decode("utf-8", "replace")
-
-
-def claims_of(job, names):
-    """The claims of each test, each as call, kind, expected value and tolerance; None where tests are
-    more than that."""
-    signal.signal(signal.SIGPROF, out_of_time)
-    try:
-        # The setup of tests is the first of them: it may call the candidate too.
-        tests = [recording(source) for source in (job["test_setup"], *job["tests"])]
-        signal.setitimer(signal.ITIMER_PROF, RECORDING_SECONDS, 0.1)
-        found, met_mutable = run_once(job, names, tests, False)
-        if met_mutable and run_once(job, names, tests, True)[0] != found:
-            return None
-        return found
-    except BaseException:
-        return None
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)

@@ -166,13 +166,15 @@ def be_tester(job, out, calls):
 
 
 def be_planner(job, out, calls):
-    """Looks at a problem's tests; with `runs` also at what they assert when they run."""
+    """Looks at a problem's tests; with `runs` also at what they do when they run."""
     found = plan(job)
     failure = failure_of_setup(job) if job["runs"] and "names" in found else None
     send(out, b"R", json.dumps({"error": failure} if failure else found).encode())
     # Running tests may take too long or end this process: what comes before holds without it.
     if job["runs"] and "names" in found and not failure:
-        send(out, b"C", json.dumps(claims_of(job, found["names"])).encode())
+        claims = claims_of(job, found["names"])
+        fault = None if claims else fault_of(job, found["names"])
+        send(out, b"C", json.dumps({"claims": claims, "fault": fault}).encode())
 
 
 def kill_and_reap(pid):
