@@ -25,7 +25,7 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ROOT / "target/release/ncomp"
+OURS = pathlib.Path(os.environ.get("NCOMP", ROOT / "target/release/ncomp"))
 DATA = ROOT.parent / "shared/data"
 IMPORTS = "import math\nimport heapq\nimport itertools\nimport re\nimport collections\nfrom collections import *\nfrom typing import *\n"
 CPU_SECONDS = 0.5

@@ -13,6 +13,7 @@ have the label that their source reported, how many agree and how those that do 
 import collections
 import gzip
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ROOT / "target/release/ncomp"
+OURS = pathlib.Path(os.environ.get("NCOMP", ROOT / "target/release/ncomp"))
 DATA = ROOT.parent / "shared/data"
 SAMPLES = DATA / "samples/qwen2.5-1.5b-instruct-mbpp-trainval.jsonl.gz"
 MBPP = DATA / "mbpp/mbpp.jsonl"

@@ -217,9 +217,9 @@ def serve(roles):
     frame, depth = sys._getframe(), 0
     while frame is not None:
         frame, depth = frame.f_back, depth + 1
-    # A program has as many frames for itself as in an interpreter of its own: child, role, candidate
-    # and load come between.
-    sys.setrecursionlimit(sys.getrecursionlimit() + depth + 6)
+    # A call has as many frames for itself as in an interpreter of its own, where only the module's is
+    # above it: child, role, candidate, answer and value_of come between here.
+    sys.setrecursionlimit(sys.getrecursionlimit() + depth + 5)
     while True:
         data, ancillary, _, _ = control.recvmsg(5, space)
         if len(data) < 5:
