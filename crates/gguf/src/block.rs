@@ -6,8 +6,8 @@ macro_rules! block_types {
     ($($(#[$documentation:meta])* $variant:ident $name:literal = $id:literal, $elements:literal in $bytes:literal;)*) => {
         /// The type of a tensor, ggml's `ggml_type`.
         ///
-        /// A row is a sequence of blocks. A block of a quantized type has a scale `d`, sometimes
-        /// more, and small integers `q`; scales are half-precision numbers. All numbers are little
+        /// A row is a sequence of blocks. A quantized block holds a scale `d`, for some types further
+        /// scales, and small integers `q`. `d`, `e` and `m` are half precision; everything is little
         /// endian. Source of the layouts: ggml's `ggml-common.h`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum BlockType {
@@ -15,15 +15,15 @@ macro_rules! block_types {
         }
 
         impl BlockType {
-            /// All types, by rising [`id`](BlockType::id).
+            /// All supported types, in ascending order of [`id`](BlockType::id).
             pub const ALL: &[BlockType] = &[$(BlockType::$variant),*];
 
-            /// The number that stands for the type in files.
+            /// The type's number in files.
             pub const fn id(self) -> u32 {
                 match self { $(BlockType::$variant => $id,)* }
             }
 
-            /// The type that a number in a file stands for; none where it is not supported.
+            /// The type with this number in files; `None` if it is not supported.
             pub const fn from_id(id: u32) -> Option<BlockType> {
                 match id { $($id => Some(BlockType::$variant),)* _ => None }
             }
@@ -33,12 +33,12 @@ macro_rules! block_types {
                 match self { $(BlockType::$variant => $name,)* }
             }
 
-            /// How many elements a block has.
+            /// Elements per block.
             pub const fn block_elements(self) -> usize {
                 match self { $(BlockType::$variant => $elements,)* }
             }
 
-            /// How many bytes a block has.
+            /// Bytes per block.
             pub const fn block_bytes(self) -> usize {
                 match self { $(BlockType::$variant => $bytes,)* }
             }
@@ -51,32 +51,31 @@ block_types! {
     F32 "F32" = 0, 1 in 4;
     /// Half precision.
     F16 "F16" = 1, 1 in 2;
-    /// `d · (q - 8)`: d, 16 bytes with an element of the first half in the low and one of the second
-    /// half in the high four bits.
+    /// `d · (q - 8)`: d, then 16 bytes; byte i holds element i in its low and element i + 16 in its
+    /// high four bits.
     Q4_0 "Q4_0" = 2, 32 in 18;
     /// `d · q + m`: d, m, 16 bytes as in `Q4_0`.
     Q4_1 "Q4_1" = 3, 32 in 20;
-    /// `d · (q - 16)`: d, the 32 fifth bits, 16 bytes as in `Q4_0`.
+    /// `d · (q - 16)`: d, a `u32` of the fifth bits (bit i: element i), 16 bytes as in `Q4_0`.
     Q5_0 "Q5_0" = 6, 32 in 22;
-    /// `d · q + m`: d, m, the 32 fifth bits, 16 bytes as in `Q4_0`.
+    /// `d · q + m`: d, m, fifth bits as in `Q5_0`, 16 bytes as in `Q4_0`.
     Q5_1 "Q5_1" = 7, 32 in 24;
     /// `d · q`: d, 32 signed bytes.
     Q8_0 "Q8_0" = 8, 32 in 34;
-    /// `d · s · q - e · m` with s and m for each 32 elements: d, e, 12 bytes of packed s and m,
-    /// 128 bytes of q.
+    /// `d · s · q - e · m`, with six-bit s and m for each 32 elements: d, e, 12 bytes that pack s and m,
+    /// 128 bytes of q; each 32 bytes hold 32 elements in their low and the next 32 in their high bits.
     Q4K "Q4_K" = 12, 256 in 144;
-    /// As `Q4_K`, with 32 bytes of fifth bits before q.
+    /// As `Q4_K`, with 32 bytes of fifth bits before q: bit j of byte i is of element 32 j + i.
     Q5K "Q5_K" = 13, 256 in 176;
-    /// `d · s · (q - 32)` with s for each 16 elements: 128 bytes of low and 64 bytes of high bits,
-    /// 16 signed bytes s, d.
+    /// `d · s · (q - 32)`, with s for each 16 elements: 128 bytes with the low four and 64 bytes with
+    /// the high two bits of q, 16 signed bytes s, d.
     Q6K "Q6_K" = 14, 256 in 210;
     /// The upper half of single precision.
     Bf16 "BF16" = 30, 1 in 2;
 }
 
 impl BlockType {
-    /// How many bytes so many elements take; none unless they are whole blocks, or where the number
-    /// overflows.
+    /// Bytes that a number of elements takes; `None` if they are not whole blocks or on overflow.
     pub const fn row_bytes(self, elements: usize) -> Option<usize> {
         if !elements.is_multiple_of(self.block_elements()) {
             return None;
@@ -91,28 +90,28 @@ impl fmt::Display for BlockType {
     }
 }
 
-/// Slices that do not fit together, or a type that is not written.
+/// A conversion between numbers and blocks that cannot be done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RowError {
-    /// The bytes are not those of as many elements.
+    /// The number of bytes does not match the number of elements.
     #[error(
         "{bytes} bytes for {elements} elements of {block_type}, expected {} bytes a block of {}",
         .block_type.block_bytes(), .block_type.block_elements()
     )]
     Length {
-        /// The type of the row.
+        /// The type of the blocks.
         block_type: BlockType,
-        /// How many elements there are.
+        /// The number of elements given.
         elements: usize,
-        /// How many bytes there are.
+        /// The number of bytes given.
         bytes: usize,
     },
-    /// A type that numbers cannot be turned into here.
-    #[error("numbers are not quantized to {0}; expected F32, F16, BF16 or Q8_0")]
-    NotWritten(BlockType),
+    /// Quantization to this type is not implemented.
+    #[error("quantization to {0} is not implemented; choose F32, F16, BF16 or Q8_0")]
+    Unimplemented(BlockType),
 }
 
-/// Errs unless so many elements take so many bytes.
+/// Checks that `elements` elements take exactly `bytes` bytes.
 pub(crate) fn check_row(block_type: BlockType, elements: usize, bytes: usize) -> Result<(), RowError> {
     match block_type.row_bytes(elements) {
         Some(expected) if expected == bytes => Ok(()),
@@ -120,13 +119,13 @@ pub(crate) fn check_row(block_type: BlockType, elements: usize, bytes: usize) ->
     }
 }
 
-/// The names of the supported types, for an error.
+/// The names of all supported types, for an error message.
 pub(crate) fn supported() -> String {
     let names: Vec<_> = BlockType::ALL.iter().map(|block_type| block_type.name()).collect();
     names.join(", ")
 }
 
-/// The number of a type, with its name where ggml has one, for an error.
+/// A type's number, with ggml's name if it has one, for an error message.
 pub(crate) fn describe(id: u32) -> String {
     let name = BlockType::from_id(id).map(BlockType::name);
     match name.or_else(|| unsupported_name(id)) {
@@ -135,7 +134,7 @@ pub(crate) fn describe(id: u32) -> String {
     }
 }
 
-/// ggml's name of a type that this crate does not read.
+/// ggml's name of a type that this crate does not support.
 fn unsupported_name(id: u32) -> Option<&'static str> {
     Some(match id {
         4 => "Q4_2",

@@ -1,4 +1,4 @@
-//! A place in a file's bytes that moves forward and never beyond their end.
+//! A bounds-checked reader over a file's bytes.
 
 use crate::Problem;
 
@@ -13,12 +13,12 @@ impl<'a> Cursor<'a> {
         Cursor { bytes, position: 0 }
     }
 
-    /// How many bytes are read already.
+    /// The number of bytes read so far.
     pub(crate) fn position(&self) -> usize {
         self.position
     }
 
-    /// The next bytes.
+    /// The next `count` bytes.
     pub(crate) fn take(&mut self, count: u64) -> Result<&'a [u8], Problem> {
         let rest = &self.bytes[self.position..];
         let taken = usize::try_from(count).ok().and_then(|count| rest.get(..count));
@@ -27,7 +27,7 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    /// The next bytes, as many as a number has.
+    /// The next `N` bytes, usually of one number.
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
         let rest = &self.bytes[self.position..];
         let taken = *rest.first_chunk().ok_or_else(|| self.truncated(N as u64))?;
@@ -49,8 +49,8 @@ impl<'a> Cursor<'a> {
         std::str::from_utf8(self.take(length)?).map_err(|_| Problem::NotUtf8)
     }
 
-    /// A number of things to come, once it is sure that the file is long enough for as many, of
-    /// at least so many bytes each. Memory for them is in proportion to the file.
+    /// Checks a count that the file declares: the rest of the file must have at least `smallest` bytes
+    /// for each item.
     pub(crate) fn count(&self, count: u64, smallest: u64) -> Result<usize, Problem> {
         let needed = count.saturating_mul(smallest);
         let rest = (self.bytes.len() - self.position) as u64;

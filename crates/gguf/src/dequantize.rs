@@ -1,5 +1,7 @@
-//! Blocks to numbers, as ggml's reference code does (`dequantize_row_*` in `ggml-quants.c`): the same
-//! operations in single precision, in the same order.
+//! Dequantization: blocks to numbers.
+//!
+//! The operations and their order are those of ggml's reference code (`dequantize_row_*` in
+//! `ggml-quants.c`) in single precision, so that results are equal bit for bit.
 
 use crate::block::check_row;
 use crate::k_blocks::{q4_k, q5_k, q6_k};
@@ -7,12 +9,12 @@ use crate::{BlockType, RowError};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-/// Turns the blocks of one or more whole rows into numbers.
+/// Converts the blocks of one or more whole rows to numbers.
 ///
-/// A block's scale may be infinite or not a number, and so may what comes out.
+/// A damaged file's scales may be infinite or NaN, and then so is the result.
 ///
 /// # Errors
-/// Unless `bytes` are the blocks of exactly as many elements as `out` has room for.
+/// If `out` is not made of whole blocks, or `bytes` is not exactly as long as these.
 pub fn dequantize_row(block_type: BlockType, bytes: &[u8], out: &mut [f32]) -> Result<(), RowError> {
     check_row(block_type, out.len(), bytes.len())?;
     match block_type {
@@ -31,7 +33,7 @@ pub fn dequantize_row(block_type: BlockType, bytes: &[u8], out: &mut [f32]) -> R
     Ok(())
 }
 
-/// Applies a function to each block of `B` bytes and its `E` elements.
+/// Applies a function to each block of `B` bytes and the `E` elements that it gives.
 fn blocks<const B: usize, const E: usize>(
     bytes: &[u8],
     out: &mut [f32],
@@ -42,12 +44,12 @@ fn blocks<const B: usize, const E: usize>(
     }
 }
 
-/// The half-precision number at a place of a block.
+/// The half-precision number at a byte offset of a block.
 pub(crate) fn half_at<const B: usize>(block: &[u8; B], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-/// Half-precision numbers, in runs that the processor's own conversion pays for.
+/// Converts in runs: `half` looks for the processor's conversion instructions once a call.
 fn f16s(bytes: &[u8], out: &mut [f32]) {
     const RUN: usize = 64;
     let mut run = [f16::ZERO; RUN];
@@ -80,7 +82,7 @@ fn q4_1(block: &[u8; 20], out: &mut [f32; 32]) {
     }
 }
 
-/// The fifth bit of an element, in its place.
+/// The fifth bit of element `at`, shifted to its place.
 fn fifth_bit(bits: u32, at: usize) -> u8 {
     ((bits >> at & 1) << 4) as u8
 }

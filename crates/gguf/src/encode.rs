@@ -1,4 +1,4 @@
-//! The bytes before the tensors' data: header, metadata, tensor table.
+//! Encoding of all that precedes the tensor data: header, metadata, tensor table.
 
 use crate::error::Fault;
 use crate::{
@@ -6,18 +6,18 @@ use crate::{
 };
 use std::collections::HashSet;
 
-/// The version that is written.
+/// The version of written files.
 const VERSION: u32 = 3;
 
-/// Everything before the tensors' data, padded to where it starts.
+/// Everything before the tensor data, without the padding in between.
 pub(crate) struct Head {
     pub(crate) bytes: Vec<u8>,
     pub(crate) alignment: u32,
-    /// The length of each tensor's data, in bytes.
+    /// Each tensor's length in bytes.
     pub(crate) lengths: Vec<usize>,
 }
 
-/// Encodes all that is known before the data.
+/// Validates and encodes metadata and tensor table.
 pub(crate) fn head(metadata: &[(&str, &Value)], tensors: &[TensorInfo]) -> Result<Head, Fault> {
     let mut bytes = b"GGUF".to_vec();
     bytes.extend(VERSION.to_le_bytes());
@@ -25,15 +25,14 @@ pub(crate) fn head(metadata: &[(&str, &Value)], tensors: &[TensorInfo]) -> Resul
     bytes.extend((metadata.len() as u64).to_le_bytes());
     let alignment = entries(metadata, &mut bytes)?;
     let lengths = table(tensors, alignment, &mut bytes)?;
-    pad(&mut bytes, alignment);
     Ok(Head { bytes, alignment, lengths })
 }
 
-/// Appends the metadata; gives the alignment that it asks for.
+/// Appends the metadata; returns the alignment that it sets.
 fn entries(metadata: &[(&str, &Value)], bytes: &mut Vec<u8>) -> Result<u32, Fault> {
     let (mut keys, mut alignment) = (HashSet::new(), DEFAULT_ALIGNMENT);
     for (key, entry) in metadata {
-        entry_check(key, entry, &mut keys).map_err(|problem| problem.at_key(key))?;
+        check_entry(key, entry, &mut keys).map_err(|problem| problem.at_key(key))?;
         if *key == ALIGNMENT_KEY {
             alignment = layout::alignment(entry).map_err(|problem| problem.at_key(key))?;
         }
@@ -44,7 +43,7 @@ fn entries(metadata: &[(&str, &Value)], bytes: &mut Vec<u8>) -> Result<u32, Faul
     Ok(alignment)
 }
 
-fn entry_check<'a>(key: &'a str, value: &Value, keys: &mut HashSet<&'a str>) -> Result<(), Problem> {
+fn check_entry<'a>(key: &'a str, value: &Value, keys: &mut HashSet<&'a str>) -> Result<(), Problem> {
     match key.len() {
         1..=MAX_KEY_BYTES => {}
         length => return Err(Problem::KeyLength(length as u64)),
@@ -112,7 +111,7 @@ fn numbers<T: Copy, const N: usize>(values: &[T], number: fn(T) -> [u8; N], byte
     bytes.extend(values.iter().flat_map(|&value| number(value)));
 }
 
-/// Appends the tensor table; gives each tensor's length.
+/// Appends the tensor table; returns each tensor's length in bytes.
 fn table(tensors: &[TensorInfo], alignment: u32, bytes: &mut Vec<u8>) -> Result<Vec<usize>, Fault> {
     let (mut names, mut lengths, mut offset) = (HashSet::new(), Vec::new(), 0usize);
     for info in tensors {
@@ -132,9 +131,4 @@ fn table(tensors: &[TensorInfo], alignment: u32, bytes: &mut Vec<u8>) -> Result<
         lengths.push(length);
     }
     Ok(lengths)
-}
-
-/// Appends zeros up to a multiple of the alignment.
-fn pad(bytes: &mut Vec<u8>, alignment: u32) {
-    bytes.resize(bytes.len().next_multiple_of(alignment as usize), 0);
 }

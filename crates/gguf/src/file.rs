@@ -1,4 +1,4 @@
-//! A file that is open: its metadata and its tensors.
+//! Open files and their tensors.
 
 use crate::error::Fault;
 use crate::parse::{Contents, parse};
@@ -10,25 +10,25 @@ use std::fs;
 use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 
-/// A GGUF file, or all parts of a split one, checked as a whole.
+/// An open GGUF file, or all parts of a split model, validated as a whole.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
     version: u32,
     alignment: u32,
     metadata: Metadata,
-    /// The bytes of each part.
+    /// Each part's bytes.
     parts: Vec<Bytes>,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
 }
 
-/// Where a tensor is.
+/// A tensor and where it is stored.
 #[derive(Debug)]
 struct Entry {
     info: TensorInfo,
     part: usize,
-    /// Inside the part's bytes.
+    /// In the part's bytes.
     range: Range<usize>,
 }
 
@@ -49,15 +49,15 @@ impl Deref for Bytes {
 }
 
 impl File {
-    /// Maps a file into memory and checks it; of a split model all parts, found beside the one named,
-    /// whichever that is.
+    /// Maps a file into memory and validates it. Given any part of a split model, opens all parts,
+    /// which are expected in the same directory.
     ///
-    /// Tensors stay on disk until they are read. Nobody may change the file meanwhile: a changed one
-    /// gives wrong numbers, and one that is cut off ends the process (SIGBUS).
+    /// Tensor data is read from disk on first access. The file must not change while it is open:
+    /// modified bytes give wrong numbers, and truncation ends the process (SIGBUS).
     ///
     /// # Errors
-    /// Where the file cannot be read, is not a whole GGUF file of version 2 or 3, or has tensors of
-    /// a type that is not in [`BlockType`].
+    /// If the file cannot be read, is not a complete GGUF file of version 2 or 3, or has a tensor whose
+    /// type is not a [`BlockType`].
     pub fn open(path: &Path) -> Result<File, Error> {
         let mut file = File::of_part(map(path)?, path)?;
         let part = PartNumber::of(&file.metadata)?;
@@ -70,10 +70,10 @@ impl File {
         Ok(file)
     }
 
-    /// Reads a file that is in memory; the path is for errors.
+    /// Validates a file held in memory; errors name `path`.
     ///
     /// # Errors
-    /// As [`open`](File::open); and where the file is one part of a split model.
+    /// As [`open`](File::open), and if the file is one part of a split model.
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<File, Error> {
         let file = File::of_part(Bytes::Owned(bytes), path)?;
         match PartNumber::of(&file.metadata)?.count {
@@ -82,7 +82,7 @@ impl File {
         }
     }
 
-    /// The file's path; of a split model that of the part named.
+    /// The path given to [`open`](File::open).
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -92,30 +92,30 @@ impl File {
         self.version
     }
 
-    /// What tensors are aligned to in the file, in bytes: a power of two.
+    /// Alignment of tensor data in the file, in bytes: a power of two.
     pub fn alignment(&self) -> u32 {
         self.alignment
     }
 
-    /// The metadata; of a split model that of the first part.
+    /// The metadata; for a split model, the first part's.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// All tensors, in the order of the file.
+    /// All tensors, in the order of the tensor table.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = Tensor<'_>> {
         self.entries.iter().map(|entry| self.tensor_at(entry))
     }
 
-    /// A tensor by its name; none where there is no such one.
+    /// A tensor by name, if it is present.
     pub fn optional_tensor(&self, name: &str) -> Option<Tensor<'_>> {
         self.by_name.get(name).map(|&at| self.tensor_at(&self.entries[at]))
     }
 
-    /// A tensor by its name.
+    /// A tensor by name.
     ///
     /// # Errors
-    /// Where there is no such one.
+    /// If it is absent.
     pub fn tensor(&self, name: &str) -> Result<Tensor<'_>, Error> {
         let problem = || Problem::MissingTensor(self.entries.len()).at_tensor(name);
         self.optional_tensor(name).ok_or_else(|| problem().of(&self.path))
@@ -148,7 +148,7 @@ impl File {
         Ok(file)
     }
 
-    /// Takes over the tensors of another part, and the metadata of the first.
+    /// Adds another part's tensors; metadata comes from the first part.
     fn absorb(&mut self, part: File, is_first: bool, path: &Path) -> Result<(), Error> {
         if is_first {
             self.metadata = part.metadata;
@@ -182,14 +182,14 @@ impl File {
 }
 
 fn map(path: &Path) -> Result<Bytes, Error> {
-    // Asked first: opening a pipe would wait for its writer.
+    // Checked before opening: opening a pipe blocks until it has a writer.
     if !fs::metadata(path).map_err(|cause| Error::io(path, cause))?.is_file() {
         return Err(Fault::from(Problem::NotAFile).of(path));
     }
     let file = fs::File::open(path).map_err(|cause| Error::io(path, cause))?;
-    // SAFETY: the map is read only, and nothing relies on its bytes staying as they were checked:
-    // metadata is copied, ranges were compared with the map's length, and every byte is a valid
-    // part of a tensor. `open` says what happens where others change the file.
+    // SAFETY: the map is read only. Another process can still change or truncate the file; `open`
+    // says that this must not happen and what it leads to. Safety does not rest on the tensor data's
+    // contents: every byte is valid in a block, metadata is copied, ranges fit the map's length.
     let map = unsafe { Mmap::map(&file) }.map_err(|cause| Error::io(path, cause))?;
     Ok(Bytes::Mapped(map))
 }
@@ -212,44 +212,44 @@ impl<'a> Tensor<'a> {
         &self.info.name
     }
 
-    /// The length of each dimension, in GGUF's order: the first one's elements lie side by side.
+    /// Dimensions in GGUF's order: the first is the contiguous one.
     pub fn shape(&self) -> &'a [usize] {
         &self.info.shape
     }
 
-    /// How the elements are stored.
+    /// The type of the elements.
     pub fn block_type(&self) -> BlockType {
         self.info.block_type
     }
 
-    /// All blocks, row after row: aligned in the file, not necessarily in memory.
+    /// The raw blocks, row after row. Aligned relative to the file's start, not necessarily in memory.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// How many elements there are.
+    /// The number of elements.
     pub fn elements(&self) -> usize {
         self.info.shape.iter().product()
     }
 
-    /// How many elements a row has: the first dimension.
+    /// Elements per row: the first dimension, or 1 for a scalar.
     pub fn row_elements(&self) -> usize {
         self.info.row_elements()
     }
 
-    /// How many rows there are: the product of all dimensions but the first.
+    /// The number of rows: the product of all dimensions but the first.
     pub fn rows(&self) -> usize {
         self.info.shape.iter().skip(1).product()
     }
 
-    /// The blocks of a row; none where there are fewer rows.
+    /// The blocks of a row; `None` if there are fewer rows.
     pub fn row(&self, number: usize) -> Option<&'a [u8]> {
         (number < self.rows()).then_some(())?;
         let length = self.bytes.len() / self.rows();
         self.bytes.get(number * length..(number + 1) * length)
     }
 
-    /// All elements as numbers, row after row.
+    /// All elements as `f32`, row after row.
     pub fn dequantize(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.elements()];
         let fits = dequantize_row(self.block_type(), self.bytes, &mut values);

@@ -1,10 +1,10 @@
-//! The K types: 256 elements a block, whose parts have scales of their own.
+//! Dequantization of the K types: super-blocks of 256 elements, whose parts have their own scales.
 
 use crate::dequantize::half_at;
 
-/// The scale and the minimum of the 32 elements number `at`, of eight: six bits each. Those of the
-/// first four lie in the low bits of the first eight bytes, those of the others in the last four
-/// bytes and in the two bits that the first ones leave free.
+/// The six-bit scale and minimum of sub-block `at`, of eight. Bytes 0 to 3 hold the scales and bytes
+/// 4 to 7 the minima of the first four in their low six bits. The low four bits of the last four's
+/// are in bytes 8 to 11, the high two in the free bits of bytes 0 to 7.
 fn scale_and_minimum(packed: &[u8; 12], at: usize) -> (f32, f32) {
     let (scale, minimum) = match at {
         0..4 => (packed[at] & 63, packed[at + 4] & 63),
@@ -13,7 +13,7 @@ fn scale_and_minimum(packed: &[u8; 12], at: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(minimum))
 }
 
-/// The parts of a block that `Q4_K` and `Q5_K` have in common.
+/// The scales of a `Q4_K` or `Q5_K` block.
 struct Scales {
     d: f32,
     d_minimum: f32,
@@ -26,8 +26,8 @@ impl Scales {
         Scales { d: half_at(block, 0), d_minimum: half_at(block, 2), packed }
     }
 
-    /// Factor and subtrahend of 32 elements.
-    fn of_elements(&self, at: usize) -> (f32, f32) {
+    /// Factor and subtrahend of sub-block `at`.
+    fn of_sub_block(&self, at: usize) -> (f32, f32) {
         let (scale, minimum) = scale_and_minimum(&self.packed, at);
         (self.d * scale, self.d_minimum * minimum)
     }
@@ -37,8 +37,8 @@ pub(crate) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let scales = Scales::of(block);
     let pairs = block[16..].as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<64>().0);
     for (at, (bytes, out)) in pairs.enumerate() {
-        let (low_factor, low_minimum) = scales.of_elements(2 * at);
-        let (high_factor, high_minimum) = scales.of_elements(2 * at + 1);
+        let (low_factor, low_minimum) = scales.of_sub_block(2 * at);
+        let (high_factor, high_minimum) = scales.of_sub_block(2 * at + 1);
         let (low, high) = out.split_at_mut(32);
         for ((&byte, low), high) in bytes.iter().zip(low).zip(high) {
             *low = low_factor * f32::from(byte & 15) - low_minimum;
@@ -52,10 +52,10 @@ pub(crate) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let fifth_bits = &block[16..48];
     let pairs = block[48..].as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<64>().0);
     for (at, (bytes, out)) in pairs.enumerate() {
-        let (low_factor, low_minimum) = scales.of_elements(2 * at);
-        let (high_factor, high_minimum) = scales.of_elements(2 * at + 1);
+        let (low_factor, low_minimum) = scales.of_sub_block(2 * at);
+        let (high_factor, high_minimum) = scales.of_sub_block(2 * at + 1);
         let (low, high) = out.split_at_mut(32);
-        // Bit i of a byte is of the 32 elements number i.
+        // Bit i of a byte belongs to sub-block i.
         for (((&byte, &bits), low), high) in bytes.iter().zip(fifth_bits).zip(low).zip(high) {
             let bits = bits >> (2 * at);
             *low = low_factor * f32::from(byte & 15 | (bits & 1) << 4) - low_minimum;
@@ -71,7 +71,7 @@ pub(crate) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     for (half, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
         let (low_bits, high_bits) = (&low_bits[64 * half..][..64], &high_bits[32 * half..][..32]);
         for (quarter, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-            // Quarters 0 and 1 are in the low four bits of 32 bytes each, 2 and 3 in the high ones.
+            // The low bits of quarters 0 and 1 are in the low, those of 2 and 3 in the high half-bytes.
             let low_bits = &low_bits[32 * (quarter % 2)..][..32];
             for (at, (&low, &high)) in low_bits.iter().zip(high_bits).enumerate() {
                 let low = low >> (4 * (quarter / 2)) & 15;

@@ -1,27 +1,27 @@
-//! Where a tensor's bytes lie, and which tensors a file can have.
+//! The layout of tensors in a file, and the checks that reader and writer share.
 
 use crate::{BlockType, MAX_DIMENSIONS, MAX_NAME_BYTES, Problem, Value};
 
-/// What the tensor table says of a tensor.
+/// A tensor's entry in the tensor table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// At most [`MAX_NAME_BYTES`] bytes.
+    /// 1 to [`MAX_NAME_BYTES`] bytes.
     pub name: String,
-    /// The length of each dimension, in GGUF's order: the first one's elements lie side by side. The
-    /// matrix that PyTorch calls `[rows, columns]` is `[columns, rows]` here. At most
-    /// [`MAX_DIMENSIONS`], each at least 1; none stands for a single number.
+    /// Dimensions in GGUF's order: the first is the contiguous one. A matrix that PyTorch calls
+    /// `[rows, columns]` is `[columns, rows]` here. At most [`MAX_DIMENSIONS`], each at least 1; an
+    /// empty shape is a scalar.
     pub shape: Vec<usize>,
-    /// How the elements are stored; a row (the first dimension) is made of whole blocks.
+    /// The type of the elements; a row (the first dimension) consists of whole blocks.
     pub block_type: BlockType,
 }
 
 impl TensorInfo {
-    /// How many elements a row has: the first dimension, or 1 of a single number.
+    /// Elements per row: the first dimension, or 1 for a scalar.
     pub fn row_elements(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// How many bytes the tensor takes, once it is sure that a file can have it.
+    /// Validates the entry and returns the tensor's length in bytes.
     pub(crate) fn checked_bytes(&self) -> Result<usize, Problem> {
         check_name(&self.name)?;
         if self.shape.len() > MAX_DIMENSIONS {
@@ -38,7 +38,7 @@ impl TensorInfo {
             .ok_or_else(|| Problem::TooLarge(self.shape.iter().map(|&length| length as u64).collect()))
     }
 
-    /// None where the number of bytes, or of bytes as `f32`, is more than a slice can have.
+    /// `None` if the data, as stored or as `f32`, does not fit into a slice.
     fn bytes(&self) -> Option<usize> {
         let elements = self.shape.iter().try_fold(1usize, |product, &length| product.checked_mul(length))?;
         let largest = isize::MAX as usize;
@@ -54,7 +54,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Problem> {
     }
 }
 
-/// The value of `general.alignment`, in bytes.
+/// The alignment in bytes that a value of `general.alignment` stands for.
 pub(crate) fn alignment(value: &Value) -> Result<u32, Problem> {
     match *value {
         Value::U32(alignment) if alignment.is_power_of_two() => Ok(alignment),
@@ -62,7 +62,7 @@ pub(crate) fn alignment(value: &Value) -> Result<u32, Problem> {
     }
 }
 
-/// The next multiple of the alignment; none where it overflows.
+/// The next multiple of the alignment; `None` on overflow.
 pub(crate) fn align(position: usize, alignment: u32) -> Option<usize> {
     position.checked_next_multiple_of(alignment as usize)
 }

@@ -1,12 +1,12 @@
 //! GGUF files, llama.cpp's format for models: metadata and tensors, read and written.
 //!
-//! [`File::open`] maps a file (or all parts of a split one) into memory, checks it as a whole and
-//! offers its [`Metadata`] and [`Tensor`]s; [`dequantize_row`] turns a tensor's blocks into `f32`.
-//! [`Writer`] writes a file, tensor by tensor. This crate knows nothing of models and tokenizers:
-//! what a key or a tensor means is its caller's to say.
+//! [`File::open`] maps a file (or all parts of a split model) into memory, validates it and gives
+//! access to its [`Metadata`] and [`Tensor`]s. [`dequantize_row`] converts blocks to `f32`.
+//! [`Writer`] writes a file tensor by tensor. The crate knows nothing of models or tokenizers: the
+//! caller decides what a key or a tensor means.
 //!
-//! Files come from strangers. Counts, lengths, offsets and types are checked before they are used,
-//! memory is taken in proportion to the file's size, and no content panics: it is an [`Error`] that
+//! Files are untrusted. Counts, lengths, offsets and types are checked before use, memory grows in
+//! proportion to the bytes read, and no content causes a panic: invalid files give an [`Error`] that
 //! names the file, the key or tensor, and what is expected. Versions 2 and 3, little endian, are
 //! supported.
 //!
@@ -46,20 +46,20 @@ pub use quantize::{quantize_q8_0, quantize_row};
 pub use value::{Array, Strings, Value, ValueType};
 pub use writer::Writer;
 
-/// How deep arrays may be nested: an array of numbers has depth 1. Deeper ones are refused, so that
-/// a hostile file cannot exhaust the stack; published files use depth 1.
+/// Maximum nesting of arrays; an array of numbers has depth 1. Deeper arrays are rejected, so that a
+/// hostile file cannot exhaust the stack. Published files use depth 1.
 pub const MAX_DEPTH: usize = 8;
 
-/// How many dimensions a tensor may have (the specification's limit, and ggml's).
+/// Maximum number of dimensions of a tensor (the specification's limit, and ggml's).
 pub const MAX_DIMENSIONS: usize = 4;
 
-/// The length of the longest tensor name, in bytes (the specification's limit).
+/// Maximum length of a tensor name in bytes (the specification's limit).
 pub const MAX_NAME_BYTES: usize = 64;
 
-/// The length of the longest metadata key, in bytes (the specification's limit).
+/// Maximum length of a metadata key in bytes (the specification's limit).
 pub const MAX_KEY_BYTES: usize = 65_535;
 
-/// What a tensor's data is aligned to, in bytes, unless `general.alignment` says otherwise.
+/// Alignment of a tensor's data in bytes where `general.alignment` is absent.
 pub const DEFAULT_ALIGNMENT: u32 = 32;
 
 /// The metadata key of the alignment.

@@ -1,32 +1,32 @@
-//! The metadata of a file, found by key, as the type that its reader expects.
+//! Typed access to a file's metadata.
 
 use crate::{Array, Error, Place, Problem, Strings, Value};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-/// Keys and values, in the order of the file.
+/// A file's metadata: keys and values, in the order of the file.
 #[derive(Clone, Debug)]
 pub struct Metadata {
-    /// For errors.
+    /// Named in errors.
     path: PathBuf,
     entries: Vec<(String, Value)>,
     by_key: HashMap<String, usize>,
 }
 
 impl Metadata {
-    /// The keys are distinct.
+    /// Expects distinct keys.
     pub(crate) fn new(path: PathBuf, entries: Vec<(String, Value)>) -> Self {
         let by_key = entries.iter().enumerate().map(|(at, (key, _))| (key.clone(), at)).collect();
         Metadata { path, entries, by_key }
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -36,39 +36,40 @@ impl Metadata {
         self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
-    /// The value of a key.
+    /// The value of a key, if it is present.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.by_key.get(key).map(|&at| &self.entries[at].1)
     }
 
-    /// The value of a key as a type; none where the key is absent.
+    /// The value of a key as `T`; `None` if the key is absent.
     ///
     /// # Errors
-    /// Where the value is of another type or does not fit.
+    /// If the value has another type or does not fit.
     pub fn optional<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<Option<T>, Error> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let problem = || Problem::UnexpectedValue { found: value.describe(), expected: T::EXPECTED };
         T::from_value(value).map(Some).ok_or_else(|| self.error(key, problem()))
     }
 
-    /// The value of a key as a type.
+    /// The value of a key as `T`.
     ///
     /// # Errors
-    /// Where the key is absent, or the value is of another type or does not fit.
+    /// If the key is absent, or the value has another type or does not fit.
     pub fn required<'a, T: FromValue<'a>>(&'a self, key: &str) -> Result<T, Error> {
         self.optional(key)?.ok_or_else(|| self.error(key, Problem::MissingKey(T::EXPECTED)))
     }
 
-    fn error(&self, key: &str, problem: Problem) -> Error {
+    /// A problem with a key of this file.
+    pub(crate) fn error(&self, key: &str, problem: Problem) -> Error {
         problem.at(Place::Key(key.to_owned())).of(&self.path)
     }
 }
 
 macro_rules! getters {
     ($($(#[$documentation:meta])* $name:ident: $type:ty;)*) => {
-        /// The value of a key that must be there; [`Metadata::optional`] is for one that need not be.
+        /// Values of required keys; use [`Metadata::optional`] for a key that may be absent.
         ///
-        /// All of these err where the key is absent, or the value is of another type or does not fit.
+        /// All return an error if the key is absent, or the value has another type or does not fit.
         #[expect(clippy::missing_errors_doc, reason = "said once for all")]
         impl Metadata {
             $(
@@ -82,11 +83,11 @@ macro_rules! getters {
 }
 
 getters! {
-    /// An integer of any type that fits: writers differ in the type of a count.
+    /// An integer of any type, if it fits: writers differ in the types of counts.
     u32: u32;
-    /// An integer of any type that fits.
+    /// An integer of any type, if it fits.
     u64: u64;
-    /// A floating-point number; of double precision, the nearest.
+    /// A floating-point number; double precision is rounded to nearest.
     f32: f32;
     /// A boolean.
     bool: bool;
@@ -94,27 +95,27 @@ getters! {
     str: &str;
     /// An array of strings.
     strings: &Strings;
-    /// An array of integers of any type that fit.
+    /// An array of integers of any type, if all fit; borrowed if the type is the same.
     u32s: Cow<'_, [u32]>;
-    /// An array of integers of any type that fit.
+    /// An array of integers of any type, if all fit; borrowed if the type is the same.
     i32s: Cow<'_, [i32]>;
-    /// An array of floating-point numbers; of double precision, the nearest ones.
+    /// An array of floating-point numbers; double precision is rounded to nearest.
     f32s: Cow<'_, [f32]>;
 }
 
-/// A type that metadata values are read as.
+/// A type that a metadata value can be read as.
 pub trait FromValue<'a>: Sized + sealed::Sealed {
-    /// What values are taken, in words.
+    /// The accepted values in words, for errors.
     const EXPECTED: &'static str;
 
-    /// The value as this type; none where it is of another one or does not fit.
+    /// The value as this type; `None` if it has another type or does not fit.
     fn from_value(value: &'a Value) -> Option<Self>;
 }
 
 mod sealed {
     use std::borrow::Cow;
 
-    /// Keeps the trait to the types here, so that it can grow.
+    /// Keeps the trait from being implemented elsewhere, so that it can grow.
     pub trait Sealed {}
     impl Sealed for u32 {}
     impl Sealed for u64 {}
@@ -224,8 +225,8 @@ integer_arrays! {
     i32, I32, "an ARRAY of integers from -2147483648 to 2147483647";
 }
 
-/// The elements of an array of integers, converted; none where they are of another type or one does
-/// not fit.
+/// The elements of an array of integers, converted; `None` if one does not fit or they have another
+/// type.
 fn integers<T>(array: &Array) -> Option<Cow<'static, [T]>>
 where
     T: Clone + TryFrom<i128>,

@@ -1,4 +1,4 @@
-//! The bytes of one file, read and checked.
+//! Parsing and validation of one file's bytes.
 
 use crate::cursor::Cursor;
 use crate::error::Fault;
@@ -19,18 +19,18 @@ const SMALLEST_TABLE_ENTRY: u64 = 8 + 4 + 4 + 8;
 const SMALLEST_STRING: u64 = 8;
 const SMALLEST_ARRAY: u64 = 4 + 8;
 
-/// What a file holds; its tensors' ranges are inside the bytes that were read.
+/// The contents of a file.
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) version: u32,
     pub(crate) alignment: u32,
     /// With distinct keys.
     pub(crate) metadata: Vec<(String, Value)>,
-    /// With distinct names, and the bytes of the file that each takes.
+    /// With distinct names; the ranges are byte offsets inside the file and do not overlap.
     pub(crate) tensors: Vec<(TensorInfo, Range<usize>)>,
 }
 
-/// Reads a whole file.
+/// Parses and validates a whole file.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     let mut cursor = Cursor::new(bytes);
     let version = version(&mut cursor)?;
@@ -52,15 +52,16 @@ fn version(cursor: &mut Cursor<'_>) -> Result<u32, Problem> {
     }
     match cursor.u32()? {
         version @ (2 | 3) => Ok(version),
-        // A small number whose bytes are swapped.
+        // A small version number with its bytes swapped.
         version if version != 0 && version & 0xffff == 0 => Err(Problem::BigEndian),
         version => Err(Problem::Version(version)),
     }
 }
 
 fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<(String, Value)>, Fault> {
-    let mut entries = Vec::with_capacity(cursor.count(count, SMALLEST_ENTRY)?);
-    let mut keys = HashSet::new();
+    // No capacity: an entry takes more memory than its fewest bytes in the file.
+    cursor.count(count, SMALLEST_ENTRY)?;
+    let (mut entries, mut keys) = (Vec::new(), HashSet::new());
     for number in 0..count {
         let key = key(cursor).map_err(|problem| problem.at(Place::Entry(number)))?;
         if !keys.insert(key) {
@@ -110,7 +111,7 @@ fn boolean(byte: u8) -> Result<bool, Problem> {
     }
 }
 
-/// An array that so many arrays enclose, itself included.
+/// An array at a nesting depth, counted from 1.
 fn array(cursor: &mut Cursor<'_>, depth: usize) -> Result<Array, Problem> {
     if depth > MAX_DEPTH {
         return Err(Problem::Depth);
@@ -159,14 +160,14 @@ fn arrays(cursor: &mut Cursor<'_>, count: u64, depth: usize) -> Result<Vec<Array
     (0..count).map(|_| array(cursor, depth + 1)).collect()
 }
 
-/// The tensor table, with each tensor's length and its offset from the start of all data, in bytes.
+/// The tensor table, with each tensor's length and its offset in the data section, in bytes.
 fn table(
     cursor: &mut Cursor<'_>,
     count: u64,
     alignment: u32,
 ) -> Result<Vec<(TensorInfo, usize, u64)>, Fault> {
-    let mut table = Vec::with_capacity(cursor.count(count, SMALLEST_TABLE_ENTRY)?);
-    let mut names = HashSet::new();
+    cursor.count(count, SMALLEST_TABLE_ENTRY)?;
+    let (mut table, mut names) = (Vec::new(), HashSet::new());
     for number in 0..count {
         let name = cursor.text().map_err(|problem| problem.at(Place::TableEntry(number)))?;
         layout::check_name(name).map_err(|problem| problem.at(Place::TableEntry(number)))?;
@@ -201,14 +202,14 @@ fn table_entry(
     Ok((info, bytes, offset))
 }
 
-/// Where each tensor's bytes are in the file, once it is sure that all are inside and apart.
+/// Converts offsets in the data section to ranges of the file, and validates them.
 fn ranges(
     table: Vec<(TensorInfo, usize, u64)>,
     table_end: usize,
     alignment: u32,
     file_length: usize,
 ) -> Result<Vec<(TensorInfo, Range<usize>)>, Fault> {
-    // Where the padding overflows, every tensor is beyond the end.
+    // If the padding overflows, every tensor is beyond the end.
     let data_start = layout::align(table_end, alignment).unwrap_or(usize::MAX) as u64;
     let end = |(_, bytes, offset): &(TensorInfo, usize, u64)| {
         data_start.saturating_add(*offset).saturating_add(*bytes as u64)
@@ -219,7 +220,7 @@ fn ranges(
         let problem = Problem::Truncated { length: file_length as u64, needed: end(last) };
         return Err(problem.at_tensor(&last.0.name));
     }
-    // No number is beyond the file's length now.
+    // From here on, no sum exceeds the file's length.
     let ranged = table.into_iter().map(|(info, bytes, offset)| {
         let start = (data_start + offset) as usize;
         (info, start..start + bytes)

@@ -1,14 +1,15 @@
-//! Numbers to blocks.
+//! Quantization: numbers to blocks.
 
 use crate::block::check_row;
 use crate::{BlockType, RowError};
 use half::{bf16, f16};
 
-/// Turns numbers into the blocks of one or more whole rows: F32, F16 and BF16 (to the nearest, ties
-/// to even), and Q8_0 ([`quantize_q8_0`]).
+/// Converts one or more rows to F32, F16 or BF16 (rounding to nearest, ties to even) or to Q8_0
+/// ([`quantize_q8_0`]).
 ///
 /// # Errors
-/// Unless `out` has room for exactly the blocks of as many elements as there are; for other types.
+/// If `values` are not whole blocks, `out` is not exactly as long as their blocks, or the type is
+/// another one.
 pub fn quantize_row(block_type: BlockType, values: &[f32], out: &mut [u8]) -> Result<(), RowError> {
     check_row(block_type, values.len(), out.len())?;
     match block_type {
@@ -16,7 +17,7 @@ pub fn quantize_row(block_type: BlockType, values: &[f32], out: &mut [u8]) -> Re
         BlockType::F16 => numbers(values, out, |value| f16::from_f32(value).to_le_bytes()),
         BlockType::Bf16 => numbers(values, out, |value| bf16::from_f32(value).to_le_bytes()),
         BlockType::Q8_0 => return quantize_q8_0(values, out),
-        _ => return Err(RowError::NotWritten(block_type)),
+        _ => return Err(RowError::Unimplemented(block_type)),
     }
     Ok(())
 }
@@ -27,13 +28,14 @@ fn numbers<const N: usize>(values: &[f32], out: &mut [u8], bytes: impl Fn(f32) -
     }
 }
 
-/// Turns numbers into Q8_0 blocks, bit for bit as ggml's `quantize_row_q8_0_ref`.
+/// Quantizes one or more rows to Q8_0, bit for bit as ggml's `quantize_row_q8_0_ref` does for finite
+/// numbers. NaN becomes 0; ggml's result is undefined.
 ///
-/// The scale is the greatest magnitude over 127, in half precision: blocks with a magnitude above
-/// 127 · 65,504 become infinite. What is not a number becomes 0 (undefined in ggml).
+/// A block's scale is its largest magnitude over 127 in half precision, which is infinite for
+/// magnitudes above 127 · 65,504.
 ///
 /// # Errors
-/// Unless there are whole blocks of 32 numbers and `out` has room for exactly these, 34 bytes each.
+/// If `values` are not whole blocks of 32, or `out` does not have exactly 34 bytes for each.
 pub fn quantize_q8_0(values: &[f32], out: &mut [u8]) -> Result<(), RowError> {
     check_row(BlockType::Q8_0, values.len(), out.len())?;
     for (values, out) in values.as_chunks().0.iter().zip(out.as_chunks_mut().0) {
@@ -43,9 +45,9 @@ pub fn quantize_q8_0(values: &[f32], out: &mut [u8]) -> Result<(), RowError> {
 }
 
 fn quantize_block(values: &[f32; 32], out: &mut [u8; 34]) {
-    let greatest = values.iter().fold(0.0f32, |greatest, value| greatest.max(value.abs()));
-    let d = greatest / 127.0;
-    // The numbers are divided by the scale in single precision, as in ggml, not by the stored one.
+    let largest = values.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let d = largest / 127.0;
+    // As in ggml, numbers are divided by the single-precision scale, not by the stored one.
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
     let (scale, numbers) = out.split_at_mut(2);
     scale.copy_from_slice(&f16::from_f32(d).to_le_bytes());
@@ -91,6 +93,6 @@ mod tests {
         assert!(quantize_q8_0(&[0.0; 33], &mut [0; 68]).is_err());
         assert!(quantize_row(BlockType::F32, &[0.0; 2], &mut [0; 9]).is_err());
         let refused = quantize_row(BlockType::Q4_0, &[0.0; 32], &mut [0; 18]);
-        assert_eq!(refused, Err(RowError::NotWritten(BlockType::Q4_0)));
+        assert_eq!(refused, Err(RowError::Unimplemented(BlockType::Q4_0)));
     }
 }

@@ -1,10 +1,10 @@
 //! Models split into several files: `NAME-00001-of-00003.gguf` and so on.
 //!
-//! Each part is a whole GGUF file with tensors of its own; the first has all metadata. Keys say which
-//! part it is. Source: llama.cpp's `gguf-split`.
+//! Each part is a complete GGUF file with its share of the tensors; the first has the model's
+//! metadata. Source: llama.cpp's `gguf-split`.
 
 use crate::error::Fault;
-use crate::{Error, Metadata, Problem};
+use crate::{Error, Metadata, Problem, Value};
 use std::path::{Path, PathBuf};
 
 /// Which part of a split model a file is.
@@ -17,20 +17,27 @@ pub(crate) struct PartNumber {
 }
 
 impl PartNumber {
-    /// What the metadata says; a file that is not split is the only part.
+    /// The part that a file's metadata declares; part 0 of 1 if the model is not split.
     pub(crate) fn of(metadata: &Metadata) -> Result<Self, Error> {
-        match metadata.optional("split.count")? {
-            Some(count) if count > 1 => Ok(PartNumber { number: metadata.u32("split.no")?, count }),
-            _ => Ok(PartNumber { number: 0, count: 1 }),
+        let count = metadata.optional("split.count")?.unwrap_or(1);
+        if count <= 1 {
+            return Ok(PartNumber { number: 0, count: 1 });
         }
+        let number = metadata.u32("split.no")?;
+        if number >= count {
+            let found = Value::U32(number).describe();
+            return Err(metadata
+                .error("split.no", Problem::UnexpectedValue { found, expected: "less than `split.count`" }));
+        }
+        Ok(PartNumber { number, count })
     }
 
-    /// How the name of a part ends; its number in names is counted from 1.
+    /// The end of the part's file name, where parts are counted from 1.
     fn suffix(self) -> String {
         format!("-{:05}-of-{:05}.gguf", u64::from(self.number) + 1, self.count)
     }
 
-    /// The path of another part beside this one.
+    /// The path of part `number`, given this part's path.
     pub(crate) fn sibling(self, path: &Path, number: u32) -> Result<PathBuf, Error> {
         let name = path.file_name().and_then(|name| name.to_str());
         let Some(stem) = name.and_then(|name| name.strip_suffix(&self.suffix())) else {
@@ -40,7 +47,7 @@ impl PartNumber {
         Ok(path.with_file_name(format!("{stem}{}", PartNumber { number, ..self }.suffix())))
     }
 
-    /// Errs unless the metadata of a part says that it is this one.
+    /// Checks that a file's metadata declares this part.
     pub(crate) fn check(self, metadata: &Metadata, path: &Path) -> Result<(), Error> {
         let found = PartNumber::of(metadata)?;
         if found == self {

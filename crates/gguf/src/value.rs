@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! value_types {
     ($($variant:ident $name:literal = $id:literal;)*) => {
-        /// The type of a metadata value, by the specification's name.
+        /// The type of a metadata value, named as in the specification.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "the names are the specification's")]
         pub enum ValueType {
@@ -12,12 +12,12 @@ macro_rules! value_types {
         }
 
         impl ValueType {
-            /// The number that stands for the type in files.
+            /// The type's number in files.
             pub const fn id(self) -> u32 {
                 match self { $(ValueType::$variant => $id,)* }
             }
 
-            /// The type that a number in a file stands for.
+            /// The type with this number in files, if there is one.
             pub const fn from_id(id: u32) -> Option<ValueType> {
                 match id { $($id => Some(ValueType::$variant),)* _ => None }
             }
@@ -66,7 +66,7 @@ pub enum Value {
     Array(Array),
 }
 
-/// A metadata array: all elements have one type.
+/// A metadata array; all elements have the same type.
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the variants are the specification's types")]
 pub enum Array {
@@ -82,12 +82,12 @@ pub enum Array {
     F64(Vec<f64>),
     Bool(Vec<bool>),
     Strings(Strings),
-    /// Arrays, whose elements may have different types.
+    /// Nested arrays; each has its own element type.
     Arrays(Vec<Array>),
 }
 
 impl Value {
-    /// The type of the value.
+    /// The value's type.
     pub fn value_type(&self) -> ValueType {
         match self {
             Value::U8(_) => ValueType::Uint8,
@@ -106,7 +106,7 @@ impl Value {
         }
     }
 
-    /// An integer of any type.
+    /// The value, if it is an integer of any type.
     pub(crate) fn integer(&self) -> Option<i128> {
         Some(match *self {
             Value::U8(value) => value.into(),
@@ -121,7 +121,7 @@ impl Value {
         })
     }
 
-    /// The value in a few words, for an error.
+    /// The value in a few words, for an error message.
     pub(crate) fn describe(&self) -> String {
         match self {
             Value::F32(value) => format!("{value} (FLOAT32)"),
@@ -154,7 +154,7 @@ impl Array {
         }
     }
 
-    /// How many elements there are.
+    /// The number of elements.
     pub fn len(&self) -> usize {
         match self {
             Array::U8(values) => values.len(),
@@ -179,17 +179,17 @@ impl Array {
     }
 }
 
-/// An array of strings in two allocations: 150,000 tokens are read in milliseconds.
+/// An array of strings, stored in two allocations: a vocabulary of 150,000 tokens is cheap to read.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Strings {
-    /// All strings, without anything between.
+    /// All strings, concatenated.
     text: String,
-    /// Where each one ends, in bytes.
+    /// The end of each one, in bytes.
     ends: Vec<usize>,
 }
 
 impl Strings {
-    /// No strings, with room for so many.
+    /// No strings, with room for `count`.
     pub(crate) fn with_capacity(count: usize) -> Self {
         Strings { text: String::new(), ends: Vec::with_capacity(count) }
     }
@@ -200,7 +200,7 @@ impl Strings {
         self.ends.push(self.text.len());
     }
 
-    /// How many strings there are.
+    /// The number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
     }
@@ -210,14 +210,14 @@ impl Strings {
         self.ends.is_empty()
     }
 
-    /// The string with a number, counted from 0.
+    /// The string at an index.
     pub fn get(&self, number: usize) -> Option<&str> {
         let end = *self.ends.get(number)?;
         let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
         Some(&self.text[start..end])
     }
 
-    /// All strings in order.
+    /// All strings, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         let mut start = 0;
         self.ends.iter().map(move |&end| &self.text[std::mem::replace(&mut start, end)..end])

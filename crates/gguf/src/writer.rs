@@ -1,19 +1,19 @@
-//! A file that is being written.
+//! Writing files.
 
-use crate::{Error, Problem, TensorInfo, Value, encode, quantize_row};
+use crate::{Error, Problem, RowError, TensorInfo, Value, encode, quantize_row};
 use std::borrow::Borrow;
 use std::fs;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// How many numbers are quantized at a time: whole blocks of every type.
+/// Numbers quantized at a time: whole blocks of every type.
 const NUMBERS: usize = 8192;
 
-/// Writes a version 3 file, tensor by tensor, without holding more than a piece of one.
+/// Writes a version 3 file tensor by tensor, in pieces of any size.
 ///
-/// The bytes go to a temporary file beside the path; [`finish`](Writer::finish) renames it. A writer
-/// that is dropped before leaves nothing, and an older file at the path stays as it was.
+/// Bytes go to a temporary file in the same directory, which [`finish`](Writer::finish) renames.
+/// Dropping an unfinished writer removes it; an existing file stays untouched until then.
 ///
 /// ```
 /// use gguf::{BlockType, File, TensorInfo, Value, Writer};
@@ -38,18 +38,20 @@ pub struct Writer {
     alignment: u32,
     tensors: Vec<TensorInfo>,
     lengths: Vec<usize>,
-    /// How many tensors are whole.
+    /// The number of complete tensors.
     whole: usize,
-    /// How many bytes of the next one are written.
+    /// Bytes written of the next one.
     written: usize,
 }
 
 impl Writer {
-    /// Starts a file with all that precedes the tensors' data. Both orders are kept; where
-    /// `general.alignment` (UINT32, a power of two) is among the metadata, tensors are aligned to it.
+    /// Starts a file with metadata and tensor table, in the given order. Missing directories are
+    /// created. Tensors are aligned to `general.alignment` (UINT32, a power of two) if the metadata has
+    /// it, else to [`DEFAULT_ALIGNMENT`](crate::DEFAULT_ALIGNMENT).
     ///
     /// # Errors
-    /// Where the directory cannot be written, or a reader would refuse the metadata or the table.
+    /// If the directory cannot be written, or [`File::open`](crate::File::open) would reject the
+    /// metadata or the tensors.
     pub fn create<K: AsRef<str>, V: Borrow<Value>>(
         path: &Path,
         metadata: impl IntoIterator<Item = (K, V)>,
@@ -61,15 +63,16 @@ impl Writer {
         let fail = |cause| Error::io(path, cause);
         let mut file = BufWriter::new(temporary_beside(path).map_err(fail)?);
         file.write_all(&head.bytes).map_err(fail)?;
+        pad(&mut file, head.bytes.len(), head.alignment).map_err(fail)?;
         let (alignment, lengths) = (head.alignment, head.lengths);
         Ok(Writer { path: path.to_owned(), file, alignment, tensors, lengths, whole: 0, written: 0 })
     }
 
-    /// Appends blocks to a tensor. Tensors are written in the table's order, each in as many pieces
-    /// as is convenient.
+    /// Appends raw blocks to a tensor. Tensors are written in the order of the table, each in one or
+    /// more pieces.
     ///
     /// # Errors
-    /// Where it is another tensor's turn, the tensor has fewer bytes, or the disk refuses.
+    /// If another tensor is next, the tensor would become too long, or writing fails.
     pub fn write(&mut self, name: &str, blocks: &[u8]) -> Result<(), Error> {
         let expected = self.turn(name)?.1;
         let written = self.written.saturating_add(blocks.len());
@@ -81,28 +84,32 @@ impl Writer {
         if written == expected { self.next_tensor() } else { Ok(()) }
     }
 
-    /// Appends numbers to a tensor, as [`quantize_row`] turns them into its type.
+    /// Appends numbers to a tensor, converted to its type by [`quantize_row`].
     ///
     /// # Errors
-    /// As [`write`](Writer::write); where the type is not F32, F16, BF16 or Q8_0, or the numbers are
-    /// not whole blocks.
+    /// As [`write`](Writer::write), and if the type is not F32, F16, BF16 or Q8_0, or the numbers are not
+    /// whole blocks.
     pub fn write_f32(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
         let block_type = self.turn(name)?.0.block_type;
-        let mut blocks = Vec::new();
+        let fail = |path: &Path, error: RowError| Problem::Row(error).at_tensor(name).of(path);
+        let Some(bytes) = block_type.row_bytes(values.len()) else {
+            let error = RowError::Length { block_type, elements: values.len(), bytes: 0 };
+            return Err(fail(&self.path, error));
+        };
+        let mut blocks = vec![0; bytes.min(NUMBERS / block_type.block_elements() * block_type.block_bytes())];
         for values in values.chunks(NUMBERS) {
-            // Where these are not whole blocks, the next line says so.
-            blocks.resize(block_type.row_bytes(values.len()).unwrap_or(0), 0);
-            let quantized = quantize_row(block_type, values, &mut blocks);
-            quantized.map_err(|error| Problem::Row(error).at_tensor(name).of(&self.path))?;
+            // All chunks but the last have as many numbers, and all have whole blocks.
+            blocks.truncate(values.len() / block_type.block_elements() * block_type.block_bytes());
+            quantize_row(block_type, values, &mut blocks).map_err(|error| fail(&self.path, error))?;
             self.write(name, &blocks)?;
         }
         Ok(())
     }
 
-    /// Makes the file appear under its path, whole and synced.
+    /// Syncs the file and renames it to its path.
     ///
     /// # Errors
-    /// Where a tensor is missing or not whole, or the disk refuses.
+    /// If a tensor is missing or incomplete, or writing fails.
     pub fn finish(self) -> Result<(), Error> {
         if let (Some(info), Some(&expected)) = (self.tensors.get(self.whole), self.lengths.get(self.whole)) {
             let problem = Problem::Length { written: self.written, expected };
@@ -116,7 +123,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The tensor whose turn it is, and its length in bytes, if it has this name.
+    /// The next tensor and its length in bytes, if it has this name.
     fn turn(&self, name: &str) -> Result<(&TensorInfo, usize), Error> {
         let next = self.tensors.get(self.whole).zip(self.lengths.get(self.whole));
         match next {
@@ -128,15 +135,20 @@ impl Writer {
         }
     }
 
-    /// Pads the tensor that is whole now, as ggml's reader expects even of the last.
+    /// Pads the complete tensor; ggml's reader expects that of the last one too.
     fn next_tensor(&mut self) -> Result<(), Error> {
-        let alignment = self.alignment as usize;
-        let padding = self.written.next_multiple_of(alignment) - self.written;
-        let mut zeros = io::Read::take(io::repeat(0), padding as u64);
-        io::copy(&mut zeros, &mut self.file).map_err(|cause| Error::io(&self.path, cause))?;
+        let padded = pad(&mut self.file, self.written, self.alignment);
+        padded.map_err(|cause| Error::io(&self.path, cause))?;
         (self.whole, self.written) = (self.whole + 1, 0);
         Ok(())
     }
+}
+
+/// Writes zeros up to the next multiple of the alignment; never holds them in memory.
+fn pad(file: &mut impl Write, length: usize, alignment: u32) -> io::Result<()> {
+    let padding = length.next_multiple_of(alignment as usize) - length;
+    io::copy(&mut io::Read::take(io::repeat(0), padding as u64), file)?;
+    Ok(())
 }
 
 fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {

@@ -123,5 +123,5 @@ fn parts_must_be_complete_and_belong_together() {
 
     let bytes = std::fs::read(&first).unwrap();
     let error = File::from_bytes(bytes, &first).unwrap_err().to_string();
-    assert!(error.contains("one of 3 parts of a split model; open it by its path"), "{error}");
+    assert!(error.contains("one of 3 parts of a split model; open it from its file"), "{error}");
 }

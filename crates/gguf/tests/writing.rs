@@ -92,7 +92,7 @@ fn nothing_appears_before_it_is_whole() {
     };
     let mut writer = create();
     let error = writer.write("b", &[0; 4]).unwrap_err().to_string();
-    assert!(error.ends_with("model.gguf: tensor `b`: written out of turn; expected tensor `a`"), "{error}");
+    assert!(error.ends_with("model.gguf: tensor `b`: written out of order; expected tensor `a`"), "{error}");
     let error = writer.write("a", &[0; 9]).unwrap_err().to_string();
     assert!(error.ends_with("tensor `a`: 9 bytes are written, expected 8"), "{error}");
     writer.write_f32("a", &[1.0, 2.0]).unwrap();
