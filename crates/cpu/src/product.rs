@@ -1,12 +1,13 @@
 //! Products of a range of panels on one thread.
 //!
-//! Chunks of rows come first, then panels, then depth: [`DEPTH`] blocks of a panel are unpacked
-//! into the first-level cache and multiply every tile of the chunk's rows there. So a panel is read
-//! once a chunk, and the chunk's activations stay in the second-level cache.
+//! Groups of panels come first, then chunks of rows, panels, and depth: [`DEPTH`] blocks of a panel
+//! are unpacked into the first-level cache and multiply every tile of the chunk's rows there. So
+//! weights are read from memory once, and a group and a chunk stay in the second-level cache. While
+//! blocks are multiplied, the next ones are asked for: else reading and computing would take turns.
 
 use crate::activations::{Activations, CHUNK, Data, Factors};
 use crate::block::{BLOCK, BlockType, Scheme};
-use crate::kernel::{FloatTile, Instructions, RunFloatTile, RunTile, Sums, Tile, Unpack};
+use crate::kernel::{FloatTile, Instructions, Kernels, RunFloatTile, RunTile, Sums, Tile, Unpack};
 use crate::matrix::Matrix;
 use crate::panel::{Layout, Line, PANEL};
 use crate::unpack::{DEPTH, Unpacked};
@@ -16,6 +17,9 @@ use std::ops::Range;
 /// Inputs that floating-point sums run over before they join the others: a panel of them fits the
 /// first-level cache.
 const FLOAT_DEPTH: usize = 256;
+
+/// Panels that stay in the second-level cache while all chunks of rows pass by.
+const GROUP_BYTES: usize = 512 << 10;
 
 /// Where a product goes: row-major, rows `stride` apart.
 #[derive(Clone, Copy)]
@@ -53,43 +57,74 @@ pub(crate) unsafe fn multiply(
     target: Target,
     instructions: Instructions,
 ) {
+    if panels.is_empty() {
+        return;
+    }
     let kernels = instructions.kernels();
+    let group = (GROUP_BYTES / size_of_val(matrix.panel(panels.start)).max(1)).max(1);
     SCRATCH.with_borrow_mut(|scratch| {
-        for first in (0..activations.rows()).step_by(CHUNK) {
-            let rows = CHUNK.min(activations.rows() - first);
-            for panel in panels.clone() {
-                let sums = &mut scratch.sums[..rows];
-                sums.fill(Sums([0.0; PANEL]));
-                let lines = matrix.panel(panel);
-                match &activations.data {
-                    Data::Quantized { quants, factors } => {
-                        let Some(layout) = Layout::new(matrix.kind()) else { return };
-                        let start = first * matrix.inputs().div_ceil(BLOCK);
-                        let blocks = Blocks { quants: &quants[start..], factors: &factors[start..], rows };
-                        let product = Product {
-                            layout,
-                            tiles: kernels.tiles(layout.kind.scheme()),
-                            unpack: kernels.unpack,
-                        };
-                        // SAFETY: the kernels are for this processor; the caller's sizes.
-                        unsafe { product.add(lines, blocks, &mut scratch.unpacked, sums) };
-                    }
-                    Data::Float(x) => {
-                        let Some(tiles) = kernels.float_tiles(matrix.kind()) else { return };
-                        let x = &x[first * matrix.inputs()..][..rows * matrix.inputs()];
-                        // SAFETY: likewise.
-                        unsafe { add_float(matrix.kind(), tiles, lines, x, sums) };
-                    }
-                }
-                let columns = PANEL.min(matrix.outputs() - panel * PANEL);
-                for (row, sums) in sums.iter().enumerate() {
-                    let at = (first + row) * target.stride + panel * PANEL;
-                    // SAFETY: the caller's target has this row and these outputs.
-                    unsafe { target.out.wrapping_add(at).copy_from_nonoverlapping(sums.0.as_ptr(), columns) };
+        for start in panels.clone().step_by(group) {
+            for first in (0..activations.rows()).step_by(CHUNK) {
+                let rows = first..(first + CHUNK).min(activations.rows());
+                for panel in start..(start + group).min(panels.end) {
+                    let sums = &mut scratch.sums[..rows.len()];
+                    sums.fill(Sums([0.0; PANEL]));
+                    // SAFETY: the caller's activations fit the matrix.
+                    unsafe {
+                        add_panel(matrix, activations, panel, first, kernels, &mut scratch.unpacked, sums)
+                    };
+                    // SAFETY: the caller's target has these rows and these outputs.
+                    unsafe { store(sums, matrix, panel, first, target) };
                 }
             }
         }
     });
+}
+
+/// Adds the product of a panel and the chunk of rows that starts with `first` to the chunk's sums.
+///
+/// # Safety
+/// The activations are of the matrix's inputs and of the kind that it takes.
+unsafe fn add_panel(
+    matrix: &Matrix,
+    activations: &Activations,
+    panel: usize,
+    first: usize,
+    kernels: &Kernels,
+    unpacked: &mut Unpacked,
+    sums: &mut [Sums],
+) {
+    let lines = matrix.panel(panel);
+    match &activations.data {
+        Data::Quantized { quants, factors } => {
+            let Some(layout) = Layout::new(matrix.kind()) else { return };
+            let start = first * matrix.inputs().div_ceil(BLOCK);
+            let x = Blocks { quants: &quants[start..], factors: &factors[start..], rows: sums.len() };
+            let tiles = kernels.tiles(layout.kind.scheme());
+            let product = Product { layout, tiles, unpack: kernels.unpack };
+            // SAFETY: kernels are for this processor; the caller's sizes.
+            unsafe { product.add(lines, x, unpacked, sums) };
+        }
+        Data::Float(x) => {
+            let Some(tiles) = kernels.float_tiles(matrix.kind()) else { return };
+            let x = &x[first * matrix.inputs()..][..sums.len() * matrix.inputs()];
+            // SAFETY: likewise.
+            unsafe { add_float(matrix.kind(), tiles, lines, x, sums) };
+        }
+    }
+}
+
+/// Writes a panel's outputs of a chunk of rows.
+///
+/// # Safety
+/// `target` has these rows and outputs, and nobody else reads or writes them.
+unsafe fn store(sums: &[Sums], matrix: &Matrix, panel: usize, first: usize, target: Target) {
+    let columns = PANEL.min(matrix.outputs() - panel * PANEL);
+    for (row, sums) in sums.iter().enumerate() {
+        let at = (first + row) * target.stride + panel * PANEL;
+        // SAFETY: what this function's caller promises.
+        unsafe { target.out.wrapping_add(at).copy_from_nonoverlapping(sums.0.as_ptr(), columns) };
+    }
 }
 
 /// Tiles of about the same height: they waste less than high ones and a rest.
@@ -134,7 +169,11 @@ impl Product {
             };
             let blocks = lines.len() / self.layout.record_lines() * self.layout.blocks;
             let start = part * DEPTH * x.rows;
-            for rows in tiles(sums.len(), self.tiles.len()) {
+            let count = sums.len().div_ceil(self.tiles.len());
+            for (index, rows) in tiles(sums.len(), self.tiles.len()).enumerate() {
+                let next = lines.len() + index * lines.len() / count
+                    ..lines.len() + (index + 1) * lines.len() / count;
+                let _ = next;
                 let tile = Tile {
                     blocks,
                     quants,
@@ -177,4 +216,17 @@ unsafe fn add_float(kind: BlockType, by_rows: &[RunFloatTile], lines: &[Line], x
             unsafe { (by_rows[range.len() - 1])(&tile) };
         }
     }
+}
+
+/// Asks for lines that come after a part of a panel: the next part, or the next panel. Whether they
+/// exist does not matter.
+fn prefetch(lines: *const Line, range: Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    for line in range {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a prefetch touches no memory that the program can see, and never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(lines.wrapping_add(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (lines, range);
 }

@@ -32,7 +32,7 @@ impl Unpacked {
 
 /// Unpacks up to [`DEPTH`] blocks, whole records.
 pub fn unpack(layout: &Layout, records: &[Line], out: &mut Unpacked) {
-    unpack_here(layout, records, out);
+    unpack_here::<Portable>(layout, records, out);
 }
 
 /// # Safety
@@ -40,7 +40,7 @@ pub fn unpack(layout: &Layout, records: &[Line], out: &mut Unpacked) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 pub unsafe fn unpack_avx2(layout: &Layout, records: &[Line], out: &mut Unpacked) {
-    unpack_here(layout, records, out);
+    unpack_here::<Avx2>(layout, records, out);
 }
 
 /// # Safety
@@ -48,27 +48,27 @@ pub unsafe fn unpack_avx2(layout: &Layout, records: &[Line], out: &mut Unpacked)
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub unsafe fn unpack_avx512(layout: &Layout, records: &[Line], out: &mut Unpacked) {
-    unpack_here(layout, records, out);
+    unpack_here::<Avx512>(layout, records, out);
 }
 
 #[inline(always)]
-fn unpack_here(layout: &Layout, records: &[Line], out: &mut Unpacked) {
+fn unpack_here<S: Set>(layout: &Layout, records: &[Line], out: &mut Unpacked) {
     match (layout.quant_lines, layout.factor_lines, layout.header_lines) {
-        (8, 0, 1) => plain::<8, 1>(records, out),
-        (8, 0, 2) => plain::<8, 2>(records, out),
-        (10, 0, 1) => plain::<10, 1>(records, out),
-        (10, 0, 2) => plain::<10, 2>(records, out),
-        (16, 0, 1) => plain::<16, 1>(records, out),
-        (8, 1, 2) => with_minima::<8>(records, out),
-        (10, 1, 2) => with_minima::<10>(records, out),
-        (12, 1, 1) => with_halves(records, out),
+        (8, 0, 1) => plain::<S, 8, 1>(records, out),
+        (8, 0, 2) => plain::<S, 8, 2>(records, out),
+        (10, 0, 1) => plain::<S, 10, 1>(records, out),
+        (10, 0, 2) => plain::<S, 10, 2>(records, out),
+        (16, 0, 1) => plain::<S, 16, 1>(records, out),
+        (8, 1, 2) => with_minima::<S, 8>(records, out),
+        (10, 1, 2) => with_minima::<S, 10>(records, out),
+        (12, 1, 1) => with_halves::<S>(records, out),
         other => unreachable!("no type has the layout {other:?}"),
     }
 }
 
 /// Types of 32 weights: a scale and perhaps a minimum in front of the numbers.
 #[inline(always)]
-fn plain<const QUANTS: usize, const HEADER: usize>(records: &[Line], out: &mut Unpacked) {
+fn plain<S: Set, const QUANTS: usize, const HEADER: usize>(records: &[Line], out: &mut Unpacked) {
     let records = records.chunks_exact(HEADER + QUANTS);
     let outs = out.quants.iter_mut().zip(&mut out.scales).zip(&mut out.minima);
     for (record, ((quants, scales), minima)) in records.zip(outs) {
@@ -77,14 +77,15 @@ fn plain<const QUANTS: usize, const HEADER: usize>(records: &[Line], out: &mut U
             widen(&record[1], minima);
         }
         if let Some(lines) = record[HEADER..].first_chunk::<QUANTS>() {
-            unpack_quants(lines, quants);
+            // SAFETY: the set's instructions are there: the caller is compiled for them.
+            unsafe { S::unpack_quants(lines, quants) };
         }
     }
 }
 
 /// `Q4_K`, `Q5_K`.
 #[inline(always)]
-fn with_minima<const QUANTS: usize>(records: &[Line], out: &mut Unpacked) {
+fn with_minima<S: Set, const QUANTS: usize>(records: &[Line], out: &mut Unpacked) {
     let (header, blocks) = records.split_at(2);
     let (mut scale, mut minimum) = ([0.0; PANEL], [0.0; PANEL]);
     widen(&header[0], &mut scale);
@@ -99,14 +100,15 @@ fn with_minima<const QUANTS: usize>(records: &[Line], out: &mut Unpacked) {
             minima[lane + 16] = -(minimum[lane + 16] * factor(3));
         }
         if let Some(lines) = block[1..].first_chunk::<QUANTS>() {
-            unpack_quants(lines, quants);
+            // SAFETY: the set's instructions are there: the caller is compiled for them.
+            unsafe { S::unpack_quants(lines, quants) };
         }
     }
 }
 
 /// `Q6_K`.
 #[inline(always)]
-fn with_halves(records: &[Line], out: &mut Unpacked) {
+fn with_halves<S: Set>(records: &[Line], out: &mut Unpacked) {
     let (header, blocks) = records.split_at(1);
     let mut scale = [0.0; PANEL];
     widen(&header[0], &mut scale);
@@ -120,33 +122,133 @@ fn with_halves(records: &[Line], out: &mut Unpacked) {
             second[lane + 16] = scale[lane + 16] * factor(3);
         }
         if let Some(lines) = block[1..].first_chunk::<12>() {
-            unpack_quants(lines, quants);
+            // SAFETY: the set's instructions are there: the caller is compiled for them.
+            unsafe { S::unpack_quants(lines, quants) };
         }
     }
 }
 
-/// Numbers of 4, 5 or 6 bits as bytes; those of 8 bits stay where they are.
-#[inline(always)]
-fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]) {
-    if QUANTS == 16 {
-        return;
-    }
-    let high = (QUANTS - 8) / 2;
-    let mask = 0x1010_1010 * ((1 << high) - 1);
-    for (step, low) in lines[..8].iter().enumerate() {
-        for lane in 0..16 {
-            let mut pair = [low.0[lane] & 0x0f0f_0f0f, low.0[lane] >> 4 & 0x0f0f_0f0f];
-            if high > 0 {
-                let steps = 4 / high;
-                let bits = lines[8 + step / steps].0[lane] >> (2 * high * (step % steps));
-                pair[0] |= bits << 4 & mask;
-                pair[1] |= bits << (4 - high) & mask;
+/// Instructions to unpack numbers with: the compiler makes no vectors of this part.
+trait Set {
+    /// Numbers of 4, 5 or 6 bits as bytes; those of 8 bits stay where they are.
+    ///
+    /// # Safety
+    /// The processor must have the instructions.
+    unsafe fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]);
+}
+
+/// Bits above the fourth of a number that takes so many lines.
+const fn high_bits(quants: usize) -> usize {
+    if quants == 16 { 0 } else { (quants - 8) / 2 }
+}
+
+/// Where they are put in a byte.
+const fn high_mask(quants: usize) -> u32 {
+    0x1010_1010 * ((1 << high_bits(quants)) - 1)
+}
+
+/// Line of a step's upper bits, and the shift to its first ones.
+const fn high_at(quants: usize, step: usize) -> (usize, u32) {
+    let steps = 4 / high_bits(quants);
+    (8 + step / steps, (2 * high_bits(quants) * (step % steps)) as u32)
+}
+
+struct Portable;
+
+impl Set for Portable {
+    unsafe fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]) {
+        if QUANTS == 16 {
+            return;
+        }
+        for step in 0..8 {
+            for lane in 0..16 {
+                let low = lines[step].0[lane];
+                let mut pair = [low & 0x0f0f_0f0f, low >> 4 & 0x0f0f_0f0f];
+                if QUANTS > 8 {
+                    let (line, shift) = high_at(QUANTS, step);
+                    let bits = lines[line].0[lane] >> shift;
+                    pair[0] |= bits << 4 & high_mask(QUANTS);
+                    pair[1] |= bits << (4 - high_bits(QUANTS)) & high_mask(QUANTS);
+                }
+                out[2 * step].0[lane] = pair[0];
+                out[2 * step + 1].0[lane] = pair[1];
             }
-            out[2 * step].0[lane] = pair[0];
-            out[2 * step + 1].0[lane] = pair[1];
         }
     }
 }
+
+/// The same in vectors.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vectors {
+    ($set:ident, $features:literal, $vector:ident, $parts:literal, $load:ident, $store:ident, $splat:ident,
+     $and:ident, $or:ident, $left:ident, $right:ident) => {
+        struct $set;
+
+        impl Set for $set {
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]) {
+                use std::arch::x86_64::*;
+                if QUANTS == 16 {
+                    return;
+                }
+                let (low, high) = ($splat(0x0f0f_0f0f), $splat(high_mask(QUANTS) as i32));
+                for step in 0..8 {
+                    for part in 0..$parts {
+                        let load = |line: usize| {
+                            let from = (&raw const lines[line]).cast::<$vector>();
+                            // SAFETY: a line has so many parts.
+                            unsafe { $load(from.wrapping_add(part).cast()) }
+                        };
+                        let pair = load(step);
+                        let mut pair = [$and(pair, low), $and($right(pair, $splat(4)), low)];
+                        if QUANTS > 8 {
+                            let (line, shift) = high_at(QUANTS, step);
+                            let bits = $right(load(line), $splat(shift as i32));
+                            let second = 4 - high_bits(QUANTS) as i32;
+                            pair[0] = $or(pair[0], $and($left(bits, $splat(4)), high));
+                            pair[1] = $or(pair[1], $and($left(bits, $splat(second)), high));
+                        }
+                        for (pair, out) in pair.into_iter().zip(&mut out[2 * step..]) {
+                            let to = (&raw mut *out).cast::<$vector>();
+                            // SAFETY: likewise.
+                            unsafe { $store(to.wrapping_add(part).cast(), pair) };
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+vectors!(
+    Avx2,
+    "avx2",
+    __m256i,
+    2,
+    _mm256_load_si256,
+    _mm256_store_si256,
+    _mm256_set1_epi32,
+    _mm256_and_si256,
+    _mm256_or_si256,
+    _mm256_sllv_epi32,
+    _mm256_srlv_epi32
+);
+#[cfg(target_arch = "x86_64")]
+vectors!(
+    Avx512,
+    "avx512f",
+    __m512i,
+    1,
+    _mm512_load_si512,
+    _mm512_store_si512,
+    _mm512_set1_epi32,
+    _mm512_and_si512,
+    _mm512_or_si512,
+    _mm512_sllv_epi32,
+    _mm512_srlv_epi32
+);
 
 /// Half precision to single, for both outputs of every lane.
 #[inline(always)]

@@ -200,3 +200,74 @@ macro_rules! by_rows {
     };
 }
 use by_rows;
+#[cfg(test)]
+mod timing {
+    use super::*;
+    #[test]
+    fn time_tile() {
+        let mut unpacked = Box::new(Unpacked::ZERO);
+        let kernels = Instructions::Avx512.kernels();
+        let act = vec![[1i8; 32]; 56 * 8];
+        let factors = vec![Factors::default(); 56 * 8];
+        let mut sums = vec![Sums([0.0; 32]); 56];
+        let now = || {
+            let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut t) };
+            t.tv_sec as f64 + t.tv_nsec as f64 / 1e9
+        };
+        for (s, name) in ["offset", "half", "min"].iter().enumerate() {
+            for rows in 1..=7usize {
+                let mut best = 1e9f64;
+                for _ in 0..20 {
+                    let t0 = now();
+                    for i in 0..2000 {
+                        let r = (i * rows) % (56 - rows);
+                        let tile = Tile {
+                            blocks: 8,
+                            quants: unpacked.quants.as_ptr().cast(),
+                            quants_stride: 16,
+                            scales: unpacked.scales.as_ptr(),
+                            minima: unpacked.minima.as_ptr(),
+                            offset_shift: 3,
+                            activations: act[r..].as_ptr(),
+                            factors: factors[r..].as_ptr(),
+                            activations_stride: 56,
+                            sums: sums[r..].as_mut_ptr(),
+                        };
+                        unsafe { (kernels.tiles[s][rows - 1])(&tile) };
+                    }
+                    best = best.min((now() - t0) / 2000.0);
+                }
+                println!(
+                    "{name} {rows}: {:.0} ns, {:.0} Gop/s",
+                    best * 1e9,
+                    (rows * 8 * 32 * 32 * 2) as f64 / best / 1e9
+                );
+            }
+        }
+        for kind in [
+            BlockType::Q4_0,
+            BlockType::Q4_1,
+            BlockType::Q8_0,
+            BlockType::Q4_K,
+            BlockType::Q5_K,
+            BlockType::Q6_K,
+        ] {
+            let layout = Layout::new(kind).unwrap();
+            let lines = vec![Line::ZERO; 8 / layout.blocks * layout.record_lines()];
+            let mut best = 1e9f64;
+            for _ in 0..20 {
+                let t0 = now();
+                for _ in 0..2000 {
+                    unsafe { (kernels.unpack)(&layout, &lines, &mut unpacked) }
+                }
+                best = best.min((now() - t0) / 2000.0);
+            }
+            println!(
+                "unpack {kind:?}: {:.0} ns {:.1} GB/s",
+                best * 1e9,
+                (lines.len() * 64) as f64 / best / 1e9
+            );
+        }
+    }
+}
