@@ -84,7 +84,7 @@ impl BlockType {
     /// not fit a `usize`.
     pub fn row_bytes(self, weights: usize) -> Option<usize> {
         let blocks = weights / self.weights();
-        (weights % self.weights() == 0).then(|| blocks.checked_mul(self.bytes())).flatten()
+        weights.is_multiple_of(self.weights()).then(|| blocks.checked_mul(self.bytes())).flatten()
     }
 
     /// Number of type in a GGUF file (`ggml_type`).

@@ -124,9 +124,8 @@ impl Layout {
     pub fn read(&self, record: &[Line], column: usize, block: &mut Block) {
         let (lane, half) = (column % 16, column / 16);
         let (header, blocks) = record.split_at(self.header_lines);
-        let bits = |line: &Line| (line.0[lane] >> (16 * half)) as u16;
-        block.scale = bits(&header[0]);
-        block.minimum = header.get(1).map_or(0, bits);
+        let mut halves = header.iter().map(|line| (line.0[lane] >> (16 * half)) as u16);
+        (block.scale, block.minimum) = (halves.next().unwrap_or(0), halves.next().unwrap_or(0));
         let parts = block.quants.chunks_exact_mut(BLOCK);
         for (index, (lines, quants)) in blocks.chunks_exact(self.block_lines()).zip(parts).enumerate() {
             let (factors, lines) = lines.split_at(self.factor_lines);

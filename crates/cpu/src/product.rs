@@ -171,9 +171,11 @@ impl Product {
             let start = part * DEPTH * x.rows;
             let count = sums.len().div_ceil(self.tiles.len());
             for (index, rows) in tiles(sums.len(), self.tiles.len()).enumerate() {
-                let next = lines.len() + index * lines.len() / count
-                    ..lines.len() + (index + 1) * lines.len() / count;
-                let _ = next;
+                // With one tile, reading takes most of the time and needs no help.
+                if count > 1 {
+                    let share = |index| lines.len() + index * lines.len() / count;
+                    prefetch(lines.as_ptr(), share(index)..share(index + 1));
+                }
                 let tile = Tile {
                     blocks,
                     quants,

@@ -1,5 +1,7 @@
 //! Products against sums in double precision, and against each other.
 
+#![allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
+
 use cpu::{Activations, BlockType, Instructions, Matrix, PANEL, dequantize_row};
 
 /// Numbers that look random, the same ones everywhere.

@@ -15,7 +15,7 @@ pub static KERNELS: Kernels = Kernels {
     unpack: unpack_avx512,
     tiles: [
         by_rows!(tile, scheme::OFFSET; 1 2 3 4 5 6 7) as &[RunTile],
-        by_rows!(tile, scheme::HALF_OFFSET; 1 2 3 4 5 6 7),
+        by_rows!(tile, scheme::HALF_OFFSET; 1 2 3 4 5 6),
         by_rows!(tile, scheme::MINIMUM; 1 2 3 4 5 6 7),
     ],
     float_tiles: [

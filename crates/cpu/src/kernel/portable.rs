@@ -50,7 +50,7 @@ fn add_block<const SCHEME: u8>(
 ) {
     let halves = if SCHEME == scheme::HALF_OFFSET { 2 } else { 1 };
     let steps = 8 / halves;
-    for half in 0..halves {
+    for (half, scales) in scales.iter().enumerate().take(halves) {
         let start = match SCHEME {
             scheme::OFFSET => factors.minus_sums[0] << offset_shift,
             scheme::HALF_OFFSET => factors.minus_sums[1 + half] << offset_shift,
@@ -64,7 +64,7 @@ fn add_block<const SCHEME: u8>(
                 *sum += quants.iter().zip(x).map(|(q, x)| i32::from(*q) * i32::from(*x)).sum::<i32>();
             }
         }
-        for ((sum, integer), scale) in sums.0.iter_mut().zip(integers).zip(&scales[half]) {
+        for ((sum, integer), scale) in sums.0.iter_mut().zip(integers).zip(scales) {
             *sum = (integer as f32).mul_add(scale * factors.scale, *sum);
         }
     }
