@@ -115,10 +115,7 @@ fn peak(options: &Options) -> Peak {
     let threads = options.threads;
     let data = vec![1u64; 48 << 20];
     let part = data.len() / threads;
-    let read = |thread: usize| {
-        let sum = data[thread * part..(thread + 1) * part].iter().fold(0u64, |sum, x| sum.wrapping_add(*x));
-        std::hint::black_box(sum);
-    };
+    let read = |thread: usize| spin::read(&data[thread * part..(thread + 1) * part]);
     let memory = best(5, || on_all(options, read));
     let turns = 4_000_000;
     let integers = best(3, || on_all(options, |_| spin::integers(turns)));
@@ -131,7 +128,7 @@ fn peak(options: &Options) -> Peak {
     }
 }
 
-/// Loops of independent products in registers.
+/// Loops of independent products in registers, and of reads.
 mod spin {
     #[cfg(target_arch = "x86_64")]
     use std::arch::x86_64::{
@@ -141,6 +138,30 @@ mod spin {
 
     pub const INTEGER_OPERATIONS: f64 = 12.0 * 128.0;
     pub const FLOAT_OPERATIONS: f64 = 12.0 * 32.0;
+
+    pub fn read(data: &[u64]) {
+        #[cfg(target_arch = "x86_64")]
+        if cpu::Instructions::Avx512.is_available() {
+            // SAFETY: the instructions were detected.
+            return unsafe { read_avx512(data) };
+        }
+        std::hint::black_box(read_here(data));
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f")]
+    fn read_avx512(data: &[u64]) {
+        std::hint::black_box(read_here(data));
+    }
+
+    #[inline(always)]
+    fn read_here(data: &[u64]) -> [u64; 32] {
+        let mut sums = [0u64; 32];
+        for block in data.as_chunks::<32>().0 {
+            sums.iter_mut().zip(block).for_each(|(sum, x)| *sum ^= x);
+        }
+        sums
+    }
 
     #[cfg(target_arch = "x86_64")]
     pub fn integers(turns: usize) {
@@ -214,7 +235,7 @@ struct Shape {
 fn shape(kind: BlockType, outputs: usize, inputs: usize, count: f64) -> Shape {
     let first = matrix(kind, outputs, inputs);
     // Enough to go beyond what a share of the last cache holds.
-    let copies = ((64 << 20) / first.bytes()).clamp(1, 16);
+    let copies = ((256 << 20) / first.bytes()).clamp(1, 64);
     Shape { matrices: vec![first; copies], count }
 }
 
