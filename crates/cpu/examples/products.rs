@@ -293,7 +293,7 @@ fn time(options: &Options, shape: &Shape, rows: usize) -> f64 {
             }
         });
         times.push(options.now() - start);
-        if begin.elapsed().as_secs_f64() > options.seconds && times.len() >= 5 {
+        if begin.elapsed().as_secs_f64() > options.seconds && times.len() >= 3 {
             break;
         }
     }
