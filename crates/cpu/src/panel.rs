@@ -8,7 +8,7 @@
 //!
 //! | line | lane |
 //! | --- | --- |
-//! | scales, minima | 16 bits for `l`, then 16 for `16 + l` |
+//! | scales, minima | 16 bits for `2l`, then 16 for `2l + 1`: what an instruction widens |
 //! | factors with minima | bytes: scale of `l`, of `16 + l`, minimum of `l`, of `16 + l` |
 //! | factors of halves | bytes: first half's of `l`, of `16 + l`, second half's of `l`, of `16 + l` |
 //! | 8 bits | line `2k`: inputs `4k..4k + 4` of `l`, a byte each; `2k + 1`: those of `16 + l` |
@@ -80,7 +80,7 @@ impl Layout {
         let (header, blocks) = record.split_at_mut(self.header_lines);
         let halves = [block.scale, block.minimum];
         for (line, bits) in header.iter_mut().zip(halves) {
-            line.0[lane] |= u32::from(bits) << (16 * half);
+            line.0[column / 2] |= u32::from(bits) << (16 * (column % 2));
         }
         let parts = block.quants.chunks_exact(BLOCK);
         for (index, (lines, quants)) in blocks.chunks_exact_mut(self.block_lines()).zip(parts).enumerate() {
@@ -124,7 +124,7 @@ impl Layout {
     pub fn read(&self, record: &[Line], column: usize, block: &mut Block) {
         let (lane, half) = (column % 16, column / 16);
         let (header, blocks) = record.split_at(self.header_lines);
-        let mut halves = header.iter().map(|line| (line.0[lane] >> (16 * half)) as u16);
+        let mut halves = header.iter().map(|line| (line.0[column / 2] >> (16 * (column % 2))) as u16);
         (block.scale, block.minimum) = (halves.next().unwrap_or(0), halves.next().unwrap_or(0));
         let parts = block.quants.chunks_exact_mut(BLOCK);
         for (index, (lines, quants)) in blocks.chunks_exact(self.block_lines()).zip(parts).enumerate() {

@@ -36,9 +36,9 @@ pub fn unpack(layout: &Layout, records: &[Line], out: &mut Unpacked) {
 }
 
 /// # Safety
-/// Needs AVX2.
+/// Needs AVX2 and F16C.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "avx2,f16c")]
 pub unsafe fn unpack_avx2(layout: &Layout, records: &[Line], out: &mut Unpacked) {
     unpack_here::<Avx2>(layout, records, out);
 }
@@ -72,9 +72,11 @@ fn plain<S: Set, const QUANTS: usize, const HEADER: usize>(records: &[Line], out
     let records = records.chunks_exact(HEADER + QUANTS);
     let outs = out.quants.iter_mut().zip(&mut out.scales).zip(&mut out.minima);
     for (record, ((quants, scales), minima)) in records.zip(outs) {
-        widen(&record[0], &mut scales[0]);
+        // SAFETY: the set's instructions are there: the caller is compiled for them.
+        unsafe { S::widen(&record[0], &mut scales[0]) };
         if HEADER == 2 {
-            widen(&record[1], minima);
+            // SAFETY: likewise.
+            unsafe { S::widen(&record[1], minima) };
         }
         if let Some(lines) = record[HEADER..].first_chunk::<QUANTS>() {
             // SAFETY: the set's instructions are there: the caller is compiled for them.
@@ -88,8 +90,10 @@ fn plain<S: Set, const QUANTS: usize, const HEADER: usize>(records: &[Line], out
 fn with_minima<S: Set, const QUANTS: usize>(records: &[Line], out: &mut Unpacked) {
     let (header, blocks) = records.split_at(2);
     let (mut scale, mut minimum) = ([0.0; PANEL], [0.0; PANEL]);
-    widen(&header[0], &mut scale);
-    widen(&header[1], &mut minimum);
+    // SAFETY: the set's instructions are there: the caller is compiled for them.
+    unsafe { S::widen(&header[0], &mut scale) };
+    // SAFETY: likewise.
+    unsafe { S::widen(&header[1], &mut minimum) };
     let outs = out.quants.iter_mut().zip(&mut out.scales).zip(&mut out.minima);
     for (block, ((quants, scales), minima)) in blocks.chunks_exact(QUANTS + 1).zip(outs) {
         for (lane, factors) in block[0].0.iter().enumerate() {
@@ -111,7 +115,8 @@ fn with_minima<S: Set, const QUANTS: usize>(records: &[Line], out: &mut Unpacked
 fn with_halves<S: Set>(records: &[Line], out: &mut Unpacked) {
     let (header, blocks) = records.split_at(1);
     let mut scale = [0.0; PANEL];
-    widen(&header[0], &mut scale);
+    // SAFETY: the set's instructions are there: the caller is compiled for them.
+    unsafe { S::widen(&header[0], &mut scale) };
     let outs = out.quants.iter_mut().zip(&mut out.scales);
     for (block, (quants, [first, second])) in blocks.chunks_exact(13).zip(outs) {
         for (lane, factors) in block[0].0.iter().enumerate() {
@@ -135,6 +140,12 @@ trait Set {
     /// # Safety
     /// The processor must have the instructions.
     unsafe fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]);
+
+    /// Half precision to single, for every output.
+    ///
+    /// # Safety
+    /// The processor must have the instructions.
+    unsafe fn widen(line: &Line, out: &mut [f32; PANEL]);
 }
 
 /// Bits above the fourth of a number that takes so many lines.
@@ -156,6 +167,12 @@ const fn high_at(quants: usize, step: usize) -> (usize, u32) {
 struct Portable;
 
 impl Set for Portable {
+    unsafe fn widen(line: &Line, out: &mut [f32; PANEL]) {
+        for (pair, out) in line.0.iter().zip(out.as_chunks_mut::<2>().0) {
+            *out = [single(pair & 0xffff), single(pair >> 16)];
+        }
+    }
+
     unsafe fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]) {
         if QUANTS == 16 {
             return;
@@ -180,11 +197,27 @@ impl Set for Portable {
 /// The same in vectors.
 #[cfg(target_arch = "x86_64")]
 macro_rules! vectors {
-    ($set:ident, $features:literal, $vector:ident, $parts:literal, $load:ident, $store:ident, $splat:ident,
+    ($set:ident, $features:literal, $vector:ident, $half:ident, $widen:ident, $store_singles:ident, $parts:literal, $load:ident, $store:ident, $splat:ident,
      $and:ident, $or:ident, $left:ident, $right:ident) => {
         struct $set;
 
         impl Set for $set {
+            // Small scales are subnormal numbers: they cost this instruction nothing, but arithmetic
+            // a hundred cycles and more.
+            #[inline]
+            #[target_feature(enable = $features)]
+            unsafe fn widen(line: &Line, out: &mut [f32; PANEL]) {
+                use std::arch::x86_64::*;
+                let (from, to) = ((&raw const *line).cast::<$half>(), out.as_mut_ptr());
+                for part in 0..2 * $parts {
+                    // SAFETY: a line has so many parts, and `out` as many vectors.
+                    unsafe {
+                        let half = from.wrapping_add(part).read_unaligned();
+                        $store_singles(to.wrapping_add(part * PANEL / (2 * $parts)), $widen(half));
+                    }
+                }
+            }
+
             #[inline]
             #[target_feature(enable = $features)]
             unsafe fn unpack_quants<const QUANTS: usize>(lines: &[Line; QUANTS], out: &mut [Line; 16]) {
@@ -224,8 +257,11 @@ macro_rules! vectors {
 #[cfg(target_arch = "x86_64")]
 vectors!(
     Avx2,
-    "avx2",
+    "avx2,f16c",
     __m256i,
+    __m128i,
+    _mm256_cvtph_ps,
+    _mm256_storeu_ps,
     2,
     _mm256_load_si256,
     _mm256_store_si256,
@@ -240,6 +276,9 @@ vectors!(
     Avx512,
     "avx512f",
     __m512i,
+    __m256i,
+    _mm512_cvtph_ps,
+    _mm512_storeu_ps,
     1,
     _mm512_load_si512,
     _mm512_store_si512,
@@ -249,15 +288,6 @@ vectors!(
     _mm512_sllv_epi32,
     _mm512_srlv_epi32
 );
-
-/// Half precision to single, for both outputs of every lane.
-#[inline(always)]
-fn widen(line: &Line, out: &mut [f32; PANEL]) {
-    for (lane, pair) in line.0.iter().enumerate() {
-        out[lane] = single(pair & 0xffff);
-        out[lane + 16] = single(pair >> 16);
-    }
-}
 
 /// Half precision to single without branches: the exponent is shifted by a product, which is exact
 /// for subnormal numbers too; infinities and what is not a number get the largest exponent.
