@@ -1,6 +1,7 @@
 //! One module a verb, or a few verbs that belong together.
 
 mod completions;
+mod convert;
 mod demo;
 mod doctor;
 mod eval_results;
@@ -47,6 +48,8 @@ pub enum Command {
     Serve(serve::Serve),
     /// Show a finished run in the browser
     View(serve::View),
+    /// Write a GGUF file as a Hugging Face directory
+    Convert(convert::Convert),
     /// Say what this machine offers
     Doctor(doctor::Doctor),
     /// Print completions for a shell
@@ -68,6 +71,7 @@ impl Command {
             // Ctrl-C is how a server is meant to end.
             Command::Serve(serve) => return serve.run().map(|()| ExitCode::SUCCESS),
             Command::View(view) => return view.run().map(|()| ExitCode::SUCCESS),
+            Command::Convert(convert) => convert.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Completions(completions) => completions.run(),
         }?;

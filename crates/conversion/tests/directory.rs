@@ -1,0 +1,182 @@
+//! A GGUF file as a directory: what the transformer and the tokenizer read of it is what the file says.
+
+use conversion::{Error, Precision, to_directory};
+use gguf::{Array, BlockType, File, TensorInfo, Value, Writer};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use transformer::{Config, Model, Tokenizer};
+
+const HIDDEN: usize = 64;
+const INTERMEDIATE: usize = 96;
+const TOKENS: [&str; 9] = ["a", "b", "Ġ", "ab", "Ġab", "<|endoftext|>", "<|im_end|>", "<tool>", "[PAD8]"];
+const TYPES: [i32; 9] = [1, 1, 1, 1, 1, 3, 3, 4, 5];
+
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+/// Two layers of random numbers; `is_tied` leaves the output matrix out.
+fn tensors(is_tied: bool) -> Tensors {
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut all = Tensors::new();
+    let mut add = |name: String, shape: &[usize]| {
+        let numbers = (0..shape.iter().product::<usize>()).map(|_| random.random_range(-1.0..1.0f32));
+        all.insert(name, (shape.to_vec(), numbers.collect()));
+    };
+    add("token_embd.weight".into(), &[HIDDEN, TOKENS.len()]);
+    add("output_norm.weight".into(), &[HIDDEN]);
+    if !is_tied {
+        add("output.weight".into(), &[HIDDEN, TOKENS.len()]);
+    }
+    for layer in 0..2 {
+        let mut of = |name: &str, shape: &[usize]| add(format!("blk.{layer}.{name}"), shape);
+        for (name, width) in [("q", HIDDEN), ("k", HIDDEN / 2), ("v", HIDDEN / 2)] {
+            of(&format!("attn_{name}.weight"), &[HIDDEN, width]);
+            of(&format!("attn_{name}.bias"), &[width]);
+        }
+        of("attn_output.weight", &[HIDDEN, HIDDEN]);
+        of("attn_norm.weight", &[HIDDEN]);
+        of("ffn_norm.weight", &[HIDDEN]);
+        of("ffn_gate.weight", &[HIDDEN, INTERMEDIATE]);
+        of("ffn_up.weight", &[HIDDEN, INTERMEDIATE]);
+        of("ffn_down.weight", &[INTERMEDIATE, HIDDEN]);
+    }
+    all
+}
+
+fn metadata() -> BTreeMap<&'static str, Value> {
+    let merges = ["a b", "Ġ ab"].into_iter().collect();
+    BTreeMap::from([
+        ("general.architecture", Value::from("qwen2")),
+        ("qwen2.block_count", Value::U32(2)),
+        ("qwen2.embedding_length", Value::U32(HIDDEN as u32)),
+        ("qwen2.feed_forward_length", Value::U32(INTERMEDIATE as u32)),
+        ("qwen2.attention.head_count", Value::U32(4)),
+        ("qwen2.attention.head_count_kv", Value::U32(2)),
+        ("qwen2.context_length", Value::U32(128)),
+        ("qwen2.rope.freq_base", Value::F32(1e6)),
+        ("qwen2.attention.layer_norm_rms_epsilon", Value::F32(1e-6)),
+        ("tokenizer.ggml.model", Value::from("gpt2")),
+        ("tokenizer.ggml.pre", Value::from("qwen2")),
+        ("tokenizer.ggml.tokens", Value::Array(Array::Strings(TOKENS.into_iter().collect()))),
+        ("tokenizer.ggml.token_type", Value::Array(Array::I32(TYPES.to_vec()))),
+        ("tokenizer.ggml.merges", Value::Array(Array::Strings(merges))),
+        ("tokenizer.ggml.eos_token_id", Value::U32(6)),
+        ("tokenizer.chat_template", Value::from("{{ messages }}")),
+    ])
+}
+
+fn write(path: &Path, metadata: &BTreeMap<&str, Value>, tensors: &Tensors) -> File {
+    let infos = tensors.iter().map(|(name, (shape, _))| TensorInfo {
+        name: name.clone(),
+        shape: shape.clone(),
+        block_type: BlockType::F32,
+    });
+    let mut writer = Writer::create(path, metadata, infos.collect()).expect("a writer");
+    for (name, (_, numbers)) in tensors {
+        writer.write_f32(name, numbers).expect("a tensor");
+    }
+    writer.finish().expect("a file");
+    File::open(path).expect("a whole file")
+}
+
+fn converted(
+    metadata: &BTreeMap<&str, Value>,
+    tensors: &Tensors,
+) -> (Result<(), Error>, tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = write(&directory.path().join("m.gguf"), metadata, tensors);
+    let out = directory.path().join("model");
+    let done = to_directory(&file, &out, Precision::F32, &mut |_, _| ControlFlow::Continue(()));
+    (done, directory, out)
+}
+
+#[test]
+fn every_number_arrives_where_it_belongs() {
+    for is_tied in [true, false] {
+        let tensors = tensors(is_tied);
+        let (done, _held, out) = converted(&metadata(), &tensors);
+        done.expect("a directory");
+        let config = Config::load(&out).expect("a configuration");
+        assert_eq!((config.head_dim, config.tie_word_embeddings, config.rope_theta), (16, is_tied, 1e6));
+        assert_eq!((config.rms_norm_eps, config.eos_token_ids.as_slice()), (1e-6, &[6, 5][..]));
+        let model = Model::load(&out).expect("a model");
+        assert_eq!(model.weights.embedding, tensors["token_embd.weight"].1);
+        assert_eq!(model.weights.final_norm, tensors["output_norm.weight"].1);
+        assert_eq!(model.weights.output.is_none(), is_tied);
+        for (at, layer) in model.weights.layers.iter().enumerate() {
+            let of = |name: &str| tensors[&format!("blk.{at}.{name}")].1.clone();
+            let joined = |names: [&str; 3], kind: &str| -> Vec<f32> {
+                names.iter().flat_map(|name| of(&format!("attn_{name}.{kind}"))).collect()
+            };
+            assert_eq!(layer.qkv, joined(["q", "k", "v"], "weight"));
+            assert_eq!(layer.qkv_bias, joined(["q", "k", "v"], "bias"));
+            assert_eq!(layer.attention_out, of("attn_output.weight"));
+            assert_eq!(
+                (&layer.input_norm, &layer.feed_forward_norm),
+                (&of("attn_norm.weight"), &of("ffn_norm.weight"))
+            );
+            assert_eq!(layer.gate_up, [of("ffn_gate.weight"), of("ffn_up.weight")].concat());
+            assert_eq!(layer.down, of("ffn_down.weight"));
+        }
+    }
+}
+
+#[test]
+fn text_becomes_the_files_tokens() {
+    let (done, _held, out) = converted(&metadata(), &tensors(true));
+    done.expect("a directory");
+    let tokenizer = Tokenizer::load(&out).expect("a tokenizer");
+    assert_eq!(tokenizer.encode("ab ab<|im_end|>a<tool>"), [3, 4, 6, 0, 7]);
+    assert_eq!(tokenizer.decode(&[3, 4, 6, 7]), "ab ab<tool>");
+    let settings = std::fs::read_to_string(out.join("tokenizer_config.json")).expect("settings");
+    assert!(settings.contains("{{ messages }}"));
+}
+
+#[test]
+fn what_is_unknown_or_wrong_is_named() {
+    let named = |change: &dyn Fn(&mut BTreeMap<&str, Value>, &mut Tensors), words: &[&str]| {
+        let (mut metadata, mut tensors) = (metadata(), tensors(true));
+        change(&mut metadata, &mut tensors);
+        let (done, _held, out) = converted(&metadata, &tensors);
+        let message = done.expect_err("an error").to_string();
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+        assert!(!out.join("config.json").exists() && !out.join("model.safetensors").exists(), "{message}");
+    };
+    named(
+        &|metadata, _| drop(metadata.insert("general.architecture", Value::from("mamba"))),
+        &["mamba", "qwen2"],
+    );
+    named(&|metadata, _| drop(metadata.remove("qwen2.block_count")), &["qwen2.block_count"]);
+    named(
+        &|metadata, _| drop(metadata.insert("tokenizer.ggml.pre", Value::from("odd"))),
+        &["odd", "tokenizer.ggml.pre"],
+    );
+    named(
+        &|metadata, _| drop(metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(vec![1])))),
+        &["9 tokens"],
+    );
+    named(&|_, tensors| drop(tensors.remove("blk.1.ffn_up.weight")), &["blk.1.ffn_up.weight"]);
+    named(&|_, tensors| drop(tensors.insert("blk.0.extra".into(), (vec![1], vec![0.0]))), &["blk.0.extra"]);
+    named(
+        &|_, tensors| drop(tensors.insert("output_norm.weight".into(), (vec![2], vec![0.0; 2]))),
+        &["output_norm.weight", "[64]", "[2]"],
+    );
+}
+
+#[test]
+fn a_model_is_not_written_over_and_a_stop_leaves_nothing() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = write(&directory.path().join("m.gguf"), &metadata(), &tensors(true));
+    let out = directory.path().join("model");
+    let stopped = to_directory(&file, &out, Precision::Bf16, &mut |done, _| match done {
+        3 => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    assert!(matches!(stopped, Err(Error::Stopped)));
+    assert_eq!(std::fs::read_dir(&out).expect("a directory").count(), 0);
+    to_directory(&file, &out, Precision::Bf16, &mut |_, _| ControlFlow::Continue(())).expect("a directory");
+    let again = to_directory(&file, &out, Precision::Bf16, &mut |_, _| ControlFlow::Continue(()));
+    assert!(matches!(again, Err(Error::Occupied(_))));
+}
