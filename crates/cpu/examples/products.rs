@@ -219,7 +219,7 @@ fn matrix(kind: BlockType, outputs: usize, inputs: usize) -> Matrix {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         // Below 0x40, so that no scale is infinite or none; in floating point upper bytes that make
         // numbers of the usual size, since subnormal ones take a hundred cycles and more.
-        let upper = kind.bits().is_none() && index % kind.bytes() == kind.bytes() - 1;
+        let upper = kind.block_elements() == 1 && index % kind.block_bytes() == kind.block_bytes() - 1;
         if upper { 0x3c + (state >> 62) as u8 } else { (state >> 58) as u8 }
     });
     let bytes: Vec<u8> = random.iter().copied().cycle().take(bytes).collect();
@@ -243,7 +243,7 @@ fn shape(kind: BlockType, outputs: usize, inputs: usize, count: f64) -> Shape {
 
 fn model(name: &str) -> Result<Vec<Shape>, String> {
     let find = |name: &str| {
-        let kind = BlockType::ALL.into_iter().find(|kind| format!("{kind:?}") == name);
+        let kind = BlockType::ALL.iter().copied().find(|kind| kind.name() == name);
         kind.ok_or(format!("unknown type {name}"))
     };
     if let Some(name) = name.strip_prefix("ffn:") {
@@ -255,7 +255,7 @@ fn model(name: &str) -> Result<Vec<Shape>, String> {
             LAYER.iter().map(|(outputs, inputs, count)| shape(kind, *outputs, *inputs, count * LAYERS));
         return Ok(layers.chain([shape(kind, HEAD.0, HEAD.1, HEAD.2)]).collect());
     }
-    let (four, six) = (BlockType::Q4_K, BlockType::Q6_K);
+    let (four, six) = (BlockType::Q4K, BlockType::Q6K);
     Ok(vec![
         shape(four, 1536, 1536, 2.0 * LAYERS),
         shape(four, 256, 1536, 1.5 * LAYERS),

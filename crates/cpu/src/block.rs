@@ -4,107 +4,13 @@
 //! read into one form, a [`Block`] of up to 256 weights: unsigned numbers, one scale for every 32
 //! or 16 of them, and either a minimum for every 32 or one offset for all.
 
+use gguf::BlockType;
 use half::f16;
 
 /// Weights that share a scale and a minimum: one block of the activations.
 pub const BLOCK: usize = 32;
 /// Most weights of a block of any type: those of the `K` types.
 pub const SUPER_BLOCK: usize = 256;
-
-/// A type of tensor in a GGUF file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types)]
-pub enum BlockType {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// The upper half of single precision.
-    BF16,
-    /// 4 bits and a scale: `d * (q - 8)`.
-    Q4_0,
-    /// 4 bits, a scale and a minimum: `d * q + m`.
-    Q4_1,
-    /// 5 bits and a scale: `d * (q - 16)`.
-    Q5_0,
-    /// 5 bits, a scale and a minimum: `d * q + m`.
-    Q5_1,
-    /// 8 bits and a scale: `d * q`.
-    Q8_0,
-    /// 4 bits; scales and minima of 6 bits for every 32: `d * s * q - e * m`.
-    Q4_K,
-    /// 5 bits; scales and minima of 6 bits for every 32: `d * s * q - e * m`.
-    Q5_K,
-    /// 6 bits; scales of 8 bits for every 16: `d * s * (q - 32)`.
-    Q6_K,
-}
-
-impl BlockType {
-    /// Every type.
-    pub const ALL: [BlockType; 11] = [
-        BlockType::F32,
-        BlockType::F16,
-        BlockType::BF16,
-        BlockType::Q4_0,
-        BlockType::Q4_1,
-        BlockType::Q5_0,
-        BlockType::Q5_1,
-        BlockType::Q8_0,
-        BlockType::Q4_K,
-        BlockType::Q5_K,
-        BlockType::Q6_K,
-    ];
-
-    /// Weights of a block: a row's length is a multiple of it.
-    pub fn weights(self) -> usize {
-        match self {
-            BlockType::F32 | BlockType::F16 | BlockType::BF16 => 1,
-            BlockType::Q4_K | BlockType::Q5_K | BlockType::Q6_K => SUPER_BLOCK,
-            _ => BLOCK,
-        }
-    }
-
-    /// Bytes of a block in the file.
-    pub fn bytes(self) -> usize {
-        match self {
-            BlockType::F32 => 4,
-            BlockType::F16 | BlockType::BF16 => 2,
-            BlockType::Q4_0 => 18,
-            BlockType::Q4_1 => 20,
-            BlockType::Q5_0 => 22,
-            BlockType::Q5_1 => 24,
-            BlockType::Q8_0 => 34,
-            BlockType::Q4_K => 144,
-            BlockType::Q5_K => 176,
-            BlockType::Q6_K => 210,
-        }
-    }
-
-    /// Bytes of a row of so many weights; `None` where it is not a whole number of blocks or does
-    /// not fit a `usize`.
-    pub fn row_bytes(self, weights: usize) -> Option<usize> {
-        let blocks = weights / self.weights();
-        weights.is_multiple_of(self.weights()).then(|| blocks.checked_mul(self.bytes())).flatten()
-    }
-
-    /// Number of type in a GGUF file (`ggml_type`).
-    pub fn from_gguf(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => BlockType::F32,
-            1 => BlockType::F16,
-            2 => BlockType::Q4_0,
-            3 => BlockType::Q4_1,
-            6 => BlockType::Q5_0,
-            7 => BlockType::Q5_1,
-            8 => BlockType::Q8_0,
-            12 => BlockType::Q4_K,
-            13 => BlockType::Q5_K,
-            14 => BlockType::Q6_K,
-            30 => BlockType::BF16,
-            _ => return None,
-        })
-    }
-}
 
 /// How the numbers of a block become weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,24 +23,30 @@ pub enum Scheme {
     Minimum,
 }
 
-impl BlockType {
+/// What the kernels need to know of a type.
+pub(crate) trait Packing {
     /// Bits of a number of a type of integers; `None` for types that are not of integers.
-    pub fn bits(self) -> Option<usize> {
+    fn bits(self) -> Option<usize>;
+    /// How numbers become weights.
+    fn scheme(self) -> Scheme;
+}
+
+impl Packing for BlockType {
+    fn bits(self) -> Option<usize> {
         match self {
-            BlockType::F32 | BlockType::F16 | BlockType::BF16 => None,
-            BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4_K => Some(4),
-            BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5_K => Some(5),
-            BlockType::Q6_K => Some(6),
+            BlockType::F32 | BlockType::F16 | BlockType::Bf16 => None,
+            BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q4K => Some(4),
+            BlockType::Q5_0 | BlockType::Q5_1 | BlockType::Q5K => Some(5),
+            BlockType::Q6K => Some(6),
             BlockType::Q8_0 => Some(8),
         }
     }
 
-    /// How numbers become weights.
-    pub(crate) fn scheme(self) -> Scheme {
+    fn scheme(self) -> Scheme {
         match self {
             BlockType::Q4_0 => Scheme::Offset(8),
             BlockType::Q5_0 => Scheme::Offset(16),
-            BlockType::Q6_K => Scheme::HalfOffset(32),
+            BlockType::Q6K => Scheme::HalfOffset(32),
             BlockType::Q8_0 => Scheme::Offset(128),
             _ => Scheme::Minimum,
         }
@@ -162,7 +74,7 @@ impl Block {
 
     /// Reads a block of a type of integers from its bytes.
     pub fn read(&mut self, kind: BlockType, bytes: &[u8]) {
-        assert_eq!(bytes.len(), kind.bytes(), "bytes of a block");
+        assert_eq!(bytes.len(), kind.block_bytes(), "bytes of a block");
         match kind {
             BlockType::Q4_0 | BlockType::Q4_1 | BlockType::Q5_0 | BlockType::Q5_1 => {
                 self.read_plain(kind, bytes);
@@ -173,9 +85,9 @@ impl Block {
                     *quant = byte ^ 0x80;
                 }
             }
-            BlockType::Q4_K | BlockType::Q5_K => self.read_k(kind, bytes),
-            BlockType::Q6_K => self.read_q6_k(bytes),
-            BlockType::F32 | BlockType::F16 | BlockType::BF16 => {
+            BlockType::Q4K | BlockType::Q5K => self.read_k(kind, bytes),
+            BlockType::Q6K => self.read_q6_k(bytes),
+            BlockType::F32 | BlockType::F16 | BlockType::Bf16 => {
                 unreachable!("types of floating point have no blocks of integers")
             }
         }
@@ -245,8 +157,8 @@ impl Block {
         let (scale, minimum) = (widen(self.scale), widen(self.minimum));
         for (part, out) in out.chunks_mut(16).enumerate() {
             let (factor, minimum) = match kind {
-                BlockType::Q6_K => (scale * f32::from(self.scales[part] as i8), 0.0),
-                BlockType::Q4_K | BlockType::Q5_K => {
+                BlockType::Q6K => (scale * f32::from(self.scales[part] as i8), 0.0),
+                BlockType::Q4K | BlockType::Q5K => {
                     (scale * f32::from(self.scales[part / 2]), -(minimum * f32::from(self.minima[part / 2])))
                 }
                 _ => (scale, minimum),
@@ -269,25 +181,4 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 fn widen(bits: u16) -> f32 {
     f16::from_bits(bits).to_f32()
-}
-
-/// The weights of one row of a tensor, from the bytes of the row.
-///
-/// # Panics
-/// If `bytes` is not [`BlockType::row_bytes`] of `out`.
-pub fn dequantize_row(kind: BlockType, bytes: &[u8], out: &mut [f32]) {
-    assert_eq!(Some(bytes.len()), kind.row_bytes(out.len()), "bytes of a row");
-    let blocks = bytes.chunks_exact(kind.bytes());
-    let mut block = Block::ZERO;
-    for (out, bytes) in out.chunks_exact_mut(kind.weights()).zip(blocks) {
-        match kind {
-            BlockType::F32 => out[0] = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
-            BlockType::F16 => out[0] = widen(u16_at(bytes, 0)),
-            BlockType::BF16 => out[0] = f32::from_bits(u32::from(u16_at(bytes, 0)) << 16),
-            _ => {
-                block.read(kind, bytes);
-                block.dequantize(kind, out);
-            }
-        }
-    }
 }

@@ -1,13 +1,13 @@
 //! What can be wrong with a matrix or a product.
 
-use crate::block::BlockType;
+use gguf::BlockType;
 use std::ops::Range;
 
 /// A weight or a product that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Rows of the type are whole blocks.
-    #[error("a row of {inputs} weights is not a whole number of {kind:?} blocks of {}", kind.weights())]
+    #[error("a row of {inputs} weights is not a whole number of {kind} blocks of {}", kind.block_elements())]
     PartialBlock {
         /// Type of the tensor.
         kind: BlockType,
@@ -15,7 +15,7 @@ pub enum Error {
         inputs: usize,
     },
     /// The tensor has other bytes than its shape says.
-    #[error("a {kind:?} tensor [{outputs}, {inputs}] does not have {found} bytes")]
+    #[error("a {kind} tensor [{outputs}, {inputs}] does not have {found} bytes")]
     Bytes {
         /// Type of the tensor.
         kind: BlockType,
@@ -27,7 +27,7 @@ pub enum Error {
         found: usize,
     },
     /// Weights of this type come from files only.
-    #[error("weights are rounded to F32, F16, BF16 or Q8_0, not to {kind:?}")]
+    #[error("weights are rounded to F32, F16, BF16 or Q8_0, not to {kind}")]
     NotMade {
         /// The type asked for.
         kind: BlockType,
@@ -52,7 +52,7 @@ pub enum Error {
     },
     /// The activations are for another matrix.
     #[error(
-        "a {kind:?} matrix with {inputs} inputs cannot take {} activations of {found} inputs",
+        "a {kind} matrix with {inputs} inputs cannot take {} activations of {found} inputs",
         if *.quantized { "8-bit" } else { "single-precision" }
     )]
     Activations {

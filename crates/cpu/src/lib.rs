@@ -32,8 +32,9 @@ mod product;
 mod unpack;
 
 pub use activations::Activations;
-pub use block::{BLOCK, BlockType, SUPER_BLOCK, dequantize_row};
+pub use block::{BLOCK, SUPER_BLOCK};
 pub use error::Error;
+pub use gguf::BlockType;
 pub use kernel::Instructions;
 pub use matrix::Matrix;
 pub use panel::PANEL;

@@ -1,11 +1,12 @@
 //! A weight `[outputs, inputs]`, packed for products.
 
 use crate::activations::Activations;
-use crate::block::{BLOCK, Block, BlockType};
+use crate::block::{BLOCK, Block, Packing};
 use crate::error::Error;
 use crate::kernel::Instructions;
 use crate::panel::{Layout, Line, PANEL};
 use crate::product::{self, Target};
+use gguf::BlockType;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -58,7 +59,7 @@ impl Matrix {
     }
 
     /// Packs single-precision weights, row-major: as they are ([`BlockType::F32`]), rounded to
-    /// half even ([`BlockType::BF16`], [`BlockType::F16`]), or in blocks of 8 bits as ggml makes
+    /// half even ([`BlockType::Bf16`], [`BlockType::F16`]), or in blocks of 8 bits as ggml makes
     /// them ([`BlockType::Q8_0`]).
     ///
     /// # Errors
@@ -66,7 +67,7 @@ impl Matrix {
     pub fn from_f32(kind: BlockType, weights: &[f32], outputs: usize, inputs: usize) -> Result<Self, Error> {
         let bytes: Vec<u8> = match kind {
             BlockType::F32 => weights.iter().flat_map(|x| x.to_le_bytes()).collect(),
-            BlockType::BF16 => weights.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
+            BlockType::Bf16 => weights.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
             BlockType::F16 => weights.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
             BlockType::Q8_0 => {
                 if !inputs.is_multiple_of(BLOCK) {
@@ -81,7 +82,7 @@ impl Matrix {
 
     fn zeros(kind: BlockType, outputs: usize, inputs: usize) -> Self {
         let panel_lines = match (Layout::new(kind), kind) {
-            (Some(layout), _) => inputs / kind.weights() * layout.record_lines(),
+            (Some(layout), _) => inputs / kind.block_elements() * layout.record_lines(),
             (None, BlockType::F32) => 2 * inputs,
             (None, _) => inputs,
         };
@@ -154,7 +155,7 @@ impl Matrix {
         };
         let mut block = Block::ZERO;
         let records = lines.chunks_exact(layout.record_lines());
-        for (out, record) in out.chunks_exact_mut(self.kind.weights()).zip(records) {
+        for (out, record) in out.chunks_exact_mut(self.kind.block_elements()).zip(records) {
             layout.read(record, column, &mut block);
             block.dequantize(self.kind, out);
         }
@@ -268,7 +269,7 @@ impl Matrix {
 fn pack_row(kind: BlockType, row: &[u8], column: usize, lines: &mut [Line]) {
     let (lane, half) = (column % 16, column / 16);
     let Some(layout) = Layout::new(kind) else {
-        for (input, bytes) in row.chunks_exact(kind.bytes()).enumerate() {
+        for (input, bytes) in row.chunks_exact(kind.block_bytes()).enumerate() {
             match (kind, bytes) {
                 (BlockType::F32, &[a, b, c, d]) => {
                     lines[2 * input + half].0[lane] = u32::from_le_bytes([a, b, c, d]);
@@ -287,7 +288,7 @@ fn pack_row(kind: BlockType, row: &[u8], column: usize, lines: &mut [Line]) {
     };
     let mut block = Block::ZERO;
     let records = lines.chunks_exact_mut(layout.record_lines());
-    for (record, bytes) in records.zip(row.chunks_exact(kind.bytes())) {
+    for (record, bytes) in records.zip(row.chunks_exact(kind.block_bytes())) {
         block.read(kind, bytes);
         layout.write(record, column, &block);
     }

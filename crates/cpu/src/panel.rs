@@ -17,7 +17,8 @@
 //!
 //! A type takes the bytes that it takes in the file, `Q4_K` and `Q5_K` 1.03 times as many.
 
-use crate::block::{BLOCK, Block, BlockType, SUPER_BLOCK, Scheme};
+use crate::block::{BLOCK, Block, Packing, SUPER_BLOCK, Scheme};
+use gguf::BlockType;
 
 /// Outputs of a panel: two registers of 16 lanes.
 pub const PANEL: usize = 32;
@@ -59,9 +60,9 @@ impl Layout {
             kind,
             high: if bits == 8 { 0 } else { bits - 4 },
             header_lines: if kind.scheme() == Scheme::Minimum { 2 } else { 1 },
-            factor_lines: usize::from(kind.weights() == SUPER_BLOCK),
+            factor_lines: usize::from(kind.block_elements() == SUPER_BLOCK),
             quant_lines: bits * 2,
-            blocks: kind.weights() / BLOCK,
+            blocks: kind.block_elements() / BLOCK,
         })
     }
 

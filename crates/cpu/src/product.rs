@@ -6,11 +6,12 @@
 //! blocks are multiplied, the next ones are asked for: else reading and computing would take turns.
 
 use crate::activations::{Activations, CHUNK, Data, Factors};
-use crate::block::{BLOCK, BlockType, Scheme};
+use crate::block::{BLOCK, Packing, Scheme};
 use crate::kernel::{FloatTile, Instructions, Kernels, RunFloatTile, RunTile, Sums, Tile, Unpack};
 use crate::matrix::Matrix;
 use crate::panel::{Layout, Line, PANEL};
 use crate::unpack::{DEPTH, Unpacked};
+use gguf::BlockType;
 use std::cell::RefCell;
 use std::ops::Range;
 

@@ -10,13 +10,13 @@ fn matrix() -> Matrix {
 
 #[test]
 fn wrong_tensors_are_refused() {
-    let found = Matrix::from_bytes(BlockType::Q4_K, &[0; 144], 1, 128).unwrap_err();
-    assert_eq!(found, Error::PartialBlock { kind: BlockType::Q4_K, inputs: 128 });
-    let found = Matrix::from_bytes(BlockType::Q4_K, &[0; 143], 1, 256).unwrap_err();
+    let found = Matrix::from_bytes(BlockType::Q4K, &[0; 144], 1, 128).unwrap_err();
+    assert_eq!(found, Error::PartialBlock { kind: BlockType::Q4K, inputs: 128 });
+    let found = Matrix::from_bytes(BlockType::Q4K, &[0; 143], 1, 256).unwrap_err();
     assert_eq!(found.to_string(), "a Q4_K tensor [1, 256] does not have 143 bytes");
     assert!(Matrix::from_bytes(BlockType::F32, &[], usize::MAX, usize::MAX / 4).is_err());
-    let found = Matrix::from_f32(BlockType::Q6_K, &[0.0; 256], 1, 256).unwrap_err();
-    assert_eq!(found, Error::NotMade { kind: BlockType::Q6_K });
+    let found = Matrix::from_f32(BlockType::Q6K, &[0.0; 256], 1, 256).unwrap_err();
+    assert_eq!(found, Error::NotMade { kind: BlockType::Q6K });
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn empty_products_are_empty() {
     matrix.multiply(&Activations::quantize(&[], 0, 64), &mut []).unwrap();
     let activations = Activations::quantize(&[1.0; 64], 1, 64);
     matrix.multiply_range(&activations, 32..32, &mut []).unwrap();
-    for kind in [BlockType::Q4_K, BlockType::F32] {
+    for kind in [BlockType::Q4K, BlockType::F32] {
         let none = Matrix::from_bytes(kind, &[], 0, 256).unwrap();
         none.multiply(&none.activations(&[1.0; 256], 1).unwrap(), &mut []).unwrap();
         let mut out = [1.0; 3];

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 
-use cpu::{Activations, BlockType, Instructions, Matrix, PANEL, dequantize_row};
+use cpu::{Activations, BlockType, Instructions, Matrix, PANEL};
+use gguf::dequantize_row;
 
 /// Numbers that look random, the same ones everywhere.
 struct Random(u64);
@@ -27,9 +28,9 @@ impl Random {
 /// Where the half-precision numbers of a block are.
 fn scales_at(kind: BlockType) -> &'static [usize] {
     match kind {
-        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4_K | BlockType::Q5_K => &[0, 2],
-        BlockType::Q6_K => &[208],
-        BlockType::F32 | BlockType::F16 | BlockType::BF16 => &[],
+        BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
+        BlockType::Q6K => &[208],
+        BlockType::F32 | BlockType::F16 | BlockType::Bf16 => &[],
         _ => &[0],
     }
 }
@@ -39,14 +40,14 @@ fn tensor(kind: BlockType, outputs: usize, inputs: usize, seed: u64) -> Vec<u8> 
     let mut random = Random(seed);
     let half = |x: f32| half::f16::from_f32(x).to_le_bytes();
     let mut bytes = Vec::new();
-    for _ in 0..outputs * inputs / kind.weights() {
+    for _ in 0..outputs * inputs / kind.block_elements() {
         match kind {
             BlockType::F32 => bytes.extend(random.number().to_le_bytes()),
             BlockType::F16 => bytes.extend(half(random.number())),
-            BlockType::BF16 => bytes.extend(half::bf16::from_f32(random.number()).to_le_bytes()),
+            BlockType::Bf16 => bytes.extend(half::bf16::from_f32(random.number()).to_le_bytes()),
             _ => {
                 let start = bytes.len();
-                bytes.extend((0..kind.bytes()).map(|_| random.next() as u8));
+                bytes.extend((0..kind.block_bytes()).map(|_| random.next() as u8));
                 for at in scales_at(kind) {
                     bytes[start + at..start + at + 2].copy_from_slice(&half(random.number() * 0.01));
                 }
@@ -60,7 +61,7 @@ fn dequantized(kind: BlockType, bytes: &[u8], inputs: usize) -> Vec<Vec<f32>> {
     let rows = bytes.chunks_exact(kind.row_bytes(inputs).unwrap());
     rows.map(|row| {
         let mut out = vec![0.0; inputs];
-        dequantize_row(kind, row, &mut out);
+        dequantize_row(kind, row, &mut out).unwrap();
         out
     })
     .collect()
@@ -68,7 +69,7 @@ fn dequantized(kind: BlockType, bytes: &[u8], inputs: usize) -> Vec<Vec<f32>> {
 
 /// Sizes with a panel that is not full, and records that do not fill a part of the depth.
 fn shape(kind: BlockType) -> (usize, usize) {
-    match kind.weights() {
+    match kind.block_elements() {
         1 => (70, 301),
         32 => (70, 11 * 32),
         _ => (70, 3 * 256),
@@ -77,7 +78,7 @@ fn shape(kind: BlockType) -> (usize, usize) {
 
 #[test]
 fn rows_are_the_tensors() {
-    for kind in BlockType::ALL {
+    for &kind in BlockType::ALL {
         let (outputs, inputs) = shape(kind);
         let bytes = tensor(kind, outputs, inputs, 1);
         let matrix = Matrix::from_bytes(kind, &bytes, outputs, inputs).unwrap();
@@ -92,7 +93,7 @@ fn rows_are_the_tensors() {
 /// The error is that of sums in single precision, relative to the sum of magnitudes.
 #[test]
 fn products_are_right() {
-    for kind in BlockType::ALL {
+    for &kind in BlockType::ALL {
         let (outputs, inputs) = shape(kind);
         let bytes = tensor(kind, outputs, inputs, 2);
         let weights = dequantized(kind, &bytes, inputs);
@@ -125,7 +126,7 @@ fn products_are_right() {
 /// The bits of a row do not depend on the batch, on where in it the row stands, or on threads.
 #[test]
 fn a_row_does_not_depend_on_the_others() {
-    for kind in BlockType::ALL {
+    for &kind in BlockType::ALL {
         let (_, inputs) = shape(kind);
         let outputs = 300;
         let bytes = tensor(kind, outputs, inputs, 4);
@@ -153,7 +154,7 @@ fn a_row_does_not_depend_on_the_others() {
 
 #[test]
 fn instructions_agree_in_every_bit() {
-    for kind in BlockType::ALL {
+    for &kind in BlockType::ALL {
         let (outputs, inputs) = shape(kind);
         let matrix = Matrix::from_bytes(kind, &tensor(kind, outputs, inputs, 6), outputs, inputs).unwrap();
         for rows in [1, 2, 3, 4, 5, 6, 7, 13, 14, 61] {
@@ -176,14 +177,14 @@ fn instructions_agree_in_every_bit() {
 #[test]
 fn extreme_integers_are_exact() {
     for byte in [0x00, 0x7f, 0x80, 0xff] {
-        for kind in BlockType::ALL.into_iter().filter(|kind| kind.bits().is_some()) {
-            let mut bytes = vec![byte; kind.bytes() * PANEL];
-            for block in bytes.chunks_exact_mut(kind.bytes()) {
+        for kind in BlockType::ALL.iter().copied().filter(|kind| kind.block_elements() > 1) {
+            let mut bytes = vec![byte; kind.block_bytes() * PANEL];
+            for block in bytes.chunks_exact_mut(kind.block_bytes()) {
                 for at in scales_at(kind) {
                     block[*at..at + 2].copy_from_slice(&half::f16::ONE.to_le_bytes());
                 }
             }
-            let inputs = kind.weights();
+            let inputs = kind.block_elements();
             let matrix = Matrix::from_bytes(kind, &bytes, PANEL, inputs).unwrap();
             let weights = dequantized(kind, &bytes, inputs);
             for x in [vec![127.0; inputs], vec![-127.0; inputs]] {
@@ -204,7 +205,7 @@ fn extreme_integers_are_exact() {
 fn narrow_floats_are_exact() {
     let (outputs, inputs, rows) = (70, 601, 15);
     let x = Random(7).numbers(rows * inputs);
-    for kind in [BlockType::F16, BlockType::BF16] {
+    for kind in [BlockType::F16, BlockType::Bf16] {
         let bytes = tensor(kind, outputs, inputs, 8);
         let narrow = Matrix::from_bytes(kind, &bytes, outputs, inputs).unwrap();
         let weights = dequantized(kind, &bytes, inputs).concat();

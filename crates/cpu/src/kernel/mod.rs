@@ -18,9 +18,10 @@ mod avx512;
 mod portable;
 
 use crate::activations::Factors;
-use crate::block::{BLOCK, BlockType, Scheme};
+use crate::block::{BLOCK, Scheme};
 use crate::panel::{Layout, Line, PANEL};
 use crate::unpack::Unpacked;
+use gguf::BlockType;
 use std::sync::LazyLock;
 
 /// Sums of one row of a tile.
@@ -118,7 +119,7 @@ impl Kernels {
             self.float_tiles[usize::from(match kind {
                 BlockType::F32 => float::F32,
                 BlockType::F16 => float::F16,
-                BlockType::BF16 => float::BF16,
+                BlockType::Bf16 => float::BF16,
                 _ => return None,
             })],
         )
