@@ -7,6 +7,8 @@
                           false fails. Each candidate runs as nobody in a PID namespace of its own
                           (needs root), because several kill everything they can reach.
 
+    executor.py memory    resident memory of every process of ours over 100,000 candidates of 500 problems
+
 Run by executor.sh, which builds ours and has a Python with both peers.
 """
 
@@ -143,6 +145,50 @@ def proxied_of(problems):
         return {verdict["problem"] for verdict in verdicts if verdict["separation"] != "compared"}
 
 
+def resident(parent):
+    """Resident memory in MiB of a process, and the largest of those below it."""
+    sizes, parents = {}, {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            parents[int(entry.name)], sizes[int(entry.name)] = int(fields[1]), int(fields[21]) * 4096 / 2**20
+    below, left = set(), [parent]
+    while left:
+        above = left.pop()
+        found = [pid for pid, its_parent in parents.items() if its_parent == above and pid not in below]
+        below.update(found)
+        left += found
+    return sizes.get(parent, 0), max((sizes[pid] for pid in below), default=0)
+
+
+def memory():
+    count = 100_000
+    problems = [
+        {"id": f"p{n}", "text": "", "entry_point": "add", "split": "test", "tests": [{"source": f"for x in [{n}]:\n    assert [add(x, {k})] == [{n + k}]"} for k in range(1 + n % 2)]}
+        if n % 10 == 0
+        else {"id": f"p{n}", "text": "", "entry_point": "add", "split": "test", "tests": [{"source": f"assert add({n}, {k}) == {n + k}"} for k in range(3)]}
+        for n in range(500)
+    ]
+    with tempfile.TemporaryDirectory() as directory:
+        paths = [pathlib.Path(directory, f"{name}.jsonl") for name in ("problems", "samples")]
+        paths[0].write_text("".join(json.dumps(problem) + "\n" for problem in problems))
+        paths[1].write_text("".join(json.dumps({"task_id": f"p{n % 500}", "solution": trivial(n)}) + "\n" for n in range(count)))
+        command = [BUILDS["ours"], "execute", "--problems", paths[0], "--samples", paths[1], "--json", "--workers", str(WORKERS)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        seen, verdicts = [], paths[1].with_suffix(".verdicts.jsonl")
+        while process.poll() is None:
+            time.sleep(1)
+            done = sum(1 for _ in verdicts.open()) if verdicts.exists() else 0
+            seen.append((done, *resident(process.pid)))
+        assert json.loads(process.stdout.read())["outcomes"]["passed"] == count
+    marks = [next((entry for entry in seen if entry[0] >= share * count), seen[-2]) for share in (0.1, 0.5, 0.9)]
+    for done, ours, largest in marks:
+        print(f"after {done:,} candidates: ncomp {ours:.0f} MiB, the largest process below it {largest:.0f} MiB")
+
+
 def suite(directory):
     text = (ROOT / "crates/domains/python/tests/attacks.py").read_text()
     for section in text.split("\n#~ ")[1:]:
@@ -208,7 +254,7 @@ def main():
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
     print(f"machine: {model}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    {"speed": speed, "attacks": attacks}[sys.argv[1]]()
+    {"speed": speed, "attacks": attacks, "memory": memory}[sys.argv[1]]()
 
 
 if __name__ == "__main__":

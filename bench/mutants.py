@@ -1,12 +1,13 @@
 """Our verdicts on mutated reference solutions against plain execution of the asserts.
 
-    bench/mutants.py [MUTANTS A REFERENCE]
+    bench/mutants.py [MUTANTS A REFERENCE [SEED]]
 
 Every reference of ../shared/data's MBPP and HumanEval is changed in one place by each of so many
 random syntactic mutations. Plain execution runs setup, program and asserts in one forked process:
 what a mutant without malice makes of that is the truth. Of mutants that still run after half a second
 only LOOPING are judged, since each costs both sides its whole time. Prints agreement and every
-disagreement.
+disagreement. Those to expect are of prompts with helper functions: a mutant that changes such a helper
+is in one module with it here, while the judge's tests use the problem's own.
 """
 
 import ast
@@ -106,7 +107,7 @@ def sets():
 
 def main():
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    chance = random.Random(1)
+    chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
     files = {"mbpp": DATA / "mbpp/mbpp.jsonl", "humaneval": DATA / "humaneval/HumanEval.jsonl.gz"}
     made = []
     for name, problem, source, prefix, tests in sets():

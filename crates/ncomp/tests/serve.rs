@@ -205,11 +205,11 @@ fn a_client_cannot_touch_the_verdicts_of_others() {
 }
 
 /// Eight clients whose tests loop, beside one with an easy question: with one lock for all it took half
-/// a minute. What it takes is measured by `bench/service.sh`.
+/// a minute. What it takes is measured by `bench/fairness.py`.
 #[test]
 fn clients_whose_tests_loop_do_not_stall_others() {
     let url = other_server(|_| Reply::Texts(vec![twice("return n + n")]));
-    let service = Running::start(&["serve", "--generator", &url]);
+    let service = Running::start(&["serve", "--generator", &url, "--timeout", "1"]);
     let loops =
         json!({"candidates": 8, "until": 1.0, "tests": ["assert twice(3) == 6\nwhile True:\n    pass"]});
     std::thread::scope(|scope| {
