@@ -37,7 +37,7 @@ pub use error::{Error, Step};
 pub use layout::system_paths;
 pub use lockdown::{ChildFilter, Lockdown};
 pub use probe::{PROBE, probe};
-pub use process::{Process, Status, run_when_idle};
+pub use process::{Process, Status};
 
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;

@@ -180,12 +180,3 @@ impl Drop for Process {
         let _ = self.wait();
     }
 }
-
-/// Lets a process run only where nobody else of its session wants the processor (`SCHED_IDLE`, which
-/// `sched(7)` describes): unlike one of the lowest priority, it gives way the moment another wakes up.
-/// Its threads made later do likewise. A process that has ended needs nothing.
-pub fn run_when_idle(pid: u32) {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: the call reads the parameters and changes nothing of this process.
-    unsafe { libc::sched_setscheduler(pid as libc::pid_t, libc::SCHED_IDLE, &parameters) };
-}

@@ -8,6 +8,8 @@ use rustix::process::Pid;
 use std::time::{Duration, Instant};
 use verify::Watch;
 
+/// Priority of what has outrun its slice: the lowest.
+const LONG_RUNNING: i32 = 19;
 /// How often a waiting judge looks whether anybody still waits for it.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -49,7 +51,7 @@ impl<'a> Clock<'a> {
         Pid::from_raw(self.parent as i32).map_or_else(Vec::new, verify::children)
     }
 
-    /// Looks whether the run may go on; after its slice it goes on where nobody else wants the processor.
+    /// Looks whether the run may go on; after its slice it goes on at the lowest priority.
     pub fn look(&mut self) -> Result<(), Over> {
         if self.watch.is_cancelled() {
             return Err(Over::Cancelled);
@@ -59,7 +61,8 @@ impl<'a> Clock<'a> {
             self.is_long = true;
             self.watch.long_running();
             for child in self.children() {
-                sandbox::run_when_idle(child.as_raw_nonzero().get() as u32);
+                // A child that has just ended needs no priority.
+                let _ = rustix::process::setpriority_process(Some(child), LONG_RUNNING);
             }
         }
         if elapsed >= self.due {
