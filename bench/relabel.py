@@ -5,7 +5,7 @@ plain execution of the same asserts say?
 
 Judges Qwen2.5-1.5B-Instruct's samples for MBPP from ../shared/data (or another file of samples for
 MBPP): with one worker on an idle machine, then with a worker a processor beside three endless
-loops. Prints the labels that differ; how many agree with `python3` running the same program and
+loops (LOOPS says how many). Prints the labels that differ; how many agree with `python3` running the same program and
 asserts (each distinct pair once, in a fork of its own), with every difference; and where the samples
 have the label that their source reported, how many agree and how those that do not were judged.
 """
@@ -25,7 +25,7 @@ OURS = pathlib.Path(os.environ.get("NCOMP", ROOT / "target/release/ncomp"))
 DATA = ROOT.parent / "shared/data"
 SAMPLES = DATA / "samples/qwen2.5-1.5b-instruct-mbpp-trainval.jsonl.gz"
 MBPP = DATA / "mbpp/mbpp.jsonl"
-BUSY = 3
+BUSY = int(os.environ.get("LOOPS", 3))
 PROBLEMS = pathlib.Path(sys.argv[2]) if len(sys.argv) > 2 else MBPP
 
 
