@@ -1,6 +1,6 @@
 //! JSON-lines files: appended line by line, resumed where they stop, replaced only as a whole.
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions};
@@ -46,7 +46,7 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
     let mut reader = BufReader::new(file);
     let start = reader.fill_buf().map_err(|source| Error::io(path, source))?;
     if start.starts_with(&[0x1f, 0x8b]) {
-        return Ok(Box::new(BufReader::new(GzDecoder::new(reader))));
+        return Ok(Box::new(BufReader::new(MultiGzDecoder::new(reader))));
     }
     Ok(Box::new(reader))
 }
@@ -216,6 +216,22 @@ mod tests {
         file.append(&score(1)).expect("written");
         file.flush().expect("flushed");
         assert_eq!(read::<Score>(&path).expect("whole"), [score(0), score(1)]);
+    }
+
+    #[test]
+    fn a_gzip_file_of_several_members_is_read_to_its_end() {
+        use flate2::{Compression, write::GzEncoder};
+        use std::io::Write;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("joined.jsonl.gz");
+        let member = |text: &str| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(text.as_bytes()).expect("compressed");
+            encoder.finish().expect("compressed")
+        };
+        // As `cat a.gz b.gz` makes it.
+        fs::write(&path, [member("one\n"), member("two\n")].concat()).expect("written");
+        assert_eq!(read_text(&path).expect("text"), "one\ntwo\n");
     }
 
     #[test]
