@@ -29,7 +29,7 @@ pub(crate) struct Target {
     pub stride: usize,
 }
 
-// SAFETY: a plain address; whoever writes through it answers for that.
+// SAFETY: a plain address; the code that writes through it keeps threads to their own outputs.
 unsafe impl Send for Target {}
 // SAFETY: likewise.
 unsafe impl Sync for Target {}

@@ -44,13 +44,8 @@ def parsed(source, where):
 
 def helpers_of(prompt):
     """Names that the text to be continued defines before its last function."""
-    for ending in ("\n    pass\n", ""):
-        try:
-            tree = ast.parse((prompt or "") + ending)
-        except (SyntaxError, ValueError):
-            continue
-        return defined_by(ast.Module(tree.body[:-1], []))
-    return set()
+    tree = of_prompt(prompt or "", ast.parse)
+    return defined_by(ast.Module(tree.body[:-1], [])) if tree is not None else set()
 
 
 def can_fail(tree, entry_point):

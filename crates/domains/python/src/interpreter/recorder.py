@@ -327,16 +327,6 @@ def recording(source):
     return compile(tree, "<test>", "exec", 0, True)
 
 
-def recording_prompt(prompt):
-    for ending in ("\n    pass\n", ""):
-        try:
-            ast.parse(prompt + ending)
-        except SyntaxError:
-            continue
-        return recording(prompt + ending)
-    return recording("")
-
-
 def world(job, stand_ins):
     """What the tests find around them, with these for the candidate's names."""
     random.seed(0)
@@ -359,7 +349,7 @@ def run_once(job, names):
     # The setup of tests is the first of them: it may call the candidate too.
     tests = [recording(source) for source in (job["test_setup"], *job["tests"])]
     exec(recording(setup), namespace)
-    exec(recording_prompt(job["prompt"] or ""), namespace)
+    exec(of_prompt(job["prompt"] or "", recording) or recording(""), namespace)
     namespace.update((name, recorder.stand_in(name)) for name in names)
     found = []
     for at, test in enumerate(tests):
@@ -409,17 +399,14 @@ class Useless:
     def __init__(self, name, is_there):
         self.__dict__.update(name=name, is_there=is_there)
 
-    def __call__(self, *arguments, **keywords):
-        Useless.touched = True
-        if self.__dict__["is_there"]:
-            return object()
-        raise NameError("name '%s' is not defined" % self.__dict__["name"])
-
     def __getattr__(self, name):
         Useless.touched = True
         if self.__dict__["is_there"]:
             return object()
         raise NameError("name '%s' is not defined" % self.__dict__["name"])
+
+    def __call__(self, *arguments, **keywords):
+        return self.__getattr__("__call__")
 
 
 # What a test may raise since a stand-in is no function, class or module.
@@ -428,7 +415,7 @@ OF_STAND_INS = (TypeError, AttributeError, ImportError, KeyError, NotData)
 
 def trial(job, names, is_there):
     """How each test ends with a useless program: whether it passes, and what it raised before it had
-    used the program at all. None where the test, or one before it, bound the candidate's names anew."""
+    used the program at all. None where the test, or an earlier one, rebinds one of the candidate's names."""
     stand_ins = {name: Useless(name, is_there) for name in names}
     namespace = world(job, stand_ins)
     ends = []

@@ -189,15 +189,22 @@ class TesterPeer(Peer):
         raise Garbage("an unknown request")
 
 
-def prompt_helpers(prompt, namespace):
-    """Runs the text that a candidate continues: the functions before the last are the problem's."""
+def of_prompt(prompt, read):
+    """What `read` gives of the text that a candidate continues, its last function closed; None where it
+    is no Python either way."""
     for ending in ("\n    pass\n", ""):
         try:
-            code = compile(prompt + ending, "<prompt>", "exec", 0, True)
-        except SyntaxError:
+            return read(prompt + ending)
+        except (SyntaxError, ValueError):
             continue
+    return None
+
+
+def prompt_helpers(prompt, namespace):
+    """Runs the text that a candidate continues: the functions before the last are the problem's."""
+    code = of_prompt(prompt, lambda text: compile(text, "<prompt>", "exec", 0, True))
+    if code is not None:
         exec(code, namespace)
-        return
 
 
 def outcome(test, namespace, peer):
