@@ -138,10 +138,12 @@ const ATTACKS: &[Attack] = &[
         attempt: |targets| call!(SYS_fcntl, 0, libc::F_SETOWN, targets.program),
     },
     Attack {
-        name: "be traced",
+        name: "trace a process",
         refusal: Refusal::Permission,
         weakest: (Tier::C, Some(Tier::C)),
-        attempt: |_| call!(SYS_ptrace, libc::PTRACE_TRACEME, 0, 0, 0),
+        // A request that finds no process where it is let through. One that succeeds (to be traced)
+        // would stop this process at its next signal, and its tracer waits for its end.
+        attempt: |_| call!(SYS_ptrace, libc::PTRACE_CONT, 0, 0, 0),
     },
     Attack {
         name: "read this program's memory",
