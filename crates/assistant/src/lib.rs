@@ -12,7 +12,7 @@
 //! use std::sync::{Arc, atomic::AtomicBool};
 //! use transformer::Cpu;
 //!
-//! let model = Generator::open("models/basics".as_ref(), &Cpu)?;
+//! let model = Generator::open("models/basics".as_ref(), &Cpu::default())?;
 //! let engine = Engine::start(model, 64, 64);
 //! let python = Python::start(python::Settings::default())?;
 //! let pool = verify::Pool::start(vec![Arc::new(python)], verify::Settings::default())?;

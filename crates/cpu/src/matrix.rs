@@ -169,8 +169,30 @@ impl Matrix {
     /// [`Error::Activations`] if they are not of this matrix's inputs or not of the kind that it
     /// takes, [`Error::Shape`] if `out` is not `[rows, outputs]`.
     pub fn multiply(&self, activations: &Activations, out: &mut [f32]) -> Result<(), Error> {
-        self.check(activations, self.outputs, out.len())?;
-        let target = Target { out: out.as_mut_ptr(), stride: self.outputs };
+        self.multiply_columns(activations, out, self.outputs, 0)
+    }
+
+    /// [`Matrix::multiply`] into some columns of wider rows: `out` is `[rows, columns]`, and the
+    /// product its columns from `first` on. For matrices of several types, one below the other.
+    ///
+    /// # Errors
+    /// [`Error::Range`] if the rows have no such columns, else as [`Matrix::multiply`].
+    pub fn multiply_columns(
+        &self,
+        activations: &Activations,
+        out: &mut [f32],
+        columns: usize,
+        first: usize,
+    ) -> Result<(), Error> {
+        let range = first..first.saturating_add(self.outputs);
+        if range.end > columns {
+            return Err(Error::Range { range, outputs: columns });
+        }
+        self.check(activations, columns, out.len())?;
+        if out.is_empty() {
+            return Ok(());
+        }
+        let target = Target { out: out[first..].as_mut_ptr(), stride: columns };
         let panels = self.outputs.div_ceil(PANEL);
         // Four parts a thread even out what threads lose to others.
         let parts = 4 * rayon::current_num_threads();

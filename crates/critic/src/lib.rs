@@ -13,7 +13,7 @@
 //! use critic::{Critic, Question};
 //! use transformer::Cpu;
 //!
-//! let critic = Critic::load("runs/demo/critic".as_ref(), &Cpu)?;
+//! let critic = Critic::load("runs/demo/critic".as_ref(), &Cpu::default())?;
 //! let question = Question { prompt: "# Add two numbers.\n".into(), programs: vec!["def f(a, b):\n    return a + b\n".into()] };
 //! println!("{:.2}", critic.score(&[question])?[0][0]);
 //! # Ok::<(), anyhow::Error>(())

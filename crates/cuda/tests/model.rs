@@ -80,7 +80,7 @@ fn predictions_are_the_cpus() {
     for model in models() {
         let (batch, targets) = batch();
         let expected =
-            Cpu.reader(model.clone()).and_then(|mut cpu| cpu.predictions(&batch, &targets)).expect("runs");
+            Cpu::default().reader(model.clone()).and_then(|mut cpu| cpu.predictions(&batch, &targets)).expect("runs");
         let mut reader = cuda.reader(model.clone()).expect("a reader");
         let found = reader.predictions(&batch, &targets).expect("runs");
         let logs = |all: &[transformer::head::Prediction]| {
@@ -98,7 +98,7 @@ fn predictions_are_the_cpus() {
                 .and_then(|mut reader| reader.hidden_rows(&batch, &rows))
                 .expect("runs")
         };
-        let error = relative_error(&hidden(&cuda), &hidden(&Cpu));
+        let error = relative_error(&hidden(&cuda), &hidden(&Cpu::default()));
         assert!(error < 2e-2, "{error}");
         assert_eq!(reader.model().expect("weights").weights, model.weights);
     }
@@ -144,7 +144,7 @@ fn gradients_are_the_cpus() {
             [(0, false, false), (0, true, false), (2, false, true), (0, false, true), (3, false, true)]
         {
             let plan = Plan { first_layer, recompute, frozen_output: rows_only, ..Plan::default() };
-            let expected = gradients(&Cpu, &model, &plan, rows_only);
+            let expected = gradients(&Cpu::default(), &model, &plan, rows_only);
             let found = gradients(&cuda, &model, &plan, rows_only);
             let names = transformer::Weights::layer_of_tensor(&model.config);
             for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
@@ -181,7 +181,7 @@ fn training_follows_the_cpus_curve_and_goes_on_from_a_saved_state() {
     let model = models().remove(0);
     let plan =
         Plan { optimizer: AdamWSettings { weight_decay: 0.1, ..Default::default() }, ..Default::default() };
-    let expected = losses(&mut *Cpu.learner(model.clone(), &plan).expect("a learner"), 30);
+    let expected = losses(&mut *Cpu::default().learner(model.clone(), &plan).expect("a learner"), 30);
     let mut learner = cuda.learner(model.clone(), &plan).expect("a learner");
     let mut found = losses(&mut *learner, 20);
     let (steps, state) = learner.state().expect("a state");
@@ -207,7 +207,7 @@ fn adapters_train_as_on_the_cpu_and_leave_the_rest_alone() {
     let model = models().remove(0);
     let lora = LoraSettings { rank: 8, alpha: 16.0, ..LoraSettings::default() };
     let plan = Plan { lora, ..Plan::default() };
-    let mut cpu = Cpu.learner(model.clone(), &plan).expect("a learner");
+    let mut cpu = Cpu::default().learner(model.clone(), &plan).expect("a learner");
     let expected = losses(&mut *cpu, 20);
     let mut learner = cuda.learner(model.clone(), &plan).expect("a learner");
     let found = losses(&mut *learner, 20);
@@ -350,7 +350,7 @@ fn greedy_continuations_are_the_cpus() {
     let Some(cuda) = cuda() else { return };
     let settings = Settings { sampling: Sampling::GREEDY, max_new_tokens: 80, seed: 1, max_sequences: 4 };
     for model in models() {
-        let expected = sample(&Cpu, &model, &requests(), &settings);
+        let expected = sample(&Cpu::default(), &model, &requests(), &settings);
         let found = sample(&cuda, &model, &requests(), &settings);
         assert_eq!(found.len(), 6);
         let mut same = 0;

@@ -368,7 +368,7 @@ mod tests {
         let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n"];
         let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
         let config = Config { vocab_size: tokenizer.vocab_size(), eos_token_ids: vec![], ..Config::tiny() };
-        let reader = Cpu.reader(Model::random(config, 3)).expect("a reader");
+        let reader = Cpu::default().reader(Model::random(config, 3)).expect("a reader");
         Engine::start(Generator::new(reader, tokenizer, "tiny"), max_sequences, queue)
     }
 

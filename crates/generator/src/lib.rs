@@ -8,7 +8,7 @@
 //! use std::ops::ControlFlow;
 //! use transformer::Cpu;
 //!
-//! let generator = Generator::open("models/basics".as_ref(), &Cpu)?;
+//! let generator = Generator::open("models/basics".as_ref(), &Cpu::default())?;
 //! let problems = problems::basics::World::new().problems(records::Split::Test, 1, 0);
 //! let request = Request { samples: 5, ..Request::default() };
 //! // How a domain finds a solution in a completion; here, all of it is the solution.

@@ -147,7 +147,7 @@ mod tests {
         let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n", "assert f(1, 2) == 3\n"];
         let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
         let config = Config { vocab_size: tokenizer.vocab_size(), ..Config::tiny() };
-        Generator::new(Cpu.reader(Model::random(config, 3)).expect("a reader"), tokenizer, "tiny")
+        Generator::new(Cpu::default().reader(Model::random(config, 3)).expect("a reader"), tokenizer, "tiny")
     }
 
     #[test]

@@ -239,7 +239,7 @@ mod tests {
         let trainer = |minutes: f64| {
             let settings = OptimizerSettings { checkpoint_minutes: minutes, ..OptimizerSettings::default() };
             let model = Model::random(Config::tiny(), 1);
-            let mut trainer = Trainer::new(model, &settings, &Cpu).expect("a trainer");
+            let mut trainer = Trainer::new(model, &settings, &Cpu::default()).expect("a trainer");
             trainer.save_regularly(&path);
             (0..3).for_each(|_| trainer.finish_step().expect("a step"));
             settings
@@ -249,7 +249,7 @@ mod tests {
         trainer(10.0);
         assert!(!path.exists(), "not before it is time");
         let settings = trainer(1e-9);
-        let again = Trainer::load_state(&Config::tiny(), &settings, &path, &Cpu).expect("a state");
+        let again = Trainer::load_state(&Config::tiny(), &settings, &path, &Cpu::default()).expect("a state");
         assert_eq!(again.step(), 3);
     }
 }

@@ -61,7 +61,7 @@ fn open(choice: Choice) -> Result<Box<dyn Device>, String> {
             let joined = cuda(None).map_err(|error| format!("several processes need a GPU each: {error}"))?;
             Ok(Box::new(joined))
         }
-        Choice::Cpu => Ok(Box::new(Cpu)),
+        Choice::Cpu => Ok(Box::new(Cpu::default())),
         Choice::Cuda(ordinal) => Ok(Box::new(cuda(ordinal).map_err(|error| error.to_string())?)),
         Choice::Auto => match cuda(None) {
             Ok(cuda) => {
@@ -69,10 +69,10 @@ fn open(choice: Choice) -> Result<Box<dyn Device>, String> {
                 Ok(Box::new(cuda))
             }
             // A machine without a GPU is the usual case; one whose GPU cannot be used is worth a word.
-            Err(cuda::Error::NoDriver | cuda::Error::NoDevice { .. }) => Ok(Box::new(Cpu)),
+            Err(cuda::Error::NoDriver | cuda::Error::NoDevice { .. }) => Ok(Box::new(Cpu::default())),
             Err(error) => {
                 eprintln!("the GPU is not used: {error}");
-                Ok(Box::new(Cpu))
+                Ok(Box::new(Cpu::default()))
             }
         },
     }

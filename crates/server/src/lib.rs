@@ -15,7 +15,7 @@
 //! use std::sync::Arc;
 //! use transformer::Cpu;
 //!
-//! let engine = Arc::new(Engine::start(Generator::open("models/basics".as_ref(), &Cpu)?, 64, 512));
+//! let engine = Arc::new(Engine::start(Generator::open("models/basics".as_ref(), &Cpu::default())?, 64, 512));
 //! let python = Arc::new(Python::start(python::Settings::default())?);
 //! let tier = python.tier().name();
 //! let pool = verify::Pool::start(vec![python], verify::Settings::default())?;

@@ -9,16 +9,19 @@ use crate::Error;
 use crate::batch::PackedBatch;
 use crate::config::Config;
 use crate::decode::{Admission, Decode, Sample, share_prompts};
+use crate::head::logits;
 use crate::kv_cache::{CacheShape, KvCache, attend};
-use crate::model::{Model, Workspace, embed};
-use crate::ops::elementwise::{add, swiglu};
-use crate::ops::matmul::{Packed, linear_packed};
-use crate::ops::norm::rms_norm;
+use crate::model::{Workspace, extend_rotary, forward};
+use crate::operations::{Attention, CpuOperations};
+use crate::ops::matmul::Packed;
 use crate::ops::rope::RotaryTable;
+use crate::pass;
+use crate::products::{Products, Scratch};
 use crate::sampling::{Sampling, draw, stream};
-use crate::weights::Layer;
+use crate::table::Table;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,13 +29,14 @@ use std::sync::Arc;
 const PREFILL_TOKENS: usize = 4096;
 
 /// The prompt's part of the cache, and the logits that follow it.
-struct Prefix {
+pub(crate) struct Prefix {
     cache: KvCache,
     length: usize,
     logits: Vec<f32>,
 }
 
-struct Sequence {
+/// A sample in flight.
+pub(crate) struct Sequence {
     sample: Sample,
     prefix: Arc<Prefix>,
     cache: KvCache,
@@ -45,72 +49,54 @@ struct Sequence {
 
 /// [`Decode`] on the CPU.
 pub struct Decoder<'a> {
-    model: &'a Model,
+    config: &'a Config,
+    table: &'a Table,
+    products: Products<'a>,
+    /// Matrices of single precision, packed once for all steps.
+    packed: Option<Vec<Option<Packed>>>,
     active: Vec<Sequence>,
     /// The last prompt admitted: its other samples may still be waiting.
     last_prefix: Option<(usize, Arc<Prefix>)>,
     rotary: RotaryTable,
     prefill: Workspace,
-    /// One for each thread.
+    /// One for each part of a step.
     buffers: Vec<Buffers>,
-    packed: PackedWeights,
 }
 
-/// The model's matrices, packed once for all steps.
-struct PackedWeights {
-    layers: Vec<PackedLayer>,
-    output: Packed,
-}
-
-struct PackedLayer {
-    qkv: Packed,
-    attention_out: Packed,
-    gate_up: Packed,
-    down: Packed,
-}
-
-impl PackedWeights {
-    fn of(model: &Model) -> Self {
-        let c = &model.config;
-        let layer = |w: &Layer| PackedLayer {
-            qkv: Packed::weight(&w.qkv, c.qkv_size(), c.hidden_size),
-            attention_out: Packed::weight(&w.attention_out, c.hidden_size, c.query_size()),
-            gate_up: Packed::weight(&w.gate_up, 2 * c.intermediate_size, c.hidden_size),
-            down: Packed::weight(&w.down, c.hidden_size, c.intermediate_size),
-        };
-        PackedWeights {
-            layers: model.weights.layers.iter().map(layer).collect(),
-            output: Packed::weight(model.weights.output_matrix(), c.vocab_size, c.hidden_size),
-        }
-    }
-}
-
-/// Rows of one decoding step on one thread.
+/// What a decoding step of some rows needs.
 #[derive(Default)]
 struct Buffers {
-    residual: Vec<f32>,
-    normed: Vec<f32>,
-    scale: Vec<f32>,
-    qkv: Vec<f32>,
-    scores: Vec<f32>,
-    attended: Vec<f32>,
-    projected: Vec<f32>,
-    gate_up: Vec<f32>,
-    activated: Vec<f32>,
+    pass: Option<pass::Workspace<Vec<f32>, Vec<f32>>>,
+    scratch: Scratch,
     logits: Vec<f32>,
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder without sequences.
-    pub fn new(model: &'a Model) -> Self {
+    /// A decoder without sequences, for a model in any form.
+    pub(crate) fn new(config: &'a Config, table: &'a Table, products: Products<'a>) -> Self {
+        let packed = match products {
+            Products::Plain(weights) => {
+                let tensors = table.tensors().iter().enumerate();
+                let pack = |(index, info): (usize, &crate::table::TensorInfo)| {
+                    // An embedding that is not the output is never multiplied with.
+                    let is_product = info.is_matrix() && (index > 0 || table.output() == 0);
+                    is_product
+                        .then(|| Packed::weight(weights.tensor(index), info.shape[0], info.shape[1]))
+                };
+                Some(tensors.map(pack).collect())
+            }
+            _ => None,
+        };
         Decoder {
-            model,
+            config,
+            table,
+            products,
+            packed,
             active: Vec::new(),
             last_prefix: None,
             rotary: RotaryTable::default(),
             prefill: Workspace::for_inference(),
             buffers: Vec::new(),
-            packed: PackedWeights::of(model),
         }
     }
 
@@ -147,22 +133,19 @@ impl<'a> Decoder<'a> {
         });
         let longest = |sequence: &Sequence| sequence.prefix.length + sequence.max_new_tokens;
         let positions = self.active.iter().map(longest).max().unwrap_or(0);
-        if self.rotary.positions() < positions {
-            let config = &self.model.config;
-            self.rotary = RotaryTable::new(config.head_dim, config.rope_theta, positions);
-        }
+        extend_rotary(&mut self.rotary, self.config, positions);
         Ok(())
     }
 
     fn compute_prefixes(&mut self, prompts: &[&[u32]]) -> Vec<Arc<Prefix>> {
-        let config = &self.model.config;
+        let config = self.config;
         let shape = CacheShape::of(config);
         let mut batch = PackedBatch::default();
         let rows = prompts.iter().map(|prompt| batch.push_sequence(prompt));
         let rows: Vec<Range<usize>> = rows.collect();
         let mut caches = vec![KvCache::default(); prompts.len()];
         let (query, key_value, width) = (config.query_size(), config.key_value_size(), config.qkv_size());
-        let hidden = self.model.forward_layers(&batch, &mut self.prefill, &mut |layer, qkv| {
+        let mut store = |layer: usize, qkv: &[f32]| {
             caches.par_iter_mut().zip(&rows).for_each(|(cache, rows)| {
                 for (position, row) in rows.clone().enumerate() {
                     let row = &qkv[row * width + query..(row + 1) * width];
@@ -170,10 +153,13 @@ impl<'a> Decoder<'a> {
                     cache.store(&shape, layer, position, key, value);
                 }
             });
-        });
+        };
+        let model = (config, self.table, self.products);
+        let hidden = forward(model, &batch, &mut self.prefill, &mut store);
         let size = config.hidden_size;
         let last = rows.iter().flat_map(|rows| &hidden[(rows.end - 1) * size..rows.end * size]);
-        let logits = self.model.logits(&last.copied().collect::<Vec<f32>>());
+        let last = last.copied().collect::<Vec<f32>>();
+        let logits = logits(model, &last, &mut self.prefill.scratch);
         let prefixes = caches.into_iter().zip(&rows).zip(logits.chunks_exact(config.vocab_size));
         prefixes
             .map(|((cache, rows), logits)| {
@@ -184,7 +170,7 @@ impl<'a> Decoder<'a> {
 
     fn remove_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
         let mut finished = Vec::new();
-        let end_tokens = &self.model.config.eos_token_ids;
+        let end_tokens = &self.config.eos_token_ids;
         let (done, active): (Vec<Sequence>, Vec<Sequence>) =
             std::mem::take(&mut self.active).into_iter().partition(|sequence| {
                 let full = sequence.sample.tokens.len() >= sequence.max_new_tokens;
@@ -198,21 +184,33 @@ impl<'a> Decoder<'a> {
         finished
     }
 
-    /// One token for each active sequence. Rows do not depend on each other, so every thread takes
-    /// some of them through the whole model and none waits for another before the end.
+    /// One token for each active sequence. Rows do not depend on each other: where all matrices are
+    /// packed in single precision, which is for models that a processor's caches hold, every thread
+    /// takes some of them through the whole model and none waits for another before the end. Else
+    /// weights are read from memory, so all rows go together and threads share each product.
     fn step_all(&mut self) {
-        let Decoder { model, active, rotary, buffers, packed, .. } = self;
+        let Decoder { config, table, products, packed, active, rotary, buffers, .. } = self;
         if active.is_empty() {
             return;
         }
-        let part = active.len().div_ceil(rayon::current_num_threads());
+        let (products, parts) = match (packed, *products) {
+            (Some(packed), Products::Plain(weights)) => {
+                (Products::Packed(weights, packed), rayon::current_num_threads())
+            }
+            (_, products) => (products, 1),
+        };
+        let part = active.len().div_ceil(parts);
         buffers.resize_with(active.len().div_ceil(part), Buffers::default);
         active.par_chunks_mut(part).zip(buffers).for_each(|(sequences, buffers)| {
-            step_rows(model, packed, rotary, sequences, buffers);
-            let logits = buffers.logits.chunks_exact_mut(model.config.vocab_size);
-            for (sequence, logits) in sequences.iter_mut().zip(logits) {
+            step_rows((config, table, products), rotary, sequences, parts == 1, buffers);
+            let draw = |(sequence, logits): (&mut Sequence, &mut [f32])| {
                 sequence.length += 1;
                 sequence.draw(logits);
+            };
+            let logits = &mut buffers.logits;
+            match parts {
+                1 => sequences.par_iter_mut().zip(logits.par_chunks_exact_mut(config.vocab_size)).for_each(draw),
+                _ => sequences.iter_mut().zip(logits.chunks_exact_mut(config.vocab_size)).for_each(draw),
             }
         });
     }
@@ -250,71 +248,66 @@ impl Decode for Decoder<'_> {
     }
 }
 
-/// The logits that follow each sequence's last token, on one thread.
+/// The logits that follow each sequence's last token.
 fn step_rows(
-    model: &Model,
-    packed: &PackedWeights,
+    (config, table, products): (&Config, &Table, Products),
     rotary: &RotaryTable,
     sequences: &mut [Sequence],
-    b: &mut Buffers,
+    is_parallel: bool,
+    buffers: &mut Buffers,
 ) {
-    let config = &model.config;
     let tokens: Vec<u32> = sequences.iter().filter_map(|s| s.sample.tokens.last().copied()).collect();
     let positions: Vec<u32> = sequences.iter().map(|s| (s.prefix.length + s.length) as u32).collect();
-    b.resize(config, sequences.len());
-    embed(&model.weights.embedding, &tokens, config.hidden_size, &mut b.residual);
-    for (layer, (weights, packed)) in model.weights.layers.iter().zip(&packed.layers).enumerate() {
-        rms_norm(&b.residual, &weights.input_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-        linear_packed(&b.normed, &packed.qkv, Some(&weights.qkv_bias), &mut b.qkv);
-        let rotated = config.num_attention_heads + config.num_key_value_heads;
-        rotary.rotate(&mut b.qkv, config.qkv_size(), rotated, &positions, false);
-        store_and_attend(config, layer, sequences, &b.qkv, &mut b.scores, &mut b.attended);
-        linear_packed(&b.attended, &packed.attention_out, None, &mut b.projected);
-        add(&b.projected, &mut b.residual);
-        let norm = &weights.feed_forward_norm;
-        rms_norm(&b.residual, norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-        linear_packed(&b.normed, &packed.gate_up, None, &mut b.gate_up);
-        swiglu(&b.gate_up, config.intermediate_size, &mut b.activated);
-        linear_packed(&b.activated, &packed.down, None, &mut b.projected);
-        add(&b.projected, &mut b.residual);
-    }
-    rms_norm(&b.residual, &model.weights.final_norm, config.rms_norm_eps, &mut b.normed, &mut b.scale);
-    linear_packed(&b.normed, &packed.output, None, &mut b.logits);
+    let Buffers { pass, scratch, logits } = buffers;
+    let pass = pass.get_or_insert_with(pass::Workspace::for_inference);
+    let mut operations = CpuOperations {
+        config,
+        table,
+        products,
+        rotary,
+        tokens: &tokens,
+        positions: &positions,
+        attention: Attention::Cache { sequences, is_parallel },
+        scratch,
+        gradient: None,
+    };
+    let Ok(()) = pass::forward(&mut operations, pass);
+    let rows = tokens.len();
+    logits.resize(rows * config.vocab_size, 0.0);
+    let hidden = pass.hidden().map_or(&[] as &[f32], |hidden| &hidden[..rows * config.hidden_size]);
+    products.multiply(table.output(), hidden, None, rows, logits, scratch);
+}
+
+thread_local! {
+    static SCORES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Stores each sequence's new key and value, then attends: `qkv` `[rows, qkv_size]`, `out`
 /// `[rows, query_size]`.
-fn store_and_attend(
+pub(crate) fn store_and_attend(
     config: &Config,
     layer: usize,
     sequences: &mut [Sequence],
     qkv: &[f32],
-    scores: &mut Vec<f32>,
     out: &mut [f32],
+    is_parallel: bool,
 ) {
+    let (query_size, qkv_size) = (config.query_size(), config.qkv_size());
     let shape = CacheShape::of(config);
-    let rows = out.chunks_exact_mut(config.query_size()).zip(qkv.chunks_exact(config.qkv_size()));
-    for ((out, qkv), sequence) in rows.zip(sequences) {
-        let (query, new) = qkv.split_at(config.query_size());
+    let one = |out: &mut [f32], qkv: &[f32], sequence: &mut Sequence| {
+        let (query, new) = qkv.split_at(query_size);
         let (key, value) = new.split_at(config.key_value_size());
         sequence.cache.store(&shape, layer, sequence.length, key, value);
         let parts =
             [(&sequence.prefix.cache, sequence.prefix.length), (&sequence.cache, sequence.length + 1)];
-        attend(&shape, layer, &parts, query, scores, out);
-    }
-}
-
-impl Buffers {
-    fn resize(&mut self, config: &Config, rows: usize) {
-        self.residual.resize(rows * config.hidden_size, 0.0);
-        self.normed.resize(rows * config.hidden_size, 0.0);
-        self.scale.resize(rows, 0.0);
-        self.qkv.resize(rows * config.qkv_size(), 0.0);
-        self.attended.resize(rows * config.query_size(), 0.0);
-        self.projected.resize(rows * config.hidden_size, 0.0);
-        self.gate_up.resize(rows * 2 * config.intermediate_size, 0.0);
-        self.activated.resize(rows * config.intermediate_size, 0.0);
-        self.logits.resize(rows * config.vocab_size, 0.0);
+        SCORES.with_borrow_mut(|scores| attend(&shape, layer, &parts, query, scores, out));
+    };
+    if is_parallel {
+        let rows = out.par_chunks_exact_mut(query_size).zip(qkv.par_chunks_exact(qkv_size));
+        rows.zip(sequences).for_each(|((out, qkv), sequence)| one(out, qkv, sequence));
+    } else {
+        let rows = out.chunks_exact_mut(query_size).zip(qkv.chunks_exact(qkv_size));
+        rows.zip(sequences).for_each(|((out, qkv), sequence)| one(out, qkv, sequence));
     }
 }
 

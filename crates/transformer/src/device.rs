@@ -4,12 +4,13 @@
 //! which also trains. [`Cpu`](crate::Cpu) is in this crate; a GPU is another crate's. Nobody who uses these needs to know
 //! which it is.
 
-use crate::checkpoint::ReadTensor;
+use crate::checkpoint::{Checkpoint, ReadTensor};
 use crate::decode::Decode;
 use crate::head::{Prediction, Target};
 use crate::lora::{Adapters, LoraSettings};
 use crate::optimizer::AdamWSettings;
-use crate::{Config, Error, Model, PackedBatch, Weights};
+use crate::table::{Role, Table, TensorInfo};
+use crate::{Config, Error, Model, PackedBatch};
 use std::borrow::Cow;
 
 /// Somewhere models can run.
@@ -22,6 +23,14 @@ pub trait Device: Send + Sync {
     /// # Errors
     /// Where it does not fit, or its shape is not one that the device can run.
     fn reader(&self, model: Model) -> Result<Box<dyn Reader>, Error>;
+
+    /// Takes a model on disk to predict and sample with, in a form that suits the device.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader), and where a tensor cannot be read.
+    fn open(&self, checkpoint: &Checkpoint) -> Result<Box<dyn Reader>, Error> {
+        self.reader(checkpoint.model()?)
+    }
 
     /// Takes a model to train.
     ///
@@ -66,19 +75,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Which of [`Weights::tensors`] are trained.
+    /// Which tensors of the model's table are trained.
     pub fn trained(&self, config: &Config) -> Vec<bool> {
-        let layers = Weights::layer_of_tensor(config);
-        let count = layers.len();
-        let of_tensor = |(index, layer): (usize, usize)| {
-            let is_output = !config.tie_word_embeddings && index + 1 == count;
-            let is_final_norm = layer == config.num_hidden_layers + 1 && !is_output;
-            match is_output {
-                true => self.first_layer == 0 && !self.frozen_output,
-                false => self.first_layer == 0 || is_final_norm || layer > self.first_layer,
-            }
+        let is_trained = |tensor: &TensorInfo| match (tensor.role, tensor.layer) {
+            (Role::Output, _) => self.first_layer == 0 && !self.frozen_output,
+            (Role::FinalNorm, _) => true,
+            (_, layer) => self.first_layer == 0 || layer.is_some_and(|layer| layer >= self.first_layer),
         };
-        layers.into_iter().enumerate().map(of_tensor).collect()
+        Table::of(config).tensors().iter().map(is_trained).collect()
     }
 }
 

@@ -4,9 +4,12 @@
 //! log-probabilities, the caller says what each is worth, and the block's gradient is taken on
 //! the spot.
 
+use crate::Config;
 use crate::model::Model;
 use crate::ops::elementwise::exponentiate;
-use crate::ops::matmul::{View, linear, linear_backward_input, parallel_gemm};
+use crate::ops::matmul::{View, linear_backward_input, parallel_gemm};
+use crate::products::{Products, Scratch};
+use crate::table::Table;
 use crate::weights::Weights;
 use rayon::prelude::*;
 
@@ -31,23 +34,42 @@ pub struct Prediction {
     pub entropy: f32,
 }
 
+/// Logits of some rows, of a model in any form: `hidden` is `[rows, H]`, the result `[rows, vocab]`.
+pub(crate) fn logits(
+    (config, table, products): (&Config, &Table, Products),
+    hidden: &[f32],
+    scratch: &mut Scratch,
+) -> Vec<f32> {
+    let rows = hidden.len() / config.hidden_size;
+    let mut logits = vec![0.0; rows * config.vocab_size];
+    products.multiply(table.output(), hidden, None, rows, &mut logits, scratch);
+    logits
+}
+
+/// What a model in any form says of each target; `hidden` is `[T, H]`.
+pub(crate) fn predictions(
+    model: (&Config, &Table, Products),
+    hidden: &[f32],
+    targets: &[Target],
+    scratch: &mut Scratch,
+) -> Vec<Prediction> {
+    let mut predictions = Vec::with_capacity(targets.len());
+    for block in targets.chunks(BLOCK) {
+        let mut logits = logits(model, &gather(hidden, block, model.0.hidden_size), scratch);
+        predictions.extend(predict_block(block, &mut logits, model.0.vocab_size));
+    }
+    predictions
+}
+
 impl Model {
     /// Logits of some rows: `hidden` is `[rows, H]`, the result `[rows, vocab]`.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
-        let rows = hidden.len() / self.config.hidden_size;
-        let mut logits = vec![0.0; rows * self.config.vocab_size];
-        linear(hidden, self.weights.output_matrix(), None, rows, &mut logits);
-        logits
+        logits(self.parts(), hidden, &mut Scratch::default())
     }
 
     /// What the model says of each target; `hidden` is `[T, H]`.
     pub fn predictions(&self, hidden: &[f32], targets: &[Target]) -> Vec<Prediction> {
-        let mut predictions = Vec::with_capacity(targets.len());
-        for block in targets.chunks(BLOCK) {
-            let mut logits = self.logits(&self.gather(hidden, block));
-            predictions.extend(self.predict_block(block, &mut logits));
-        }
-        predictions
+        predictions(self.parts(), hidden, targets, &mut Scratch::default())
     }
 
     /// The gradient of a loss over targets. `weigh(index, prediction)` returns the loss's
@@ -68,9 +90,9 @@ impl Model {
         hidden_gradient.resize(hidden.len(), 0.0);
         let mut predictions = Vec::with_capacity(targets.len());
         for block in targets.chunks(BLOCK) {
-            let gathered = self.gather(hidden, block);
+            let gathered = gather(hidden, block, width);
             let mut logits = self.logits(&gathered);
-            let found = self.predict_block(block, &mut logits);
+            let found = predict_block(block, &mut logits, vocab);
             let first = predictions.len();
             let weights: Vec<f32> =
                 found.iter().enumerate().map(|(i, &prediction)| weigh(first + i, prediction)).collect();
@@ -93,23 +115,23 @@ impl Model {
             if let Some(gradient) = gradient.as_deref_mut() {
                 let logits = View::new(&logits, block.len(), vocab).transposed();
                 let gathered = View::new(&gathered, block.len(), width);
-                parallel_gemm(1.0, logits, gathered, 1.0, gradient.output_matrix_mut());
+                let output = gradient.tensor_mut(self.weights.table().output());
+                parallel_gemm(1.0, logits, gathered, 1.0, output);
             }
         }
         predictions
     }
+}
 
-    fn gather(&self, hidden: &[f32], targets: &[Target]) -> Vec<f32> {
-        let width = self.config.hidden_size;
-        let rows = targets.iter().map(|target| &hidden[target.row * width..(target.row + 1) * width]);
-        rows.flatten().copied().collect()
-    }
+fn gather(hidden: &[f32], targets: &[Target], width: usize) -> Vec<f32> {
+    let rows = targets.iter().map(|target| &hidden[target.row * width..(target.row + 1) * width]);
+    rows.flatten().copied().collect()
+}
 
-    /// Turns logits into probabilities in place.
-    fn predict_block(&self, targets: &[Target], logits: &mut [f32]) -> Vec<Prediction> {
-        let rows = logits.par_chunks_exact_mut(self.config.vocab_size).zip(targets);
-        rows.map(|(row, target)| predict_row(row, target.token)).collect()
-    }
+/// Turns logits into probabilities in place.
+fn predict_block(targets: &[Target], logits: &mut [f32], vocabulary: usize) -> Vec<Prediction> {
+    let rows = logits.par_chunks_exact_mut(vocabulary).zip(targets);
+    rows.map(|(row, target)| predict_row(row, target.token)).collect()
 }
 
 fn predict_row(row: &mut [f32], token: u32) -> Prediction {

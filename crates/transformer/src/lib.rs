@@ -1,11 +1,13 @@
-//! The Qwen2 family of language models, here on the CPU; on GPUs in the crate `cuda`.
+//! Decoder language models of the families Qwen2, Qwen3, Llama and SmolLM3, here on the CPU; on GPUs
+//! in the crate `cuda`.
 //!
-//! RMSNorm, rotary positions, grouped-query attention with biases on q, k and v, SwiGLU, tied or
-//! untied output. [`model`] reads top to bottom: the forward pass and its hand-derived backward
-//! pass, over the small closed set of operations in [`ops`]. Nothing here knows what a problem or
-//! a program is.
+//! RMSNorm, rotary positions, grouped-query attention, SwiGLU. [`table`] says which tensors a model
+//! has, [`pass`] reads top to bottom: the forward pass and its hand-derived backward pass, over a small
+//! closed set of operations that every device implements. Nothing here knows what a problem or a
+//! program is.
 //!
-//! - [`Model`] is a configuration with weights; it reads and writes Hugging Face directories.
+//! - [`Checkpoint`] is a model on disk: a Hugging Face directory or a GGUF file.
+//! - [`Model`] is a configuration with weights in single precision, as it is trained.
 //! - [`PackedBatch`] holds sequences of any length without padding; continuations may share a
 //!   prefix, which is then computed once.
 //! - [`decode`] samples many sequences at once; those of one prompt share its keys and values.
@@ -23,10 +25,11 @@
 //! assert_eq!(hidden.len(), 3 * model.config.hidden_size);
 //! ```
 
+pub mod architecture;
 pub mod batch;
+mod block_reader;
 pub mod checkpoint;
 pub mod config;
-pub mod cpu;
 pub mod decode;
 mod decoder;
 pub mod device;
@@ -34,15 +37,23 @@ pub mod head;
 mod kv_cache;
 pub mod lora;
 pub mod model;
+mod operations;
 pub mod ops;
 pub mod optimizer;
+pub mod pass;
+mod processor;
+mod products;
 pub mod sampling;
+pub mod table;
 pub mod tokenizer;
 pub mod weights;
 
+pub use architecture::{Architecture, RopeScaling};
 pub use batch::PackedBatch;
+pub use checkpoint::Checkpoint;
 pub use config::Config;
-pub use cpu::Cpu;
+pub use block_reader::Format;
+pub use processor::Cpu;
 pub use model::{Model, Workspace};
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;
@@ -68,6 +79,9 @@ pub enum Error {
         /// The field or tensor, what was expected, and what to do.
         message: String,
     },
+    /// A GGUF file is damaged, or lacks something.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
     /// The device that a model runs on fails, or has no room for it.
     #[error("{message}")]
     Device {

@@ -11,6 +11,7 @@
 use crate::checkpoint::{Precision, ReadTensor, TensorFiles, save_tensors};
 use crate::ops::matmul::{View, parallel_gemm};
 use crate::optimizer::{AdamW, AdamWSettings};
+use crate::table::Table;
 use crate::{Config, Error, Weights};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -43,7 +44,7 @@ impl Default for LoraSettings {
 pub struct Adapter {
     /// The module's name in a Hugging Face file.
     pub module: String,
-    /// Which of [`Weights::tensors`] holds the matrix.
+    /// Which tensor of the model's table holds the matrix.
     pub tensor: usize,
     /// Its numbers there.
     pub range: Range<usize>,
@@ -76,12 +77,17 @@ impl Adapters {
         if settings.rank == 0 || !settings.rank.is_multiple_of(8) {
             return Err(wrong(format!("lora.rank: expected a multiple of 8, found {}", settings.rank)));
         }
-        let names = Weights::hugging_face_names(config);
-        let module = |name: &str| name.strip_suffix(".weight").map(str::to_owned);
+        let table = Table::of(config);
+        let matrices = || {
+            let parts = table.parts().filter(|(tensor, _)| {
+                let info = &table.tensors()[*tensor];
+                info.layer.is_some() && info.is_matrix()
+            });
+            parts.filter_map(|(tensor, part)| Some((tensor, part, part.hugging_face.strip_suffix(".weight")?)))
+        };
         let is = |module: &str, target: &String| module.ends_with(&format!(".{target}"));
         for target in &settings.target_modules {
-            let known = names.iter().filter_map(|named| module(&named.name));
-            if !known.into_iter().any(|module| module.starts_with("model.layers.") && is(&module, target)) {
+            if !matrices().any(|(_, _, module)| is(module, target)) {
                 return Err(wrong(format!(
                     "lora.target_modules: the model has no '{target}' in its layers; expected some of {}",
                     LoraSettings::default().target_modules.join(", ")
@@ -89,19 +95,18 @@ impl Adapters {
             }
         }
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let adapters = names.into_iter().filter_map(|named| {
-            let module = module(&named.name)?;
-            let wanted = settings.target_modules.iter().any(|target| is(&module, target));
-            let &[outputs, inputs] = named.shape.as_slice() else { return None };
+        let adapters = matrices().filter_map(|(tensor, part, module)| {
+            let wanted = settings.target_modules.iter().any(|target| is(module, target));
+            let &[outputs, inputs] = part.shape.as_slice() else { return None };
             let bound = 1.0 / (inputs as f32).sqrt();
             wanted.then(|| Adapter {
                 a: (0..settings.rank * inputs)
                     .map(|_| bound * (2.0 * random.random::<f32>() - 1.0))
                     .collect(),
                 b: vec![0.0; outputs * settings.rank],
-                module,
-                tensor: named.tensor,
-                range: named.range,
+                module: module.to_owned(),
+                tensor,
+                range: part.range.clone(),
                 outputs,
                 inputs,
             })
@@ -294,6 +299,7 @@ impl AdapterTraining {
 mod tests {
     use super::*;
     use crate::Model;
+    use crate::table::Role;
 
     fn settings(targets: &[&str]) -> LoraSettings {
         let target_modules = targets.iter().map(|name| (*name).to_owned()).collect();
@@ -313,10 +319,11 @@ mod tests {
         adapters.merge(&model.weights, &mut merged);
         let (hidden, query) = (config.hidden_size, config.query_size());
         let column_sum: f32 = (0..8).map(|row| adapters.all[0].a[row * hidden]).sum();
-        let expected = model.weights.layers[0].qkv[0] + 2.0 * 0.5 * column_sum;
-        assert!((merged.layers[0].qkv[0] - expected).abs() < 1e-6);
-        assert_eq!(merged.layers[0].qkv[query * hidden..], model.weights.layers[0].qkv[query * hidden..]);
-        assert_eq!(merged.layers[0].gate_up, model.weights.layers[0].gate_up);
+        let layer = |weights: &Weights, role| weights.layer(0, role).expect("a matrix").to_vec();
+        let (before, after) = (layer(&model.weights, Role::Qkv), layer(&merged, Role::Qkv));
+        assert!((after[0] - before[0] - 2.0 * 0.5 * column_sum).abs() < 1e-6);
+        assert_eq!(after[query * hidden..], before[query * hidden..]);
+        assert_eq!(layer(&merged, Role::GateUp), layer(&model.weights, Role::GateUp));
         let directory = tempfile::tempdir().expect("a directory");
         adapters.save(directory.path(), "tiny").expect("written");
         assert_eq!(Adapters::load(directory.path(), &config).expect("read"), adapters);
@@ -351,7 +358,7 @@ mod tests {
         let loss = |adapters: &Adapters| -> f64 {
             let mut merged = model.clone();
             adapters.merge(&model.weights, &mut merged.weights);
-            let mut reader = Cpu.reader(merged).expect("a reader");
+            let mut reader = Cpu::default().reader(merged).expect("a reader");
             let found = reader.predictions(&batch, &targets).expect("runs");
             found.iter().map(|prediction| -f64::from(prediction.log_probability)).sum()
         };

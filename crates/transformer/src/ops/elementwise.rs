@@ -52,23 +52,25 @@ fn swiglu_rows(gate_up: &[f32], width: usize, out: &mut [f32]) {
     }
 }
 
-/// Replaces `gate_up` by its gradient, given the gradient of [`swiglu`]'s output.
-pub fn swiglu_backward(out_gradient: &[f32], width: usize, gate_up: &mut [f32]) {
-    let rows = rows_per_task(out_gradient.len() / width, width);
-    let tasks = gate_up.par_chunks_mut(rows * 2 * width).zip(out_gradient.par_chunks(rows * width));
+/// Replaces `gate_up` by its gradient, and the gradient of [`swiglu`]'s output by that output.
+pub fn swiglu_backward(gradient: &mut [f32], width: usize, gate_up: &mut [f32]) {
+    let rows = rows_per_task(gradient.len() / width, width);
+    let tasks = gate_up.par_chunks_mut(rows * 2 * width).zip(gradient.par_chunks_mut(rows * width));
     tasks.for_each(|(gate_up, gradient)| swiglu_backward_rows(gradient, width, gate_up));
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
-fn swiglu_backward_rows(gradient: &[f32], width: usize, gate_up: &mut [f32]) {
-    for (gate_up, gradient) in gate_up.chunks_exact_mut(2 * width).zip(gradient.chunks_exact(width)) {
+fn swiglu_backward_rows(gradient: &mut [f32], width: usize, gate_up: &mut [f32]) {
+    for (gate_up, gradient) in gate_up.chunks_exact_mut(2 * width).zip(gradient.chunks_exact_mut(width)) {
         let (gate, up) = gate_up.split_at_mut(width);
-        for ((gate, up), &gradient) in gate.iter_mut().zip(up).zip(gradient) {
+        for ((gate, up), gradient) in gate.iter_mut().zip(up).zip(gradient) {
             let s = sigmoid(*gate);
             let silu = *gate * s;
-            let gate_gradient = gradient * *up * (s + silu * (1.0 - s));
-            *up = gradient * silu;
+            let gate_gradient = *gradient * *up * (s + silu * (1.0 - s));
+            let activated = silu * *up;
+            *up = *gradient * silu;
             *gate = gate_gradient;
+            *gradient = activated;
         }
     }
 }

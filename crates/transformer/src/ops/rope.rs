@@ -13,15 +13,12 @@ pub struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// A table for positions `0..positions`.
-    pub fn new(head_dim: usize, theta: f64, positions: usize) -> Self {
-        let half = head_dim / 2;
-        let angle = |position: usize, i: usize| {
-            // In f32 like the reference: at position 30,000 the rounding of the angle is visible.
-            let frequency = 1.0 / theta.powf(2.0 * i as f64 / head_dim as f64) as f32;
-            position as f32 * frequency
-        };
-        let angles = (0..positions).flat_map(|p| (0..half).map(move |i| angle(p, i)));
+    /// A table for positions `0..positions`; `frequencies` has one for each pair of components, in
+    /// radians a position.
+    pub fn new(frequencies: &[f32], positions: usize) -> Self {
+        let half = frequencies.len();
+        // In f32 like the reference: at position 30,000 the rounding of the angle is visible.
+        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| p as f32 * f));
         let angles: Vec<f32> = angles.collect();
         RotaryTable {
             half,

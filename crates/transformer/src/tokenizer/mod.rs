@@ -1,6 +1,9 @@
-//! Text to tokens and back: `tokenizer.json`, through the `tokenizers` crate.
+//! Text to tokens and back: `tokenizer.json` or a GGUF file's metadata, through the `tokenizers` crate.
+
+pub mod gguf;
 
 use crate::Error;
+use crate::checkpoint::gguf_file;
 use crate::config::Config;
 use std::path::Path;
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -14,13 +17,22 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model's directory.
+    /// Reads the tokenizer of a model: `tokenizer.json` of its directory, or what its GGUF file says.
     ///
     /// # Errors
     /// Where the file is missing or damaged.
-    pub fn load(directory: &Path) -> Result<Self, Error> {
-        let path = directory.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+    pub fn load(model: &Path) -> Result<Self, Error> {
+        let (path, bytes) = match gguf_file(model)? {
+            Some(path) => {
+                let json = gguf::tokenizer(&::gguf::File::open(&path)?)?;
+                (path, json.to_string().into_bytes())
+            }
+            None => {
+                let path = model.join("tokenizer.json");
+                let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+                (path, bytes)
+            }
+        };
         let inner = tokenizers::Tokenizer::from_bytes(bytes)
             .map_err(|error| Error::invalid(&path, format!("not a tokenizer: {error}")))?;
         Ok(Tokenizer { inner })
@@ -39,7 +51,8 @@ impl Tokenizer {
             "token {largest} has no embedding: the model's vocab_size is {}; take tokenizer and model from the same directory",
             config.vocab_size
         );
-        Err(Error::invalid(directory.join("tokenizer.json"), message))
+        let file = directory.join("tokenizer.json");
+        Err(Error::invalid(if file.exists() { file } else { directory.to_owned() }, message))
     }
 
     /// Tokens of a text; the text of special tokens becomes these tokens, none are added.

@@ -1,11 +1,9 @@
-//! Hugging Face model directories: `config.json` and safetensors, whole or sharded with an index.
+//! Tensors of Hugging Face directories: safetensors, whole or sharded with an index.
 
 use crate::Error;
-use crate::config::Config;
 use crate::model::Model;
-use crate::weights::Weights;
-use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
+use gguf::BlockType;
+use half::bf16;
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
@@ -25,22 +23,6 @@ pub enum Precision {
 }
 
 impl Model {
-    /// Reads a model's directory; numbers may be f32, f16 or bf16.
-    ///
-    /// # Errors
-    /// Names the file, and the field or tensor that is missing, damaged or of another shape.
-    pub fn load(directory: &Path) -> Result<Self, Error> {
-        let config = Config::load(directory)?;
-        let mut weights = Weights::zeros(&config);
-        let files = TensorFiles::open(directory)?;
-        let mut tensors = weights.tensors_mut();
-        for named in Weights::hugging_face_names(&config) {
-            let target = &mut tensors[named.tensor][named.range];
-            files.read(&named.name, &named.shape, target)?;
-        }
-        Ok(Model { config, weights })
-    }
-
     /// Writes `config.json` and `model.safetensors`, each as a whole.
     ///
     /// # Errors
@@ -54,11 +36,11 @@ impl Model {
         // A JSON value made of plain fields always serialises.
         let text = serde_json::to_string_pretty(&config).unwrap_or_default() + "\n";
         write_whole(&directory.join("config.json"), text.as_bytes())?;
-        let tensors = self.weights.tensors();
-        let named = Weights::hugging_face_names(&self.config);
-        let named =
-            named.into_iter().map(|named| (named.name, named.shape, &tensors[named.tensor][named.range]));
-        save_tensors(&directory.join("model.safetensors"), named, precision)
+        let parts = self.weights.table().parts().map(|(tensor, part)| {
+            let numbers = &self.weights.tensor(tensor)[part.range.clone()];
+            (part.hugging_face.clone(), part.shape.clone(), numbers)
+        });
+        save_tensors(&directory.join("model.safetensors"), parts, precision)
     }
 }
 
@@ -185,11 +167,16 @@ impl TensorFiles {
         })
     }
 
-    /// Reads one tensor as f32.
+    /// All tensors' names.
+    pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.file_of.keys().map(String::as_str)
+    }
+
+    /// One tensor's numbers as they are stored, row by row, little-endian: f32, f16 or bf16.
     ///
     /// # Errors
     /// Where it is missing, or of another shape or type.
-    pub fn read(&self, name: &str, shape: &[usize], target: &mut [f32]) -> Result<(), Error> {
+    pub fn stored(&self, name: &str, shape: &[usize]) -> Result<(BlockType, &[u8]), Error> {
         let (path, map) = self.file_with(name)?;
         let fail = |message: String| Error::invalid(path, format!("tensor {name}: {message}"));
         let tensors = SafeTensors::deserialize(map).map_err(|error| fail(error.to_string()))?;
@@ -198,26 +185,24 @@ impl TensorFiles {
             let found = view.shape();
             return Err(fail(format!("expected shape {shape:?} from config.json, found {found:?}")));
         }
-        let data = view.data();
-        match view.dtype() {
-            Dtype::F32 => {
-                for (value, bytes) in target.iter_mut().zip(data.chunks_exact(4)) {
-                    *value = f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-                }
-            }
-            Dtype::BF16 => {
-                for (value, bytes) in target.iter_mut().zip(data.chunks_exact(2)) {
-                    *value = bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32();
-                }
-            }
-            Dtype::F16 => {
-                let halves = data.chunks_exact(2).map(|bytes| f16::from_le_bytes([bytes[0], bytes[1]]));
-                let halves: Vec<f16> = halves.collect();
-                halves.convert_to_f32_slice(target);
-            }
+        let kind = match view.dtype() {
+            Dtype::F32 => BlockType::F32,
+            Dtype::BF16 => BlockType::Bf16,
+            Dtype::F16 => BlockType::F16,
             other => return Err(fail(format!("expected F32, F16 or BF16, found {other:?}"))),
-        }
-        Ok(())
+        };
+        Ok((kind, view.data()))
+    }
+
+    /// Reads one tensor as f32.
+    ///
+    /// # Errors
+    /// As [`stored`](Self::stored).
+    pub fn read(&self, name: &str, shape: &[usize], target: &mut [f32]) -> Result<(), Error> {
+        let (kind, bytes) = self.stored(name, shape)?;
+        // The shape was checked, and rows of plain numbers have no blocks to break.
+        gguf::dequantize_row(kind, bytes, target)
+            .map_err(|error| Error::invalid(&self.directory, format!("tensor {name}: {error}")))
     }
 }
 

@@ -1,18 +1,24 @@
 //! The processor as a [`Device`].
 
-use crate::checkpoint::ReadTensor;
+use crate::block_reader::{BlockReader, Format};
+use crate::checkpoint::{Checkpoint, ReadTensor};
 use crate::decode::Decode;
 use crate::decoder::Decoder;
 use crate::device::{Device, Learner, Plan, Pull, Reader, State, Weigh};
 use crate::head::{Prediction, Target};
 use crate::lora::{AdapterTraining, Adapters};
 use crate::optimizer::AdamW;
+use crate::pass::Keep;
+use crate::table::TensorInfo;
 use crate::{Config, Error, Model, PackedBatch, Weights, Workspace};
 use std::borrow::Cow;
 
 /// The processor.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Cpu;
+pub struct Cpu {
+    /// The form in which a model on disk is kept in memory.
+    pub format: Format,
+}
 
 impl Device for Cpu {
     fn describe(&self) -> String {
@@ -21,6 +27,13 @@ impl Device for Cpu {
 
     fn reader(&self, model: Model) -> Result<Box<dyn Reader>, Error> {
         Ok(Box::new(CpuReader { model, workspace: Workspace::for_inference() }))
+    }
+
+    fn open(&self, checkpoint: &Checkpoint) -> Result<Box<dyn Reader>, Error> {
+        match self.format.of(checkpoint)? {
+            None => self.reader(checkpoint.model()?),
+            Some(format) => Ok(Box::new(BlockReader::open(checkpoint, format)?)),
+        }
     }
 
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error> {
@@ -35,18 +48,20 @@ impl Device for Cpu {
         let sizes = model.weights.tensors().into_iter().zip(trained);
         let sizes: Vec<usize> =
             sizes.map(|(tensor, trained)| if trained { tensor.len() } else { 0 }).collect();
+        let matrices = model.weights.table().tensors().iter().map(TensorInfo::is_matrix).collect();
         Ok(Box::new(CpuLearner {
-            optimizer: AdamW::new(plan.optimizer, &sizes, Weights::is_matrix(&model.config)),
+            optimizer: AdamW::new(plan.optimizer, &sizes, matrices),
             gradient: Weights::zeros(&model.config),
             first_layer: plan.first_layer,
             frozen_output: plan.frozen_output || adapted.is_some(),
             adapted,
             reader: CpuReader { model, workspace: Workspace::for_inference() },
-            workspace: Workspace::for_training(),
+            workspace: Workspace::new(if plan.recompute { Keep::Inputs } else { Keep::Everything }),
         }))
     }
 }
 
+/// A model in single precision, as it is trained.
 struct CpuReader {
     model: Model,
     workspace: Workspace,
@@ -72,7 +87,8 @@ impl Reader for CpuReader {
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {
-        Ok(Box::new(Decoder::new(&self.model)))
+        let (config, table, products) = self.model.parts();
+        Ok(Box::new(Decoder::new(config, table, products)))
     }
 }
 
@@ -215,6 +231,6 @@ impl Learner for CpuLearner {
 }
 
 /// Some rows of a `[rows, width]` buffer, one after the other.
-fn gather_rows(data: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
+pub(crate) fn gather_rows(data: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
     rows.iter().flat_map(|row| &data[row * width..(row + 1) * width]).copied().collect()
 }

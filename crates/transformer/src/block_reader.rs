@@ -1,0 +1,221 @@
+//! A model on the processor that only predicts and samples, its weights in 4 to 32 bits.
+
+use crate::checkpoint::Checkpoint;
+use crate::decode::Decode;
+use crate::decoder::Decoder;
+use crate::device::Reader;
+use crate::head::{Prediction, Target, predictions};
+use crate::model::{Workspace, forward};
+use crate::processor::gather_rows;
+use crate::products::{BlockTensor, Products};
+use crate::table::{Table, TensorInfo};
+use crate::{Config, Error, Model, PackedBatch, Weights};
+use cpu::Matrix;
+use gguf::BlockType;
+use std::borrow::Cow;
+
+/// The form in which a model's matrices are kept in memory. Vectors are always kept in single precision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As the file has them: 4 to 8 bits of a quantised file, 16 of half precision. A small model of single
+    /// precision, which the processor's caches hold, is kept as it is trained.
+    #[default]
+    Auto,
+    /// Single precision: 4 bytes a weight.
+    F32,
+    /// The upper half of single precision, rounded: 2 bytes.
+    Bf16,
+    /// Blocks of 32 weights of 8 bits and a scale: 1.06 bytes. A matrix whose rows are not whole blocks is
+    /// kept as [`Bf16`](Format::Bf16).
+    Q8_0,
+    /// As the file has them, single precision included.
+    AsStored,
+}
+
+/// Weights of single precision that are small enough for every thread to read all of them.
+const SMALL: usize = 32 << 20;
+
+impl Format {
+    /// All of them with their names.
+    pub const NAMES: [(&'static str, Format); 5] = [
+        ("auto", Format::Auto),
+        ("f32", Format::F32),
+        ("bf16", Format::Bf16),
+        ("q8_0", Format::Q8_0),
+        ("as-stored", Format::AsStored),
+    ];
+
+    /// The form for a model on disk; none is single precision as it is trained.
+    pub(crate) fn of(self, checkpoint: &Checkpoint) -> Result<Option<Format>, Error> {
+        let is_small = 4 * checkpoint.config().parameters() <= SMALL;
+        let is_single = stored_kinds(checkpoint)?.iter().all(|kind| *kind == BlockType::F32);
+        Ok(match self {
+            Format::F32 if is_small => None,
+            Format::Auto | Format::AsStored if is_small && is_single => None,
+            Format::Auto => Some(Format::AsStored),
+            format => Some(format),
+        })
+    }
+
+    /// The type of a matrix that the file has in another.
+    fn kind(self, stored: BlockType, inputs: usize) -> BlockType {
+        match self {
+            Format::F32 => BlockType::F32,
+            Format::Bf16 => BlockType::Bf16,
+            Format::Q8_0 if inputs.is_multiple_of(BlockType::Q8_0.block_elements()) => BlockType::Q8_0,
+            Format::Q8_0 => BlockType::Bf16,
+            Format::Auto | Format::AsStored => stored,
+        }
+    }
+
+    /// Bytes that a model on disk takes in memory in this form.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read.
+    pub fn bytes(self, checkpoint: &Checkpoint) -> Result<usize, Error> {
+        let of_part = |part: &crate::table::Part| {
+            let (stored, _) = checkpoint.part(part)?;
+            let (rows, inputs) = (part.shape[0], part.shape.get(1).copied());
+            let kind = inputs.map_or(BlockType::F32, |inputs| self.kind(stored, inputs));
+            Ok(rows * kind.row_bytes(inputs.unwrap_or(1)).unwrap_or(0))
+        };
+        checkpoint.table().parts().map(|(_, part)| of_part(part)).sum()
+    }
+}
+
+/// The types of all matrices of a model on disk.
+fn stored_kinds(checkpoint: &Checkpoint) -> Result<Vec<BlockType>, Error> {
+    let matrices = checkpoint.table().parts().filter(|(_, part)| part.shape.len() == 2);
+    matrices.map(|(_, part)| Ok(checkpoint.part(part)?.0)).collect()
+}
+
+/// A model on the processor that only predicts and samples.
+pub(crate) struct BlockReader {
+    config: Config,
+    table: Table,
+    tensors: Vec<BlockTensor>,
+    workspace: Workspace,
+}
+
+impl BlockReader {
+    /// Reads a model in this form, a tensor at a time.
+    ///
+    /// # Errors
+    /// Where a tensor cannot be read, or memory does not suffice.
+    pub(crate) fn open(checkpoint: &Checkpoint, format: Format) -> Result<Self, Error> {
+        check_memory(checkpoint, format)?;
+        let table = checkpoint.table();
+        let read = |index: usize| read(checkpoint, &table.tensors()[index], index, format);
+        Ok(BlockReader {
+            config: checkpoint.config().clone(),
+            tensors: (0..table.tensors().len()).map(read).collect::<Result<_, Error>>()?,
+            table: table.clone(),
+            workspace: Workspace::for_inference(),
+        })
+    }
+
+    fn parts(&self) -> (&Config, &Table, Products<'_>) {
+        (&self.config, &self.table, Products::Blocks(&self.tensors))
+    }
+}
+
+/// Says how much each form takes where this one does not fit.
+fn check_memory(checkpoint: &Checkpoint, format: Format) -> Result<(), Error> {
+    let (needed, Some(available)) = (format.bytes(checkpoint)?, available_memory()) else { return Ok(()) };
+    if needed <= available {
+        return Ok(());
+    }
+    let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
+    let mut forms = Vec::new();
+    for (name, format) in Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto) {
+        forms.push(format!("{name} {:.1}", gib(format.bytes(checkpoint)?)));
+    }
+    Err(Error::Device {
+        message: format!(
+            "{}: its weights need {:.1} GiB and {:.1} are available; by form, in GiB: {}",
+            checkpoint.path().display(),
+            gib(needed),
+            gib(available),
+            forms.join(", ")
+        ),
+    })
+}
+
+/// Bytes of memory that can be taken without swapping, as Linux estimates them.
+fn available_memory() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
+}
+
+fn read(checkpoint: &Checkpoint, info: &TensorInfo, index: usize, format: Format) -> Result<BlockTensor, Error> {
+    let &[_, inputs] = info.shape.as_slice() else {
+        let mut numbers = vec![0.0; info.len()];
+        checkpoint.read(index, &mut numbers)?;
+        return Ok(BlockTensor::Vector(numbers));
+    };
+    let mut matrices = Vec::new();
+    // Parts of one type become one matrix: fewer and larger products.
+    let mut group: Option<(BlockType, Cow<[u8]>)> = None;
+    let mut close = |group: Option<(BlockType, Cow<[u8]>)>| {
+        if let Some((kind, bytes)) = group {
+            let fail = |error: cpu::Error| Error::invalid(checkpoint.path(), error.to_string());
+            matrices.push(matrix(kind, &bytes, inputs, format).map_err(fail)?);
+        }
+        Ok::<(), Error>(())
+    };
+    for part in &info.parts {
+        let (kind, bytes) = checkpoint.part(part)?;
+        match &mut group {
+            Some((known, all)) if *known == kind => all.to_mut().extend_from_slice(&bytes),
+            _ => close(group.replace((kind, bytes)))?,
+        }
+    }
+    close(group)?;
+    Ok(BlockTensor::Matrix(matrices))
+}
+
+fn matrix(stored: BlockType, bytes: &[u8], inputs: usize, format: Format) -> Result<Matrix, cpu::Error> {
+    let row_bytes = stored.row_bytes(inputs).ok_or(cpu::Error::PartialBlock { kind: stored, inputs })?;
+    let outputs = bytes.len() / row_bytes.max(1);
+    let kind = format.kind(stored, inputs);
+    if kind == stored {
+        return Matrix::from_bytes(kind, bytes, outputs, inputs);
+    }
+    let mut numbers = vec![0.0; outputs * inputs];
+    if gguf::dequantize_row(stored, bytes, &mut numbers).is_err() {
+        unreachable!("rows are whole blocks, as was just checked");
+    }
+    Matrix::from_f32(kind, &numbers, outputs, inputs)
+}
+
+impl Reader for BlockReader {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn model(&self) -> Result<Cow<'_, Model>, Error> {
+        let mut weights = Weights::zeros(&self.config);
+        let tensors = weights.tensors_mut().into_iter().zip(&self.tensors);
+        tensors.for_each(|(numbers, tensor)| tensor.numbers(numbers));
+        Ok(Cow::Owned(Model { config: self.config.clone(), weights }))
+    }
+
+    fn hidden_rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, Error> {
+        let BlockReader { config, table, tensors, workspace } = self;
+        let hidden = forward((config, table, Products::Blocks(tensors)), batch, workspace, &mut |_, _| {});
+        Ok(gather_rows(hidden, rows, config.hidden_size))
+    }
+
+    fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error> {
+        let BlockReader { config, table, tensors, workspace } = self;
+        let model = (&*config, &*table, Products::Blocks(tensors));
+        let hidden = forward(model, batch, workspace, &mut |_, _| {}).to_vec();
+        Ok(predictions(model, &hidden, targets, &mut workspace.scratch))
+    }
+
+    fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {
+        let (config, table, products) = self.parts();
+        Ok(Box::new(Decoder::new(config, table, products)))
+    }
+}

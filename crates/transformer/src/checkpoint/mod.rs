@@ -1,0 +1,203 @@
+//! A model on disk: a Hugging Face directory with safetensors, or a GGUF file.
+
+mod gguf_model;
+mod safetensors;
+
+pub use safetensors::{Precision, ReadTensor, TensorFiles, save_tensors};
+
+use crate::table::{Part, Table};
+use crate::{Config, Error, Model, Weights};
+use gguf::BlockType;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+/// A model on disk, opened and checked, whose numbers are read when they are asked for.
+pub struct Checkpoint {
+    path: PathBuf,
+    config: Config,
+    table: Table,
+    files: Files,
+}
+
+enum Files {
+    SafeTensors(TensorFiles),
+    Gguf(gguf::File),
+}
+
+impl Checkpoint {
+    /// Opens a GGUF file, or a directory: with `config.json` and safetensors, or with one GGUF file.
+    ///
+    /// # Errors
+    /// Names the file, and the field or tensor that is missing, damaged, unknown or of another shape.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let checkpoint = match gguf_file(path)? {
+            Some(file) => {
+                let file = gguf::File::open(&file)?;
+                let config = gguf_model::config(&file)?;
+                Checkpoint {
+                    path: path.to_owned(),
+                    table: Table::of(&config),
+                    config,
+                    files: Files::Gguf(file),
+                }
+            }
+            None => {
+                let config = Config::load(path)?;
+                let files = TensorFiles::open(path)?;
+                let (layers, tensors) = (config.num_hidden_layers, files.names().len());
+                if layers > tensors {
+                    let message = format!("num_hidden_layers: {layers}, but there are {tensors} tensors");
+                    return Err(Error::invalid(path.join("config.json"), message));
+                }
+                let (table, files) = (Table::of(&config), Files::SafeTensors(files));
+                Checkpoint { path: path.to_owned(), table, config, files }
+            }
+        };
+        checkpoint.check()?;
+        Ok(checkpoint)
+    }
+
+    /// Every tensor is there in the shape that the configuration says, and none is unknown: it would
+    /// change what the model computes.
+    fn check(&self) -> Result<(), Error> {
+        for (_, part) in self.table.parts() {
+            self.part(part)?;
+        }
+        let known: std::collections::HashSet<&str> =
+            self.table.parts().map(|(_, part)| self.name(part)).collect();
+        let unknown = |name: &&str| !known.contains(name) && !is_ignored(name, &self.config);
+        let found = match &self.files {
+            Files::SafeTensors(files) => files.names().find(unknown).map(str::to_owned),
+            Files::Gguf(file) => file.tensors().map(|tensor| tensor.name()).find(unknown).map(str::to_owned),
+        };
+        match found {
+            None => Ok(()),
+            Some(name) => {
+                let family = self.config.architecture.model_type();
+                Err(Error::invalid(&self.path, format!("tensor {name}: a {family} model has no such tensor")))
+            }
+        }
+    }
+
+    fn name<'p>(&self, part: &'p Part) -> &'p str {
+        match self.files {
+            Files::SafeTensors(_) => &part.hugging_face,
+            Files::Gguf(_) => &part.gguf,
+        }
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The model's shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The model's tensors.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The GGUF file, if it is one.
+    pub fn gguf(&self) -> Option<&gguf::File> {
+        match &self.files {
+            Files::Gguf(file) => Some(file),
+            Files::SafeTensors(_) => None,
+        }
+    }
+
+    /// A part of a tensor as it is stored, row by row in the order of Hugging Face's files.
+    ///
+    /// # Errors
+    /// Where it is missing, or of another shape or type.
+    pub fn part(&self, part: &Part) -> Result<(BlockType, Cow<'_, [u8]>), Error> {
+        match &self.files {
+            Files::SafeTensors(files) => {
+                let (kind, bytes) = files.stored(&part.hugging_face, &part.shape)?;
+                Ok((kind, Cow::Borrowed(bytes)))
+            }
+            Files::Gguf(file) => gguf_model::part(file, part),
+        }
+    }
+
+    /// Reads a tensor in single precision.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part).
+    pub fn read(&self, tensor: usize, target: &mut [f32]) -> Result<(), Error> {
+        for part in &self.table.tensors()[tensor].parts {
+            let (kind, bytes) = self.part(part)?;
+            let target = &mut target[part.range.clone()];
+            gguf::dequantize_row(kind, &bytes, target).map_err(|error| {
+                Error::invalid(&self.path, format!("tensor {}: {error}", self.name(part)))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The whole model in single precision.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part).
+    pub fn model(&self) -> Result<Model, Error> {
+        let mut weights = Weights::zeros(&self.config);
+        for (index, tensor) in weights.tensors_mut().into_iter().enumerate() {
+            self.read(index, tensor)?;
+        }
+        Ok(Model { config: self.config.clone(), weights })
+    }
+}
+
+impl Model {
+    /// Reads a model: a directory or a GGUF file, as [`Checkpoint::open`].
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        Checkpoint::open(path)?.model()
+    }
+}
+
+/// The GGUF file that a path names: itself, or the only one of a directory without `config.json`.
+///
+/// # Errors
+/// Where a directory has several.
+pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>, Error> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|extension| extension == "gguf");
+    if path.is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    if path.join("config.json").exists() || !path.is_dir() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| Error::io(path, error))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_gguf(path));
+    // Of a split model the first part stands for all.
+    let later_part = |path: &PathBuf| {
+        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        name.rsplit_once("-of-").is_some_and(|(before, _)| !before.ends_with("-00001"))
+    };
+    let mut files: Vec<PathBuf> = files.filter(|path| !later_part(path)).collect();
+    files.sort();
+    match files.len() {
+        0 | 1 => Ok(files.pop()),
+        count => {
+            let message = format!(
+                "{count} GGUF files and no config.json; name one of them, such as {}",
+                files[0].display()
+            );
+            Err(Error::invalid(path, message))
+        }
+    }
+}
+
+/// Tensors that change nothing: tables of frequencies that are computed here, and an output matrix beside
+/// a tied embedding, which some programs write twice.
+fn is_ignored(name: &str, config: &Config) -> bool {
+    name == "rope_freqs.weight"
+        || name.ends_with("rotary_emb.inv_freq")
+        || config.tie_word_embeddings && name == "lm_head.weight"
+}

@@ -1,0 +1,187 @@
+//! The tokenizer of a GGUF file: its tokens and merges as `tokenizer.json`, its template as
+//! `tokenizer_config.json`.
+
+use crate::Error;
+use gguf::File;
+use serde_json::{Map, Value, json};
+
+/// How text is split before merging.
+struct Split {
+    /// `tokenizer.ggml.pre`
+    name: &'static str,
+    /// Patterns, one after the other; after them GPT-2's, if `is_gpt2`. From the `tokenizer.json` that the
+    /// models were published with.
+    patterns: &'static [&'static str],
+    is_gpt2: bool,
+    is_normalized: bool,
+    /// Whether a word that is a token is one, whatever the merges say.
+    ignores_merges: bool,
+}
+
+const PLAIN: Split =
+    Split { name: "", patterns: &[], is_gpt2: false, is_normalized: false, ignores_merges: false };
+const SPLITS: [Split; 6] = [
+    Split {
+        name: "qwen2",
+        patterns: &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+        is_normalized: true,
+        ..PLAIN
+    },
+    Split {
+        name: "llama-bpe",
+        patterns: &[
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        ],
+        ignores_merges: true,
+        ..PLAIN
+    },
+    Split { name: "smollm", patterns: &[r"\p{N}"], is_gpt2: true, ..PLAIN },
+    Split {
+        name: "deepseek-coder",
+        patterns: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"],
+        ..PLAIN
+    },
+    Split { name: "gpt-2", is_gpt2: true, ..PLAIN },
+    Split { name: "default", is_gpt2: true, ..PLAIN },
+];
+/// Control tokens that end an answer, whatever the file names as its end.
+const ENDS: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>"];
+
+/// `tokenizer.ggml.token_type`, from the GGUF specification.
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+const USER_DEFINED: i32 = 4;
+const UNUSED: i32 = 5;
+
+/// `tokenizer.json` of a GGUF file.
+///
+/// # Errors
+/// Names the file, and the key that is missing or holds what is unknown here.
+pub fn tokenizer(file: &File) -> Result<Value, Error> {
+    let metadata = file.metadata();
+    let model = metadata.str("tokenizer.ggml.model")?;
+    if model != "gpt2" {
+        return Err(unknown(file, "tokenizer.ggml.model", "gpt2, a byte-level BPE", model));
+    }
+    let pre = metadata.optional::<&str>("tokenizer.ggml.pre")?.unwrap_or("default");
+    let Some(split) = SPLITS.iter().find(|split| split.name == pre) else {
+        let known: Vec<&str> = SPLITS.iter().map(|split| split.name).collect();
+        return Err(unknown(file, "tokenizer.ggml.pre", &known.join(", "), pre));
+    };
+    let (vocabulary, added) = tokens(file)?;
+    let byte_level = |use_regex: bool| {
+        json!({
+            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex,
+        })
+    };
+    let mut steps: Vec<Value> = split.patterns.iter().map(|pattern| {
+        json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false })
+    }).collect();
+    steps.push(byte_level(split.is_gpt2));
+    Ok(json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": if split.is_normalized { json!({ "type": "NFC" }) } else { Value::Null },
+        "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
+        "post_processor": null,
+        "decoder": byte_level(false),
+        "model": {
+            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": split.ignores_merges,
+            "vocab": vocabulary, "merges": merges(file)?,
+        },
+    }))
+}
+
+/// The vocabulary of ordinary tokens, and the tokens beside it, which no merge makes.
+fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
+    let metadata = file.metadata();
+    let texts = metadata.strings("tokenizer.ggml.tokens")?;
+    let types = metadata.i32s("tokenizer.ggml.token_type")?;
+    if texts.len() != types.len() {
+        let (expected, found) = (format!("one for each of {} tokens", texts.len()), types.len().to_string());
+        return Err(unknown(file, "tokenizer.ggml.token_type", &expected, &found));
+    }
+    let (mut vocabulary, mut added) = (Map::new(), Vec::new());
+    for (id, (text, &kind)) in texts.iter().zip(types.iter()).enumerate() {
+        match kind {
+            NORMAL => {
+                vocabulary.insert(text.to_owned(), id.into());
+            }
+            CONTROL | USER_DEFINED => added.push(json!({
+                "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": kind == CONTROL,
+            })),
+            // Rows of the matrix that stand for nothing.
+            UNUSED => {}
+            _ => {
+                let what = format!("tokenizer.ggml.token_type of token {id}");
+                return Err(unknown(file, &what, "1, 3, 4 or 5", &kind.to_string()));
+            }
+        }
+    }
+    Ok((vocabulary, added))
+}
+
+fn merges(file: &File) -> Result<Vec<[String; 2]>, Error> {
+    let merges = file.metadata().strings("tokenizer.ggml.merges")?;
+    let pair = |merge: &str| {
+        let (left, right) = merge.split_once(' ')?;
+        Some([left.to_owned(), right.to_owned()])
+    };
+    let pairs = merges.iter().map(|merge| {
+        pair(merge).ok_or_else(|| {
+            unknown(file, "tokenizer.ggml.merges", "two tokens and a space between", merge)
+        })
+    });
+    pairs.collect()
+}
+
+/// `tokenizer_config.json` of a GGUF file, with the chat template.
+///
+/// # Errors
+/// As [`tokenizer`].
+pub fn settings(file: &File) -> Result<Value, Error> {
+    let metadata = file.metadata();
+    let texts = metadata.strings("tokenizer.ggml.tokens")?;
+    let token = |key: &str| -> Result<Option<&str>, Error> {
+        let id = metadata.optional::<u32>(&format!("tokenizer.ggml.{key}_token_id"))?;
+        Ok(id.and_then(|id| texts.get(id as usize)))
+    };
+    Ok(json!({
+        "add_bos_token": metadata.optional::<bool>("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
+        "bos_token": token("bos")?,
+        "chat_template": metadata.optional::<&str>("tokenizer.chat_template")?,
+        "clean_up_tokenization_spaces": false,
+        "eos_token": token("eos")?,
+        "pad_token": token("padding")?,
+        "tokenizer_class": match metadata.str("general.architecture")? {
+            "qwen2" | "qwen3" => "Qwen2Tokenizer",
+            _ => "PreTrainedTokenizerFast",
+        },
+        "unk_token": null,
+    }))
+}
+
+/// Tokens that end an answer, the file's own first.
+///
+/// # Errors
+/// As [`tokenizer`].
+pub fn end_tokens(file: &File) -> Result<Vec<u32>, Error> {
+    let metadata = file.metadata();
+    let texts = metadata.strings("tokenizer.ggml.tokens")?;
+    let types = metadata.i32s("tokenizer.ggml.token_type")?;
+    let own = metadata.optional::<u32>("tokenizer.ggml.eos_token_id")?;
+    let ends = (0..).zip(texts.iter().zip(types.iter()));
+    let ends = ends.filter(|(_, (text, kind))| **kind == CONTROL && ENDS.contains(text)).map(|(id, _)| id);
+    Ok(own.into_iter().chain(ends.filter(|&id| Some(id) != own)).collect())
+}
+
+fn unknown(file: &File, what: &str, expected: &str, found: &str) -> Error {
+    Error::invalid(file.path(), format!("{what}: expected {expected}, found {found}"))
+}
