@@ -1,49 +1,66 @@
 //! Model files from one form to another.
 //!
 //! [`to_directory`] writes what a GGUF file holds as a Hugging Face directory, which this project and
-//! transformers load: `config.json`, `generation_config.json`, `tokenizer.json`,
-//! `tokenizer_config.json` with the chat template, and `model.safetensors`. One tensor is in memory at
-//! a time.
+//! transformers load; [`to_gguf`] writes a directory as a GGUF file, which llama.cpp and Ollama load.
+//! One tensor is in memory at a time.
 //!
 //! A GGUF file may hold the embedding and the output matrix of a tied model as two roundings of one
 //! matrix. Both are kept, untied, so that the model says what it says in the file.
 
-mod config;
 mod tensors;
-mod tokenizer;
+mod to_gguf;
 
 pub use tensors::Precision;
+pub use to_gguf::to_gguf;
 
-use gguf::File;
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use transformer::Checkpoint;
+use transformer::tokenizer::gguf as metadata;
 
 /// Why a file cannot be converted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file says something that it should not, or lacks something.
+    /// The model is damaged, or holds what is unknown here.
     #[error(transparent)]
-    File(#[from] gguf::Error),
-    /// It holds what is unknown here.
-    #[error("{}: {what}: expected {expected}, found {found}", path.display())]
-    Unsupported {
+    Model(#[from] transformer::Error),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// The model is in this form already.
+    #[error("{}: expected {expected}", path.display())]
+    Form {
+        /// The model.
+        path: PathBuf,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A tensor has no such form.
+    #[error("tensor {name}: {source}")]
+    Tensor {
+        /// Its name in a Hugging Face file.
+        name: String,
+        /// Why.
+        source: gguf::RowError,
+    },
+    /// A file of the tokenizer says what is unknown here.
+    #[error("{}: {what}: expected {expected}", path.display())]
+    Tokenizer {
         /// The file.
         path: PathBuf,
-        /// The key or tensor.
+        /// The field.
         what: String,
         /// What is known here.
         expected: String,
-        /// What it has.
-        found: String,
     },
-    /// The directory holds a model already.
-    #[error("{}: holds a model already; name a new directory, or remove it", .0.display())]
+    /// The target is there already.
+    #[error("{}: holds a model already; name a new one, or remove it", .0.display())]
     Occupied(PathBuf),
-    /// The directory cannot be written.
+    /// Something cannot be read or written.
     #[error("{}: {source}", path.display())]
-    Write {
-        /// What was to be written.
+    File {
+        /// What was to be read or written.
         path: PathBuf,
         /// The system's word.
         source: std::io::Error,
@@ -54,54 +71,46 @@ pub enum Error {
 }
 
 impl Error {
-    fn unsupported(
-        file: &File,
-        what: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
-        Error::Unsupported {
-            path: file.path().to_owned(),
-            what: what.into(),
-            expected: expected.into(),
-            found: found.into(),
-        }
-    }
-
     fn write(path: &Path, source: std::io::Error) -> Self {
-        Error::Write { path: path.to_owned(), source }
+        Error::File { path: path.to_owned(), source }
     }
 }
 
 /// Told how many tensors of how many are written; may stop.
 pub type Progress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
-/// Writes a model as a Hugging Face directory. `config.json` comes last: a directory that has it is
+/// Writes a GGUF model as a Hugging Face directory. `config.json` comes last: a directory that has it is
 /// whole.
 ///
 /// # Errors
-/// Where the architecture, the tokenizer or a tensor is unknown here, the file is damaged, the
-/// directory holds a model or cannot be written, or `progress` stops.
+/// Where the tokenizer or a tensor is unknown here, the file is damaged, the directory holds a model or
+/// cannot be written, or `progress` stops.
 pub fn to_directory(
-    file: &File,
+    model: &Checkpoint,
     directory: &Path,
     precision: Precision,
     progress: &mut Progress,
 ) -> Result<(), Error> {
-    let config_path = directory.join("config.json");
-    if config_path.exists() {
+    let file = model.gguf().ok_or_else(|| Error::Form {
+        path: model.path().to_owned(),
+        expected: "a GGUF file, to be written as a directory",
+    })?;
+    if directory.join("config.json").exists() {
         return Err(Error::Occupied(directory.to_owned()));
     }
-    let model = config::Model::of(file)?;
-    let (tokenizer, tokenizer_config) = tokenizer::of(file)?;
-    let generation = serde_json::json!({ "eos_token_id": tokenizer::end_tokens(file)? });
+    let (tokenizer, settings) = (metadata::tokenizer(file)?, metadata::settings(file)?);
+    let generation = serde_json::json!({ "eos_token_id": metadata::end_tokens(file)? });
+    let mut config = model.config().to_json();
+    if precision == Precision::Bf16 {
+        config["torch_dtype"] = "bfloat16".into();
+    }
     std::fs::create_dir_all(directory).map_err(|source| Error::write(directory, source))?;
-    tensors::write(file, &model, &directory.join("model.safetensors"), precision, progress)?;
+    tensors::write(model, &directory.join("model.safetensors"), precision, progress)?;
     for (name, value) in [
         ("tokenizer.json", &tokenizer),
-        ("tokenizer_config.json", &tokenizer_config),
+        ("tokenizer_config.json", &settings),
         ("generation_config.json", &generation),
-        ("config.json", &model.to_json(precision)),
+        ("config.json", &config),
     ] {
         write_json(&directory.join(name), value)?;
     }

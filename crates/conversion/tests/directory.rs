@@ -1,13 +1,13 @@
 //! A GGUF file as a directory: what the transformer and the tokenizer read of it is what the file says.
 
-use conversion::{Error, Precision, to_directory};
-use gguf::{Array, BlockType, File, TensorInfo, Value, Writer};
+use conversion::{Error, Precision, to_directory, to_gguf};
+use gguf::{Array, BlockType, TensorInfo, Value, Writer};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use transformer::{Config, Model, Tokenizer};
+use transformer::{Architecture, Checkpoint, Config, Model, RopeScaling, Tokenizer};
 
 const HIDDEN: usize = 64;
 const INTERMEDIATE: usize = 96;
@@ -67,7 +67,7 @@ fn metadata() -> BTreeMap<&'static str, Value> {
     ])
 }
 
-fn write(path: &Path, metadata: &BTreeMap<&str, Value>, tensors: &Tensors) -> File {
+fn write(path: &Path, metadata: &BTreeMap<&str, Value>, tensors: &Tensors) {
     let infos = tensors.iter().map(|(name, (shape, _))| TensorInfo {
         name: name.clone(),
         shape: shape.clone(),
@@ -78,7 +78,6 @@ fn write(path: &Path, metadata: &BTreeMap<&str, Value>, tensors: &Tensors) -> Fi
         writer.write_f32(name, numbers).expect("a tensor");
     }
     writer.finish().expect("a file");
-    File::open(path).expect("a whole file")
 }
 
 fn converted(
@@ -86,9 +85,12 @@ fn converted(
     tensors: &Tensors,
 ) -> (Result<(), Error>, tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
-    let file = write(&directory.path().join("m.gguf"), metadata, tensors);
+    let path = directory.path().join("m.gguf");
+    write(&path, metadata, tensors);
     let out = directory.path().join("model");
-    let done = to_directory(&file, &out, Precision::F32, &mut |_, _| ControlFlow::Continue(()));
+    let done = Checkpoint::open(&path).map_err(Error::from).and_then(|model| {
+        to_directory(&model, &out, Precision::F32, &mut |_, _| ControlFlow::Continue(()))
+    });
     (done, directory, out)
 }
 
@@ -102,24 +104,62 @@ fn every_number_arrives_where_it_belongs() {
         assert_eq!((config.head_dim, config.tie_word_embeddings, config.rope_theta), (16, is_tied, 1e6));
         assert_eq!((config.rms_norm_eps, config.eos_token_ids.as_slice()), (1e-6, &[6, 5][..]));
         let model = Model::load(&out).expect("a model");
-        assert_eq!(model.weights.embedding, tensors["token_embd.weight"].1);
-        assert_eq!(model.weights.final_norm, tensors["output_norm.weight"].1);
-        assert_eq!(model.weights.output.is_none(), is_tied);
-        for (at, layer) in model.weights.layers.iter().enumerate() {
-            let of = |name: &str| tensors[&format!("blk.{at}.{name}")].1.clone();
-            let joined = |names: [&str; 3], kind: &str| -> Vec<f32> {
-                names.iter().flat_map(|name| of(&format!("attn_{name}.{kind}"))).collect()
-            };
-            assert_eq!(layer.qkv, joined(["q", "k", "v"], "weight"));
-            assert_eq!(layer.qkv_bias, joined(["q", "k", "v"], "bias"));
-            assert_eq!(layer.attention_out, of("attn_output.weight"));
-            assert_eq!(
-                (&layer.input_norm, &layer.feed_forward_norm),
-                (&of("attn_norm.weight"), &of("ffn_norm.weight"))
-            );
-            assert_eq!(layer.gate_up, [of("ffn_gate.weight"), of("ffn_up.weight")].concat());
-            assert_eq!(layer.down, of("ffn_down.weight"));
+        for (index, part) in model.weights.table().parts() {
+            assert_eq!(model.weights.tensor(index)[part.range.clone()], tensors[&part.gguf].1, "{}", part.gguf);
         }
+    }
+}
+
+/// Every family as a GGUF file says what the directory said: shape, weights, tokens.
+#[test]
+fn a_directory_survives_being_a_gguf_file() {
+    let llama3 = RopeScaling::Llama3 {
+        factor: 32.0,
+        low_frequency_factor: 1.0,
+        high_frequency_factor: 4.0,
+        original_positions: 8192,
+    };
+    let all = [
+        (Architecture::Qwen2, RopeScaling::None, vec![]),
+        (Architecture::Qwen3, RopeScaling::None, vec![]),
+        (Architecture::Llama, llama3, vec![]),
+        (Architecture::Llama, RopeScaling::Linear { factor: 4.0 }, vec![]),
+        (Architecture::SmolLm3, RopeScaling::None, vec![3]),
+    ];
+    let tokenizer = Tokenizer::train(["ab ab abc", "abc ab"].into_iter(), 270, &["<end>"]).expect("a tokenizer");
+    for (architecture, rope_scaling, layers_without_rope) in all {
+        let config = Config {
+            architecture,
+            rope_scaling,
+            layers_without_rope,
+            vocab_size: 280,
+            num_hidden_layers: 4,
+            head_dim: 16,
+            ..Config::tiny()
+        };
+        let model = Model::random(config, 3);
+        let directory = tempfile::tempdir().expect("a directory");
+        model.save(directory.path(), Default::default()).expect("saved");
+        tokenizer.save(directory.path()).expect("saved");
+        let opened = Checkpoint::open(directory.path()).expect("a model");
+        for (kind, most) in [(BlockType::F32, 0.0), (BlockType::Q8_0, 1.0 / 127.0)] {
+            let path = directory.path().join(format!("{kind:?}.gguf"));
+            to_gguf(&opened, &path, kind, &mut |_, _| ControlFlow::Continue(())).expect("a file");
+            let again = Checkpoint::open(&path).expect("a model");
+            assert_eq!(again.config(), &model.config);
+            let numbers = again.model().expect("numbers").weights;
+            for (ours, theirs) in model.weights.tensors().into_iter().zip(numbers.tensors()) {
+                let largest = ours.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+                assert!(ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() <= most * largest));
+            }
+            let tokens = Tokenizer::of(&again).expect("a tokenizer");
+            for text in ["ab abc<end>x", "Größe  1234\n\n"] {
+                assert_eq!(tokens.encode(text), tokenizer.encode(text));
+            }
+        }
+        let taken = directory.path().join("F32.gguf");
+        let again = to_gguf(&opened, &taken, BlockType::F32, &mut |_, _| ControlFlow::Continue(()));
+        assert!(matches!(again, Err(Error::Occupied(_))));
     }
 }
 
@@ -168,7 +208,9 @@ fn what_is_unknown_or_wrong_is_named() {
 #[test]
 fn a_model_is_not_written_over_and_a_stop_leaves_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
-    let file = write(&directory.path().join("m.gguf"), &metadata(), &tensors(true));
+    let path = directory.path().join("m.gguf");
+    write(&path, &metadata(), &tensors(true));
+    let file = Checkpoint::open(&path).expect("a model");
     let out = directory.path().join("model");
     let stopped = to_directory(&file, &out, Precision::Bf16, &mut |done, _| match done {
         3 => ControlFlow::Break(()),

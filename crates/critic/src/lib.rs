@@ -30,7 +30,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::batch::split_by_rows;
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
 use transformer::device::{Device, Reader};
-use transformer::{Model, PackedBatch, Tokenizer};
+use transformer::{Checkpoint, Model, PackedBatch, Tokenizer};
 
 /// Rows scored at once.
 const ROWS: usize = 8192;
@@ -76,17 +76,17 @@ impl Critic {
     /// # Errors
     /// Where a file is missing, damaged or of another shape.
     pub fn load(directory: &Path, device: &dyn Device) -> Result<Self> {
-        let backbone = Model::load(directory).context("cannot load the critic's backbone")?;
-        let tokenizer = Tokenizer::load(directory).context("cannot load the critic's tokenizer")?;
-        tokenizer.check_fits(&backbone.config, directory)?;
+        let backbone = Checkpoint::open(directory).context("cannot load the critic's backbone")?;
+        let tokenizer = Tokenizer::of(&backbone).context("cannot load the critic's tokenizer")?;
+        tokenizer.check_fits(backbone.config(), directory)?;
         let files = TensorFiles::open_file(&directory.join("score_head.safetensors"))
             .context("cannot load the critic's head")?;
         let width = files.shape("score.0.bias")?.first().copied().unwrap_or(0);
-        let mut head = Head::zeros(backbone.config.hidden_size, width);
+        let mut head = Head::zeros(backbone.config().hidden_size, width);
         for (name, shape, tensor) in head.named_mut() {
             files.read(name, &shape, tensor)?;
         }
-        let backbone = device.reader(backbone).context("cannot run the critic")?;
+        let backbone = device.open(&backbone).context("cannot run the critic")?;
         Ok(Critic::new(backbone, head, tokenizer))
     }
 

@@ -35,7 +35,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::decode::{self, Settings, decode};
 use transformer::device::{Device, Reader};
 use transformer::head::{Prediction, Target};
-use transformer::{Config, Model, PackedBatch, Tokenizer};
+use transformer::{Checkpoint, Config, Model, PackedBatch, Tokenizer};
 
 pub use engine::Engine;
 pub use transformer::sampling::Sampling;
@@ -92,28 +92,37 @@ impl Default for Request {
 }
 
 impl Generator {
-    /// Reads a model's directory, to run on a device.
+    /// Reads a model, a directory or a GGUF file, to run on a device.
     ///
     /// # Errors
     /// Where the model, its tokenizer or its chat template is missing, damaged, or does not fit.
-    pub fn load(directory: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
-        let model = Model::load(directory).context("cannot load the generator")?;
-        let tokenizer = Tokenizer::load(directory).context("cannot load the generator's tokenizer")?;
-        tokenizer.check_fits(&model.config, directory)?;
-        let name =
-            directory.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-        let prompter = Prompter::load(format, directory)?;
-        let reader = device.reader(model).context("cannot run the generator")?;
-        Ok(Generator { prompter, ..Generator::new(reader, tokenizer, name) })
+    pub fn load(path: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
+        Self::read(path, device, |checkpoint| Prompter::load(format, checkpoint))
     }
 
-    /// Reads a model's directory; it is asked as a chat where it has a template for that.
+    /// Reads a model; it is asked as a chat where it has a template for that.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn open(directory: &Path, device: &dyn Device) -> Result<Self> {
-        let has_template = ChatTemplate::load(directory).is_ok();
-        Self::load(directory, if has_template { PromptFormat::Chat } else { PromptFormat::Comment }, device)
+    pub fn open(path: &Path, device: &dyn Device) -> Result<Self> {
+        Self::read(path, device, |checkpoint| {
+            Ok(Prompter::load(PromptFormat::Chat, checkpoint).unwrap_or(Prompter::Comment))
+        })
+    }
+
+    fn read(
+        path: &Path,
+        device: &dyn Device,
+        prompter: impl Fn(&Checkpoint) -> Result<Prompter>,
+    ) -> Result<Self> {
+        let checkpoint = Checkpoint::open(path).context("cannot load the generator")?;
+        let tokenizer = Tokenizer::of(&checkpoint).context("cannot load the generator's tokenizer")?;
+        tokenizer.check_fits(checkpoint.config(), path)?;
+        let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+        let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        let prompter = prompter(&checkpoint)?;
+        let reader = device.open(&checkpoint).context("cannot run the generator")?;
+        Ok(Generator { prompter, ..Generator::new(reader, tokenizer, name) })
     }
 
     /// A generator of a model that is there already, asked in comments.
@@ -326,10 +335,15 @@ impl Generator {
 }
 
 impl Prompter {
-    fn load(format: PromptFormat, directory: &Path) -> Result<Self> {
-        Ok(match format {
-            PromptFormat::Comment => Prompter::Comment,
-            PromptFormat::Chat => Prompter::Chat(Box::new(ChatTemplate::load(directory)?)),
+    fn load(format: PromptFormat, checkpoint: &Checkpoint) -> Result<Self> {
+        let path = checkpoint.path();
+        Ok(match (format, checkpoint.gguf()) {
+            (PromptFormat::Comment, _) => Prompter::Comment,
+            (PromptFormat::Chat, None) => Prompter::Chat(Box::new(ChatTemplate::load(path)?)),
+            (PromptFormat::Chat, Some(file)) => {
+                let settings = transformer::tokenizer::gguf::settings(file)?;
+                Prompter::Chat(Box::new(ChatTemplate::of(path, &settings)?))
+            }
         })
     }
 }

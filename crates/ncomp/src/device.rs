@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow};
 use cuda::Cuda;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use transformer::Cpu;
+use transformer::{Cpu, Format};
 use transformer::device::Device;
 
 /// What `--device` says.
@@ -33,12 +33,23 @@ impl FromStr for Choice {
     }
 }
 
-static CHOICE: OnceLock<Choice> = OnceLock::new();
+/// What `--weights` says.
+///
+/// # Errors
+/// Names what there is.
+pub fn format_named(text: &str) -> Result<Format, String> {
+    let found = Format::NAMES.into_iter().find(|(name, _)| *name == text);
+    found.map(|(_, format)| format).ok_or_else(|| {
+        format!("expected {}", Format::NAMES.map(|(name, _)| name).join(", "))
+    })
+}
+
+static CHOICE: OnceLock<(Choice, Format)> = OnceLock::new();
 static DEVICE: OnceLock<Result<Box<dyn Device>, String>> = OnceLock::new();
 
-/// Says which device is wanted; the first call counts.
-pub fn choose(choice: Choice) {
-    let _ = CHOICE.set(choice);
+/// Says which device is wanted, and how the processor keeps weights; the first call counts.
+pub fn choose(choice: Choice, format: Format) {
+    let _ = CHOICE.set((choice, format));
 }
 
 /// The device, opened at the first call.
@@ -46,11 +57,14 @@ pub fn choose(choice: Choice) {
 /// # Errors
 /// Where the one that was asked for by name cannot be used.
 pub fn device() -> Result<&'static dyn Device> {
-    let opened = DEVICE.get_or_init(|| open(CHOICE.get().copied().unwrap_or_default()));
+    let opened = DEVICE.get_or_init(|| {
+        let (choice, format) = CHOICE.get().copied().unwrap_or_default();
+        open(choice, Cpu { format })
+    });
     opened.as_deref().map_err(|message| anyhow!("{message}"))
 }
 
-fn open(choice: Choice) -> Result<Box<dyn Device>, String> {
+fn open(choice: Choice, processor: Cpu) -> Result<Box<dyn Device>, String> {
     let meeting = cuda::Meeting::of_environment().map_err(|error| error.to_string())?;
     let cuda = |ordinal: Option<usize>| match &meeting {
         Some(meeting) => Cuda::join(ordinal, meeting),
@@ -61,7 +75,7 @@ fn open(choice: Choice) -> Result<Box<dyn Device>, String> {
             let joined = cuda(None).map_err(|error| format!("several processes need a GPU each: {error}"))?;
             Ok(Box::new(joined))
         }
-        Choice::Cpu => Ok(Box::new(Cpu::default())),
+        Choice::Cpu => Ok(Box::new(processor)),
         Choice::Cuda(ordinal) => Ok(Box::new(cuda(ordinal).map_err(|error| error.to_string())?)),
         Choice::Auto => match cuda(None) {
             Ok(cuda) => {
@@ -69,10 +83,10 @@ fn open(choice: Choice) -> Result<Box<dyn Device>, String> {
                 Ok(Box::new(cuda))
             }
             // A machine without a GPU is the usual case; one whose GPU cannot be used is worth a word.
-            Err(cuda::Error::NoDriver | cuda::Error::NoDevice { .. }) => Ok(Box::new(Cpu::default())),
+            Err(cuda::Error::NoDriver | cuda::Error::NoDevice { .. }) => Ok(Box::new(processor)),
             Err(error) => {
                 eprintln!("the GPU is not used: {error}");
-                Ok(Box::new(Cpu::default()))
+                Ok(Box::new(processor))
             }
         },
     }

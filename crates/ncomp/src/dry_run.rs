@@ -1,13 +1,13 @@
 //! `ncomp run --dry-run`: what a recipe would do, and the memory it takes on the processor and on a GPU.
 
-use crate::loop_run::{ProblemSets, model_directory};
+use crate::loop_run::{ProblemSets, model_path};
 use crate::recipe::Recipe;
 use anyhow::Result;
 use learning::OptimizerSettings;
 use report::table::align;
 use serde_json::json;
 use std::path::Path;
-use transformer::Config;
+use transformer::{Checkpoint, Config};
 
 /// Bytes on the processor and on a GPU.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ struct Step {
 
 /// Prints the steps of a run as a table, or as JSON.
 pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
-    let found = model_directory(&recipe.model.path).and_then(|directory| Ok(Config::load(&directory)?));
+    let found = model_path(&recipe.model.path).and_then(|directory| Ok(Checkpoint::open(&directory)?.config().clone()));
     let (config, note) = match found {
         Ok(config) => (Some(config), "present"),
         Err(_) => {

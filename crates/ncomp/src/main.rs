@@ -35,6 +35,10 @@ pub(crate) struct Arguments {
     /// Where models run: auto, cpu, cuda or cuda:N; auto takes a GPU if there is one
     #[arg(long, global = true, env = "NCOMP_DEVICE", default_value = "auto")]
     device: device::Choice,
+    /// Form in which the processor keeps a model's weights: auto, f32, bf16, q8_0 or as-stored; auto is
+    /// as its file has them
+    #[arg(long, global = true, env = "NCOMP_WEIGHTS", default_value = "auto", value_parser = device::format_named)]
+    weights: transformer::Format,
 }
 
 fn main() -> ExitCode {
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     progress::watch_for_interrupt();
-    device::choose(arguments.device);
+    device::choose(arguments.device, arguments.weights);
     match arguments.command.run() {
         Ok(status) => status,
         Err(error) => {

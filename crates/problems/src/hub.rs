@@ -52,13 +52,25 @@ pub fn dataset(repository: &str, configuration: &str, splits: &[&str]) -> Result
     Ok(rows)
 }
 
-/// The directory in the cache that holds a model's files.
+/// What llama.cpp takes where nothing is said.
+const USUAL_QUANTIZATION: &str = "Q4_K_M";
+
+/// The place in the cache that holds a model: a directory, or, of `owner/name:Q4_K_M` and
+/// `owner/name:FILE.gguf`, a GGUF file (the first part of a split one). A repository of GGUF files alone
+/// gives its `Q4_K_M`, as in llama.cpp.
 ///
 /// # Errors
-/// Where a file that every model needs cannot be had.
-pub fn model(repository: &str) -> Result<PathBuf, HubError> {
-    let get = |file: &str| fetch(repository, RepoType::Model, file);
-    let config = get("config.json")?;
+/// Where a file that the model needs cannot be had, or the repository has no such GGUF file.
+pub fn model(name: &str) -> Result<PathBuf, HubError> {
+    if let Some((repository, wanted)) = name.split_once(':') {
+        return gguf(repository, wanted);
+    }
+    let get = |file: &str| fetch(name, RepoType::Model, file);
+    let config = match get("config.json") {
+        Ok(config) => config,
+        // Perhaps it has GGUF files alone; if not, what it lacks is the configuration.
+        Err(error) => return gguf(name, USUAL_QUANTIZATION).map_err(|_| error),
+    };
     get("tokenizer.json")?;
     for optional in ["generation_config.json", "tokenizer_config.json", "chat_template.jinja"] {
         let _ = get(optional);
@@ -74,6 +86,76 @@ pub fn model(repository: &str) -> Result<PathBuf, HubError> {
         }
     }
     Ok(config.parent().map(PathBuf::from).unwrap_or_default())
+}
+
+/// One of a repository's GGUF files, all parts of it.
+fn gguf(repository: &str, wanted: &str) -> Result<PathBuf, HubError> {
+    let files = files(repository)?;
+    let parts = matching(&files, wanted);
+    if parts.is_empty() {
+        let known: Vec<&String> = files.iter().filter(|file| file.ends_with(".gguf")).collect();
+        return Err(HubError::Fetch {
+            repository: repository.to_owned(),
+            file: wanted.to_owned(),
+            message: format!("it has no such GGUF file; it has {known:?}"),
+        });
+    }
+    let fetched: Vec<PathBuf> =
+        parts.iter().map(|file| fetch(repository, RepoType::Model, file)).collect::<Result<_, _>>()?;
+    Ok(fetched[0].clone())
+}
+
+/// The files that a quantisation or a file's name stands for, sorted: several where it is split.
+fn matching(files: &[String], wanted: &str) -> Vec<String> {
+    let wanted = wanted.to_lowercase();
+    let is_meant = |file: &&String| {
+        let file = file.to_lowercase();
+        let Some(stem) = file.strip_suffix(".gguf") else { return false };
+        // Without "-00001-of-00002".
+        let whole = match stem.rsplit_once("-of-").and_then(|(before, _)| before.rsplit_once('-')) {
+            Some((whole, _)) => whole,
+            None => stem,
+        };
+        file == wanted || whole.strip_suffix(wanted.as_str()).is_some_and(|before| before.ends_with(['-', '.', '_', '/']))
+    };
+    let mut parts: Vec<String> = files.iter().filter(is_meant).cloned().collect();
+    parts.sort();
+    // A name stands for one model: of several, the first.
+    let parts_of_first = parts.first().map_or(0, |first| if first.contains("-00001-of-") { parts.len() } else { 1 });
+    parts.truncate(parts_of_first);
+    parts
+}
+
+/// The names of a repository's files: as the Hub says, or as the cache holds them.
+fn files(repository: &str) -> Result<Vec<String>, HubError> {
+    let fail = |message: String| HubError::Fetch {
+        repository: repository.to_owned(),
+        file: "its list of files".to_owned(),
+        message,
+    };
+    let repo = Repo::new(repository.to_owned(), RepoType::Model);
+    let listed = (!offline()).then(|| {
+        let info = api().and_then(|api| api.repo(repo.clone()).info());
+        info.map(|info| info.siblings.into_iter().map(|file| file.rfilename).collect::<Vec<_>>())
+    });
+    match listed {
+        Some(Ok(files)) => Ok(files),
+        other => match cached(&repo) {
+            files if !files.is_empty() => Ok(files),
+            _ => Err(fail(match other {
+                Some(Err(error)) => format!("{error}; check the name and the network, or give a local path"),
+                _ => "HF_HUB_OFFLINE is set and the cache has no file of it".to_owned(),
+            })),
+        },
+    }
+}
+
+/// The files of a repository's newest version in the cache.
+fn cached(repo: &Repo) -> Vec<String> {
+    let directory = Cache::from_env().path().join(repo.folder_name());
+    let commit = std::fs::read_to_string(directory.join("refs/main")).unwrap_or_default();
+    let entries = std::fs::read_dir(directory.join("snapshots").join(commit.trim()));
+    entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
 fn shards(index: &PathBuf) -> Result<Vec<String>, HubError> {
@@ -153,5 +235,22 @@ fn json(field: &Field) -> Value {
         Field::Double(value) => Value::from(*value),
         Field::ListInternal(list) => Value::from(list.elements().iter().map(json).collect::<Vec<_>>()),
         _ => Value::Null,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantisation_names_a_file_or_all_its_parts() {
+        let files = ["a-q4_k_m.gguf", "a-q4_k_m-00001-of-00002.gguf", "A.Q8_0.gguf", "b-q5_0.gguf", "README.md"];
+        let files = files.map(str::to_owned);
+        let found = |wanted: &str| matching(&files, wanted);
+        assert_eq!(found("Q8_0"), ["A.Q8_0.gguf"]);
+        assert_eq!(found("b-q5_0.gguf"), ["b-q5_0.gguf"]);
+        assert_eq!(found("Q5_K_M"), [""; 0]);
+        let split = ["q4_k_m-00002-of-00002.gguf", "q4_k_m-00001-of-00002.gguf"].map(|part| format!("m-{part}"));
+        assert_eq!(matching(&split, "Q4_K_M"), [split[1].clone(), split[0].clone()]);
     }
 }

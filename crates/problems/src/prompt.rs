@@ -127,18 +127,27 @@ impl ChatTemplate {
         let path = directory.join("tokenizer_config.json");
         let fail = |path: &Path, message: String| TemplateError { path: path.to_owned(), message };
         let text = std::fs::read_to_string(&path).map_err(|error| fail(&path, error.to_string()))?;
-        let config: serde_json::Value =
+        let mut settings: serde_json::Value =
             serde_json::from_str(&text).map_err(|error| fail(&path, format!("not JSON: {error}")))?;
         let own_file = directory.join("chat_template.jinja");
-        let (path, source) = if own_file.exists() {
-            let source = std::fs::read_to_string(&own_file);
-            (own_file.clone(), source.map_err(|error| fail(&own_file, error.to_string()))?)
-        } else {
-            let source = config.get("chat_template").and_then(|template| template.as_str());
-            let message = "chat_template: expected a Jinja template; set prompt.format = \"comment\" for a model without one";
-            let source = source.ok_or_else(|| fail(&path, message.to_owned()))?;
-            (path.clone(), source.to_owned())
-        };
+        if !own_file.exists() {
+            return Self::of(&path, &settings);
+        }
+        let source = std::fs::read_to_string(&own_file).map_err(|error| fail(&own_file, error.to_string()))?;
+        settings["chat_template"] = source.into();
+        Self::of(&own_file, &settings)
+    }
+
+    /// The template in the settings of a tokenizer, the fields of `tokenizer_config.json`; `path` is
+    /// where they come from.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn of(path: &Path, settings: &serde_json::Value) -> Result<Self, TemplateError> {
+        let fail = |message: String| TemplateError { path: path.to_owned(), message };
+        let source = settings.get("chat_template").and_then(|template| template.as_str());
+        let message = "chat_template: expected a Jinja template; set prompt.format = \"comment\" for a model without one";
+        let source = source.ok_or_else(|| fail(message.to_owned()))?;
         let mut environment = minijinja::Environment::new();
         // As transformers sets Jinja up for chat templates.
         environment.set_trim_blocks(true);
@@ -148,15 +157,16 @@ impl ChatTemplate {
             Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned("chat", source)
-            .map_err(|error| fail(&path, format!("chat_template: {error}")))?;
+            .add_template_owned("chat", source.to_owned())
+            .map_err(|error| fail(format!("chat_template: {error}")))?;
         let special_tokens =
             ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(|name| {
-                let value = config.get(name)?;
+                let value = settings.get(name)?;
                 let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
                 Some((name.to_owned(), text.to_owned()))
             });
-        Ok(ChatTemplate { path, environment, special_tokens: special_tokens.collect() })
+        let special_tokens = special_tokens.collect();
+        Ok(ChatTemplate { path: path.to_owned(), environment, special_tokens })
     }
 
     /// The conversation as the model expects it, the assistant's turn opened.
@@ -170,6 +180,8 @@ impl ChatTemplate {
         }
         context.insert("messages", minijinja::Value::from_serialize(messages));
         context.insert("add_generation_prompt", minijinja::Value::from(true));
+        // Qwen3 and SmolLM3 would write what they think before the answer, which is opened for them.
+        context.insert("enable_thinking", minijinja::Value::from(false));
         let rendered = self.environment.get_template("chat").and_then(|template| template.render(&context));
         rendered.map_err(|error| TemplateError {
             path: self.path.clone(),

@@ -1,20 +1,23 @@
-//! `ncomp convert`: a GGUF file as a Hugging Face directory.
+//! `ncomp convert`: a GGUF file as a Hugging Face directory, or the other way round.
 
+use crate::loop_run::model_path;
 use crate::progress::{Progress, interrupted};
 use anyhow::Result;
 use conversion::Precision;
+use gguf::BlockType;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use transformer::Checkpoint;
 
-/// Writes a GGUF file of the Qwen2 family as a Hugging Face directory, which every --model takes and
-/// transformers loads: weights, configuration, tokenizer and chat template.
+/// Writes a GGUF file as a Hugging Face directory, which every --model takes and transformers loads; or a
+/// directory as a GGUF file (Q8_0), which llama.cpp and Ollama load
 #[derive(clap::Args)]
 pub struct Convert {
-    /// GGUF file; of a split model, any part
-    file: PathBuf,
-    /// Directory to write
-    directory: PathBuf,
-    /// Form of the numbers: bf16 is half the size, f32 exactly what the file holds
+    /// GGUF file (of a split model, any part), directory, or owner/name on the Hub
+    model: String,
+    /// Directory to write, or file whose name ends with .gguf
+    target: PathBuf,
+    /// Form of a directory's numbers: bf16 is half the size, f32 exactly what the file holds
     #[arg(long, value_enum, default_value = "bf16")]
     precision: Form,
 }
@@ -31,14 +34,18 @@ impl Convert {
             Form::Bf16 => Precision::Bf16,
             Form::F32 => Precision::F32,
         };
-        let file = gguf::File::open(&self.file)?;
-        let mut progress = Progress::start("tensors", file.tensors().len(), 0);
-        conversion::to_directory(&file, &self.directory, precision, &mut |_, _| {
+        let model = Checkpoint::open(&model_path(&self.model)?)?;
+        let mut progress = Progress::start("tensors", model.table().parts().count(), 0);
+        let mut advance = |_, _| {
             progress.advance(1);
             if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
+        };
+        match self.target.extension().is_some_and(|extension| extension == "gguf") {
+            true => conversion::to_gguf(&model, &self.target, BlockType::Q8_0, &mut advance)?,
+            false => conversion::to_directory(&model, &self.target, precision, &mut advance)?,
+        }
         progress.finish();
-        println!("{}", self.directory.display());
+        println!("{}", self.target.display());
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! `ncomp generate`: candidates into a file of records.
 
 use crate::device::device;
-use crate::loop_run::model_directory;
+use crate::loop_run::model_path;
 use crate::samples::problem_set;
 use crate::stages;
 use anyhow::{Context, Result, ensure};
@@ -67,7 +67,7 @@ impl Generate {
         }
         problems.truncate(self.limit.unwrap_or(usize::MAX));
         ensure!(!problems.is_empty(), "{} has no problems in the split {}", self.problems, self.split);
-        let directory = model_directory(&self.model)?;
+        let directory = model_path(&self.model)?;
         let generator = Generator::open(&directory, device()?)?;
         let request = Request {
             samples: self.samples,

@@ -3,7 +3,7 @@
 use super::limits::Limits;
 use crate::behaviour::{Knowledge, observe};
 use crate::device::device;
-use crate::loop_run::model_directory;
+use crate::loop_run::model_path;
 use crate::{opinions, stages};
 use anyhow::{Context, Result, anyhow, bail};
 use critic::Critic;
@@ -110,7 +110,7 @@ impl Signals {
         costs.behaviour =
             Some(Cost { executions: effort.calls, tokens: 0, seconds: started.elapsed().as_secs_f64() });
         let Some(model) = &self.model else { return Ok((pools, costs)) };
-        let model = Generator::open(&model_directory(model)?, device()?)?;
+        let model = Generator::open(&model_path(model)?, device()?)?;
         let started = Instant::now();
         let Some(tokens) = opinions::review(&model, problems, &mut pools)? else {
             bail!("stopped before all candidates were reviewed");

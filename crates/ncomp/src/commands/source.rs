@@ -1,7 +1,7 @@
 //! Where candidates come from: a model of ours, or another server.
 
 use crate::device::device;
-use crate::loop_run::model_directory;
+use crate::loop_run::model_path;
 use anyhow::{Context, Result};
 use assistant::{Proposer, Remote};
 use generator::{Engine, Generator};
@@ -37,7 +37,7 @@ impl Source {
     /// # Errors
     /// Where the model cannot be read.
     pub fn engine(&self) -> Result<Engine> {
-        let generator = Generator::open(&model_directory(&self.model)?, device()?)?;
+        let generator = Generator::open(&model_path(&self.model)?, device()?)?;
         Ok(Engine::start(generator, self.max_sequences, self.queue))
     }
 

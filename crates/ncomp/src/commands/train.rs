@@ -3,7 +3,7 @@
 use super::train_ranker::TrainRanker;
 use crate::device::{device, rank};
 use crate::launch::Gpus;
-use crate::loop_run::{self, model_directory};
+use crate::loop_run::{self, model_path};
 use crate::progress::{Progress, interrupted};
 use crate::recipe::Recipe;
 use crate::samples;
@@ -119,7 +119,7 @@ impl Sft {
         let recipe = Recipe::load(&self.recipe)?;
         let settings = recipe.pretrain.clone().unwrap_or_default().training;
         let generator =
-            Generator::load(&model_directory(&recipe.model.path)?, recipe.model.prompt, device()?)?;
+            Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let pairs: Vec<Pair> = jsonl::read(&self.data)?;
         let end = generator.config().eos_token_ids.first().copied();
         let examples = pairs.iter().map(|pair| {
@@ -171,7 +171,7 @@ impl TrainCritic {
         let candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts = verdicts::read(&self.verdicts)?;
         let generator =
-            Generator::load(&model_directory(&recipe.model.path)?, recipe.model.prompt, device()?)?;
+            Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let mut critic = loop_run::new_critic(&generator, settings.head_width, recipe.seed)?;
         critic.max_tokens = settings.max_tokens;
         let prompt = |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible);

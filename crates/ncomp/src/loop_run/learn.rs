@@ -43,7 +43,7 @@ impl Loop<'_> {
         let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
         let mut verdicts = self.reopen::<StoredVerdict>("verdicts/rollouts.jsonl", done * rollouts)?;
         let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "grpo", done)?;
-        let directory = super::model_directory(&self.recipe.model.path)?;
+        let directory = super::model_path(&self.recipe.model.path)?;
         let shaping = match self.recipe.critic.start.as_str() {
             start if !start.is_empty() && settings.critic_reward > 0.0 => {
                 Some(Critic::load(start.as_ref(), device()?)?)

@@ -60,21 +60,24 @@ impl ProblemSets {
     }
 }
 
-/// A model's directory: a path, or `owner/name` on the Hub.
+/// Where a model is: a directory or a GGUF file, named by its path or as `owner/name` on the Hub, with
+/// `:Q4_K_M` or `:FILE.gguf` for one of several GGUF files.
 ///
 /// # Errors
-/// Where there is neither.
-pub fn model_directory(path: &str) -> Result<PathBuf> {
-    let local = Path::new(path);
+/// Where there is none.
+pub fn model_path(name: &str) -> Result<PathBuf> {
+    let local = Path::new(name);
     if local.exists() {
         return Ok(local.to_owned());
     }
-    let hub_name = path.split('/').count() == 2 && !path.starts_with(['.', '/']);
-    if hub_name && !path.starts_with("models/") {
-        return Ok(problems::hub::model(path)?);
+    let (repository, _) = name.split_once(':').unwrap_or((name, ""));
+    let hub_name = repository.split('/').count() == 2 && !name.starts_with(['.', '/']);
+    if hub_name && !name.starts_with("models/") && !name.ends_with(".gguf") || name.contains(':') {
+        return Ok(problems::hub::model(name)?);
     }
     anyhow::bail!(
-        "no model at '{path}'; expected a directory with config.json, or owner/name on the Hugging Face Hub"
+        "no model at '{name}'; expected a directory with config.json, a GGUF file, or owner/name on the \
+         Hugging Face Hub, with :Q4_K_M or :FILE.gguf for one of its GGUF files"
     )
 }
 
@@ -146,7 +149,7 @@ impl<'a> Loop<'a> {
         let client = verifier.client("run");
         let problems = ProblemSets::of(recipe)?;
         verifier.pool.prepare(problems.train.iter().chain(&problems.test))?;
-        let directory = model_directory(&recipe.model.path)?;
+        let directory = model_path(&recipe.model.path)?;
         let base = Generator::load(&directory, recipe.model.prompt, device()?)?;
         for (split, problems) in [("train", &problems.train), ("test", &problems.test)] {
             let path = run.path(&format!("problems/{split}.jsonl"));

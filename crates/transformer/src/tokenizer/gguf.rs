@@ -1,7 +1,7 @@
 //! The tokenizer of a GGUF file: its tokens and merges as `tokenizer.json`, its template as
 //! `tokenizer_config.json`.
 
-use crate::Error;
+use crate::{Config, Error};
 use gguf::File;
 use serde_json::{Map, Value, json};
 
@@ -184,4 +184,122 @@ pub fn end_tokens(file: &File) -> Result<Vec<u32>, Error> {
 
 fn unknown(file: &File, what: &str, expected: &str, found: &str) -> Error {
     Error::invalid(file.path(), format!("{what}: expected {expected}, found {found}"))
+}
+
+/// What of a `tokenizer.json` a GGUF file cannot say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unknown {
+    /// The field.
+    pub what: String,
+    /// What is known here.
+    pub expected: String,
+}
+
+/// The metadata that says what a `tokenizer.json` says, for a model of that many embeddings: the way
+/// back from [`tokenizer`].
+///
+/// # Errors
+/// Names the field that has no counterpart.
+pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::Value)>, Unknown> {
+    let unknown = |what: &str, expected: &str| Unknown { what: what.to_owned(), expected: expected.to_owned() };
+    if tokenizer["model"]["type"] != "BPE" {
+        return Err(unknown("model.type", "BPE"));
+    }
+    let split = split_of(tokenizer).ok_or_else(|| {
+        let names: Vec<&str> = SPLITS.iter().map(|split| split.name).collect();
+        unknown("pre_tokenizer", &format!("one of those that llama.cpp calls {}", names.join(", ")))
+    })?;
+    let mut texts: Vec<String> = (0..config.vocab_size).map(|id| format!("[PAD{id}]")).collect();
+    let mut types = vec![UNUSED; config.vocab_size];
+    let mut place = |id: Option<u64>, text: &str, kind: i32| {
+        let id = id.and_then(|id| usize::try_from(id).ok()).filter(|&id| id < config.vocab_size);
+        let id = id.ok_or_else(|| unknown(&format!("token {text}"), "a number below the model's vocab_size"))?;
+        text.clone_into(&mut texts[id]);
+        types[id] = kind;
+        Ok(())
+    };
+    let vocabulary = tokenizer["model"]["vocab"].as_object();
+    for (text, id) in vocabulary.ok_or_else(|| unknown("model.vocab", "an object from token to number"))? {
+        place(id.as_u64(), text, NORMAL)?;
+    }
+    for token in tokenizer["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if token["special"] == true { CONTROL } else { USER_DEFINED };
+        place(token["id"].as_u64(), token["content"].as_str().unwrap_or_default(), kind)?;
+    }
+    let merges = tokenizer["model"]["merges"].as_array().into_iter().flatten().map(|merge| {
+        // A pair, or both in one text as older files have it.
+        let pair = merge.as_array().map(|pair| pair.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "));
+        pair.or_else(|| merge.as_str().map(str::to_owned))
+    });
+    let merges: Option<Vec<String>> = merges.collect();
+    let merges = merges.ok_or_else(|| unknown("model.merges", "pairs of tokens"))?;
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let mut all = vec![
+        (key("model"), gguf::Value::from("gpt2")),
+        (key("pre"), gguf::Value::from(split.name)),
+        (key("tokens"), gguf::Value::from(texts.iter().collect::<gguf::Strings>())),
+        (key("token_type"), gguf::Value::from(types)),
+        (key("merges"), gguf::Value::from(merges.iter().collect::<gguf::Strings>())),
+    ];
+    if let Some(&end) = config.eos_token_ids.first() {
+        all.push((key("eos_token_id"), gguf::Value::U32(end)));
+    }
+    Ok(all)
+}
+
+/// The number of a token that is beside the vocabulary.
+pub fn token_of(tokenizer: &Value, text: &str) -> Option<u32> {
+    let added = tokenizer["added_tokens"].as_array()?.iter().find(|token| token["content"] == text)?;
+    added["id"].as_u64().and_then(|id| u32::try_from(id).ok())
+}
+
+/// Which of the known ways to split a `tokenizer.json` describes.
+fn split_of(tokenizer: &Value) -> Option<&'static Split> {
+    let before = &tokenizer["pre_tokenizer"];
+    let steps = match before["pretokenizers"].as_array() {
+        Some(steps) => steps.as_slice(),
+        None => std::slice::from_ref(before),
+    };
+    let (last, splits) = steps.split_last()?;
+    if last["type"] != "ByteLevel" || last["add_prefix_space"] == true {
+        return None;
+    }
+    let pattern = |step: &Value| match step["type"].as_str()? {
+        "Digits" if step["individual_digits"] == true => Some(r"\p{N}".to_owned()),
+        "Split" => step["pattern"]["Regex"].as_str().map(str::to_owned),
+        _ => None,
+    };
+    let patterns = splits.iter().map(pattern).collect::<Option<Vec<String>>>()?;
+    let (is_gpt2, is_normalized) = (last["use_regex"] != false, tokenizer["normalizer"]["type"] == "NFC");
+    let ignores_merges = tokenizer["model"]["ignore_merges"] == true;
+    if !is_normalized && !tokenizer["normalizer"].is_null() {
+        return None;
+    }
+    SPLITS.iter().find(|split| {
+        split.patterns == patterns
+            && (split.is_gpt2, split.is_normalized, split.ignores_merges) == (is_gpt2, is_normalized, ignores_merges)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_split_in_a_known_way_is_recognised() {
+        for split in &SPLITS[..5] {
+            let step = |pattern: &&str| json!({ "type": "Split", "pattern": { "Regex": pattern } });
+            let mut steps: Vec<Value> = split.patterns.iter().map(step).collect();
+            steps.push(json!({ "type": "ByteLevel", "add_prefix_space": false, "use_regex": split.is_gpt2 }));
+            let normalizer = if split.is_normalized { json!({ "type": "NFC" }) } else { Value::Null };
+            let tokenizer = json!({
+                "normalizer": normalizer,
+                "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
+                "model": { "ignore_merges": split.ignores_merges },
+            });
+            assert_eq!(split_of(&tokenizer).map(|found| found.name), Some(split.name));
+        }
+        let other = json!({ "pre_tokenizer": { "type": "Whitespace" } });
+        assert!(split_of(&other).is_none());
+    }
 }

@@ -3,7 +3,7 @@
 pub mod gguf;
 
 use crate::Error;
-use crate::checkpoint::gguf_file;
+use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use std::path::Path;
 use tokenizers::decoders::byte_level::ByteLevel;
@@ -21,20 +21,26 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Where the file is missing or damaged.
-    pub fn load(model: &Path) -> Result<Self, Error> {
-        let (path, bytes) = match gguf_file(model)? {
-            Some(path) => {
-                let json = gguf::tokenizer(&::gguf::File::open(&path)?)?;
-                (path, json.to_string().into_bytes())
-            }
-            None => {
-                let path = model.join("tokenizer.json");
-                let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
-                (path, bytes)
-            }
-        };
+    pub fn of(model: &Checkpoint) -> Result<Self, Error> {
+        match model.gguf() {
+            None => Self::load(model.path()),
+            Some(file) => Self::parse(file.path(), gguf::tokenizer(file)?.to_string().as_bytes()),
+        }
+    }
+
+    /// Reads `tokenizer.json` of a directory.
+    ///
+    /// # Errors
+    /// Where the file is missing or damaged.
+    pub fn load(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("tokenizer.json");
+        let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
+        Self::parse(&path, &bytes)
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| Error::invalid(&path, format!("not a tokenizer: {error}")))?;
+            .map_err(|error| Error::invalid(path, format!("not a tokenizer: {error}")))?;
         Ok(Tokenizer { inner })
     }
 
