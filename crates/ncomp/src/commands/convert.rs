@@ -38,7 +38,7 @@ impl Convert {
             if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         progress.finish();
-        println!("{}", self.directory.display());
+        outln!("{}", self.directory.display());
         Ok(())
     }
 }
