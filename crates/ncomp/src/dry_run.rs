@@ -37,10 +37,10 @@ pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
         let steps: Vec<_> = steps.iter().map(Step::to_json).collect();
         let whole =
             json!({"recipe": recipe.name, "model": recipe.model.path, "model_note": note, "steps": steps});
-        println!("{whole}");
+        outln!("{whole}");
         return Ok(());
     }
-    println!(
+    outln!(
         "recipe {}, model {} ({note}), problems {}, run in {}",
         recipe.name,
         recipe.model.path,
@@ -54,7 +54,7 @@ pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
         };
         [step.name.to_owned(), step.what.clone(), text(|m| m.processor), text(|m| m.gpu)]
     });
-    print!("{}", align(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
+    out!("{}", align(&std::iter::once(head).chain(rows).collect::<Vec<_>>()));
     Ok(())
 }
 

@@ -1,5 +1,8 @@
 //! `ncomp`: the command line of the Neural Computer.
 
+#[macro_use]
+mod output;
+
 mod behaviour;
 mod commands;
 mod device;

@@ -3,7 +3,7 @@
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,12 @@ pub enum Error {
         path: PathBuf,
         /// The system's word.
         cause: io::Error,
+    },
+    /// Another process appends to the file.
+    #[error("{}: another command writes to it; wait for its end, or name another file", path.display())]
+    Taken {
+        /// The file.
+        path: PathBuf,
     },
     /// A line is not the expected record.
     #[error("{}:{line}: {message}", path.display())]
@@ -57,8 +63,23 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
 /// Where the file cannot be read or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, Error> {
     let mut text = String::new();
-    open(path)?.read_to_string(&mut text).map_err(|source| Error::io(path, source))?;
+    open(path)?.read_to_string(&mut text).map_err(|source| damaged(path, source))?;
     Ok(text)
+}
+
+/// What a compressed file's reader says helps nobody.
+fn damaged(path: &Path, source: io::Error) -> Error {
+    let is_gzip = File::open(path).is_ok_and(|mut file| {
+        let mut start = [0; 2];
+        file.read_exact(&mut start).is_ok() && start == [0x1f, 0x8b]
+    });
+    let source = match is_gzip {
+        true => {
+            io::Error::new(source.kind(), format!("the gzip file is not whole ({source}); fetch it again"))
+        }
+        false => source,
+    };
+    Error::io(path, source)
 }
 
 /// All records of a file, plain or gzip. Empty lines are skipped.
@@ -69,7 +90,7 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let mut records = Vec::new();
     for (index, line) in open(path)?.lines().enumerate() {
-        let line = line.map_err(|source| Error::io(path, source))?;
+        let line = line.map_err(|source| damaged(path, source))?;
         if line.trim().is_empty() {
             continue;
         }
@@ -162,6 +183,10 @@ impl Appender {
             .append(true)
             .open(path)
             .map_err(fail)?;
+        // Two that append would mix their lines. A file system without locks is no reason to refuse.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(Error::Taken { path: path.to_owned() });
+        }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -209,6 +234,8 @@ mod tests {
         assert!(old.is_empty());
         file.append(&score(0)).expect("written");
         file.flush().expect("flushed");
+        assert!(matches!(Appender::resume::<Score>(&path), Err(Error::Taken { .. })));
+        drop(file);
         fs::write(&path, [fs::read(&path).expect("read").as_slice(), b"{\"problem\":\"p\",\"ind"].concat())
             .expect("cut off");
         let (mut file, old) = Appender::resume::<Score>(&path).expect("resumed");

@@ -5,6 +5,7 @@
 //! So a verdict does not depend on what else the machine does, and nothing has to be run again alone.
 
 use rustix::process::Pid;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use verify::Watch;
 
@@ -66,9 +67,12 @@ impl<'a> Clock<'a> {
             }
         }
         if elapsed >= self.due {
-            let busy: Duration = self.children().into_iter().map(busy).sum();
+            let children = self.children();
+            // Whether any could run comes first: it may get its processor meanwhile.
+            let waits = children.iter().any(|child| could_run(*child));
+            let busy: Duration = children.into_iter().map(busy).sum();
             self.due = self.limit + busy;
-            if elapsed >= self.due {
+            if elapsed >= self.due && !waits {
                 return Err(Over::OutOfTime);
             }
             // Not at every microsecond that it gains.
@@ -78,15 +82,28 @@ impl<'a> Clock<'a> {
     }
 }
 
+/// Whether a thread of a process runs, or waits for a processor: how long it has waited the kernel counts
+/// only once it has got one. A program that never sleeps ends by its limit on CPU time.
+fn could_run(process: Pid) -> bool {
+    tasks(process).any(|task| {
+        let text = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        // The name before the state may hold anything, brackets too.
+        text.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('R'))
+    })
+}
+
+fn tasks(process: Pid) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero()));
+    entries.into_iter().flatten().flatten().map(|task| task.path())
+}
+
 /// How long a process's busiest thread has run or waited for a processor (`Documentation/scheduler/
 /// sched-stats.rst`: the first two fields, in nanoseconds).
 fn busy(process: Pid) -> Duration {
-    let tasks =
-        std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).into_iter().flatten().flatten();
-    let of_task = |task: std::fs::DirEntry| -> Option<u64> {
-        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+    let of_task = |task: PathBuf| -> Option<u64> {
+        let text = std::fs::read_to_string(task.join("schedstat")).ok()?;
         let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());
         Some(fields.next()?? + fields.next()??)
     };
-    Duration::from_nanos(tasks.filter_map(of_task).max().unwrap_or(0))
+    Duration::from_nanos(tasks(process).filter_map(of_task).max().unwrap_or(0))
 }

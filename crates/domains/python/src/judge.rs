@@ -178,7 +178,8 @@ impl Judge {
         Ok(Verdict {
             outcome,
             reason,
-            tests: if run.loaded { run.tests } else { Vec::new() },
+            // Of a program that cannot be loaded one result says why.
+            tests: run.tests,
             separation: plan.separation(),
             cpu_milliseconds: run.ended.cpu.as_secs_f64() * 1e3,
             peak_memory_kib: run.ended.peak_memory_kib,

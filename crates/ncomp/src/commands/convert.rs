@@ -45,7 +45,7 @@ impl Convert {
             false => conversion::to_directory(&model, &self.target, precision, &mut advance)?,
         }
         progress.finish();
-        println!("{}", self.target.display());
+        outln!("{}", self.target.display());
         Ok(())
     }
 }

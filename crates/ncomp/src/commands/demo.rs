@@ -107,8 +107,8 @@ fn summarise(reports: &[Report], root: &Path, as_json: bool) -> Result<()> {
         file.write_all(summary.to_string().as_bytes())
     })?;
     match as_json {
-        true => println!("{summary}"),
-        false => println!("{}\n{}", align(&lines), root.join("summary.json").display()),
+        true => outln!("{summary}"),
+        false => outln!("{}\n{}", align(&lines), root.join("summary.json").display()),
     }
     Ok(())
 }

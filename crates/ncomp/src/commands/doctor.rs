@@ -45,12 +45,12 @@ impl Doctor {
         found.push(("cgroup v2".to_owned(), control_groups()));
         if self.json {
             let fields = found.into_iter().map(|(name, value)| (name, json!(value)));
-            println!("{}", serde_json::Value::Object(fields.collect()));
+            outln!("{}", serde_json::Value::Object(fields.collect()));
             return Ok(());
         }
         let lines: Vec<[String; 1]> =
             found.iter().map(|(name, value)| [format!("{name:<22}{value}")]).collect();
-        print!("{}", align(&lines));
+        out!("{}", align(&lines));
         Ok(())
     }
 

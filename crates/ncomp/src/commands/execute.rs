@@ -2,19 +2,20 @@
 
 use super::eval_results;
 use super::limits::Limits;
-use crate::progress::interrupted;
+use crate::progress::{Progress, interrupted};
 use crate::samples::{self, problem_set};
 use crate::stages::{self, Done};
 use crate::verdicts::{self, outcomes, word};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use problems::samples::{Note, Samples};
 use records::{Candidate, Outcome, Problem, Separation, Verdict};
 use report::statistics::{mean, pass_at_k};
 use report::table::align;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use verify::{Client, ProblemError, Task};
 
 /// Judges candidates, each in a sandboxed process of its own; resumes where it stopped. Without
@@ -47,12 +48,15 @@ impl Execute {
             Some(path) => samples::read(path, &problems)?,
             None => Samples { candidates: references(&problems), ..Samples::default() },
         };
-        let beside = self
-            .samples
-            .clone()
-            .unwrap_or_else(|| "references.jsonl".into())
-            .with_extension("verdicts.jsonl");
-        let out = self.out.unwrap_or(beside);
+        ensure!(
+            !candidates.is_empty() || self.samples.is_some(),
+            "no problem of {} has a solution of its own; name candidates by --samples",
+            self.problems
+        );
+        let out = self.out.clone().unwrap_or_else(|| match &self.samples {
+            Some(samples) => samples.with_extension("verdicts.jsonl"),
+            None => references_file(&self.problems),
+        });
         let client = self.limits.start()?.client("execute");
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
         let asked = problems.iter().filter(|problem| judged.contains(problem.id.as_str()));
@@ -69,12 +73,18 @@ impl Execute {
         let results = eval_results::path_beside(&out);
         eval_results::write(&results, &candidates, &verdicts)?;
         name_failures(&verdicts);
-        print_verdicts(&verdicts, &notes, self.samples.is_none(), self.json);
-        if self.samples.is_none() {
-            list_unqualified(&client, &problems);
+        let unasked = problems.len() - judged.len();
+        if unasked > 0 {
+            let whose = if self.samples.is_some() { "sample" } else { "solution of its own" };
+            eprintln!("{unasked} of {} problems have no {whose} and are not counted", problems.len());
         }
+        let unqualified = match self.samples {
+            None => Some(unqualified(&client, &problems)),
+            Some(_) => None,
+        };
+        print_verdicts(&verdicts, &notes, unqualified.as_ref(), unasked, self.json);
         if !self.json {
-            println!("{}\n{}", out.display(), results.display());
+            outln!("{}\n{}", out.display(), results.display());
         }
         Ok(())
     }
@@ -106,15 +116,30 @@ fn name_failures(verdicts: &[Verdict]) {
     }
 }
 
-/// Names the problems whose tests let a program pass that answers nothing.
-fn list_unqualified(client: &Client, problems: &[Problem]) {
+/// Problems whose tests let a program pass that answers nothing.
+#[derive(Serialize)]
+struct Unqualified {
+    /// Whether all problems were looked at.
+    complete: bool,
+    /// The problems looked at.
+    looked_at: usize,
+    /// Problem, and the program that passes its tests.
+    fooled: Vec<(String, &'static str)>,
+}
+
+const STUBS: [&str; 3] = ["an empty program", "a stub that returns None", "an object equal to everything"];
+
+/// Has programs judged that answer nothing, and names the problems whose tests let one pass.
+fn unqualified(client: &Client, problems: &[Problem]) -> Unqualified {
     let mut tasks = Vec::new();
     let stubs: Vec<[String; 3]> = problems.iter().map(|problem| stubs(&problem.shown.name)).collect();
     for (problem, stubs) in problems.iter().zip(&stubs) {
         tasks.extend(stubs.iter().enumerate().map(|(index, solution)| Task { problem, index, solution }));
     }
+    let mut progress = Progress::start("programs that answer nothing", tasks.len(), 0);
     let (mut passed, mut unjudged, mut looked_at) = (Vec::new(), BTreeMap::new(), HashSet::new());
     client.judge_all(&tasks, &mut |verdict| {
+        progress.advance(1);
         if verdict.passed() {
             passed.push((verdict.problem.clone(), verdict.index));
         }
@@ -125,18 +150,31 @@ fn list_unqualified(client: &Client, problems: &[Problem]) {
         }
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    let names = ["an empty program", "a stub that returns None", "an object equal to everything"];
     passed.sort();
     for (problem, stub) in &passed {
-        eprintln!("{problem}: {} passes its tests; they say nothing about it", names[*stub]);
+        eprintln!("{problem}: {} passes its tests; they say nothing about it", STUBS[*stub]);
     }
     for (problem, reason) in &unjudged {
         eprintln!("not judged: {problem}: {reason}");
         looked_at.remove(problem);
     }
-    let fooled: HashSet<&String> = passed.iter().map(|(problem, _)| problem).collect();
-    let good = looked_at.iter().filter(|problem| !fooled.contains(problem)).count();
-    eprintln!("{good} of {} problems fail {}", problems.len(), names.join(", "));
+    let complete = !interrupted();
+    if complete {
+        let fooled: HashSet<&String> = passed.iter().map(|(problem, _)| problem).collect();
+        let good = looked_at.iter().filter(|problem| !fooled.contains(problem)).count();
+        eprintln!("{good} of {} problems fail {}", problems.len(), STUBS.join(", "));
+    } else {
+        eprintln!("stopped: not all problems were tried with programs that answer nothing");
+    }
+    let fooled = passed.into_iter().map(|(problem, stub)| (problem, STUBS[stub])).collect();
+    Unqualified { complete, looked_at: looked_at.len(), fooled }
+}
+
+/// Where the verdicts on a set's own solutions go: named after the set, in the current directory.
+fn references_file(problems: &str) -> PathBuf {
+    let name = Path::new(problems).file_name().map_or_else(|| problems.into(), |name| name.to_string_lossy());
+    let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or("problems");
+    format!("{stem}.references.verdicts.jsonl").into()
 }
 
 /// Programs that no tests worth the name let pass.
@@ -185,7 +223,14 @@ fn passes(counts: &Counts) -> Vec<(usize, f64)> {
     [1, 10, 100].into_iter().filter(|&k| k <= smallest).map(|k| (k, at(k))).collect()
 }
 
-fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_json: bool) {
+fn print_verdicts(
+    verdicts: &[Verdict],
+    notes: &[Note],
+    unqualified: Option<&Unqualified>,
+    unasked: usize,
+    as_json: bool,
+) {
+    let list_failures = unqualified.is_some();
     let all = counts(verdicts, &|verdict| Some(verdict.outcome));
     let base = counts(verdicts, &|verdict| {
         verdict.parts.iter().find(|(part, _)| part == "base").map(|(_, outcome)| *outcome)
@@ -216,11 +261,15 @@ fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_
             "failures": failures,
             "separations": how,
             "notes": notes,
+            "problems_without_candidates": unasked,
         });
+        if let Some(unqualified) = unqualified {
+            found["answers_nothing"] = json!(unqualified);
+        }
         if !base.is_empty() {
             found["base_pass"] = json!(named(&base));
         }
-        println!("{found}");
+        outln!("{found}");
         return;
     }
     let mut lines = vec![["outcome".to_owned(), "candidates".into(), "share".into()]];
@@ -228,16 +277,16 @@ fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_
         let share = 100.0 * count as f64 / verdicts.len().max(1) as f64;
         lines.push([name.replace('_', " "), count.to_string(), format!("{share:.1} %")]);
     }
-    print!("{}", align(&lines));
+    out!("{}", align(&lines));
     for ((separation, tier), count) in how {
-        println!("{count} judged at isolation tier {tier}, separation {}", separation.name());
+        outln!("{count} judged at isolation tier {tier}, separation {}", separation.name());
     }
     for (k, share) in passes(&base) {
-        println!("pass@{k}, base tests: {:.1} % of {} problems", 100.0 * share, base.len());
+        outln!("pass@{k}, base tests: {:.1} % of {} problems", 100.0 * share, base.len());
     }
     let which = if base.is_empty() { "" } else { ", base and plus tests" };
     for (k, share) in passes(&all) {
-        println!("pass@{k}{which}: {:.1} % of {} problems", 100.0 * share, all.len());
+        outln!("pass@{k}{which}: {:.1} % of {} problems", 100.0 * share, all.len());
     }
     for verdict in failures {
         let detail = verdict.first_failure().map_or("", |(_, test)| &test.detail);
@@ -245,7 +294,7 @@ fn print_verdicts(verdicts: &[Verdict], notes: &[Note], list_failures: bool, as_
             Outcome::Infrastructure => &verdict.reason,
             _ => detail,
         };
-        println!("{}: {} {why}", verdict.problem, word(verdict.outcome, &verdict.reason));
+        outln!("{}: {} {why}", verdict.problem, word(verdict.outcome, &verdict.reason));
     }
 }
 

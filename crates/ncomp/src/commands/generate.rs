@@ -78,7 +78,7 @@ impl Generate {
             tests: if self.all_tests { PromptTests::All } else { PromptTests::Visible },
         };
         stages::generate("candidates", &generator, &problems, &request, &self.out)?;
-        println!("{}", self.out.display());
+        outln!("{}", self.out.display());
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ impl Rank {
         };
         let lines: Vec<Line> = selectors.iter().filter_map(line).collect();
         if self.json {
-            println!(
+            outln!(
                 "{}",
                 json!({
                     "rows": lines,
@@ -114,12 +114,12 @@ impl Rank {
                 })
             );
         } else {
-            println!("{}", lines_text(&lines));
-            println!("{}", PicksCalibration::of(&pools));
+            outln!("{}", lines_text(&lines));
+            outln!("{}", PicksCalibration::of(&pools));
             if let Some(area) = critic_auc(&pools) {
-                println!("critic's AUC on these candidates: {area:.3}");
+                outln!("critic's AUC on these candidates: {area:.3}");
             }
-            print!("{}", coverage_text(&coverage(&pools)));
+            out!("{}", coverage_text(&coverage(&pools)));
         }
         Ok(())
     }

@@ -57,7 +57,7 @@ impl Run {
         }
         if let Some(settings) = &recipe.pretrain {
             if pretrain::run(&recipe, settings, &root)? {
-                println!("{}", root.join("model").display());
+                outln!("{}", root.join("model").display());
             }
             return Ok(());
         }
@@ -81,13 +81,13 @@ impl Report {
 /// The table and the critic's numbers, or everything as JSON.
 pub fn print_report(report: &report::html::Report, root: &Path, as_json: bool) -> Result<()> {
     if as_json {
-        println!("{}", serde_json::to_string_pretty(report)?);
+        outln!("{}", serde_json::to_string_pretty(report)?);
         return Ok(());
     }
-    println!("\n{}\n\n{}", report.summary, text(&report.rows));
+    outln!("\n{}\n\n{}", report.summary, text(&report.rows));
     for fact in report.facts.iter().filter(|fact| !fact.name.starts_with("seconds/")) {
-        println!("{}: {}", fact.label, fact.text());
+        outln!("{}: {}", fact.label, fact.text());
     }
-    println!("\n{}", root.join("report.html").display());
+    outln!("\n{}", root.join("report.html").display());
     Ok(())
 }

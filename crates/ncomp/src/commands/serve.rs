@@ -113,7 +113,7 @@ fn listen(host: &str, port: u16) -> Result<TcpListener> {
 }
 
 fn announce(listener: &TcpListener) -> Result<()> {
-    println!("http://{}", listener.local_addr()?);
+    outln!("http://{}", listener.local_addr()?);
     Ok(())
 }
 

@@ -154,7 +154,7 @@ impl Sft {
             adapters.save(&self.out.join("adapter"), &recipe.model.path)?;
         }
         generator.tokenizer.save(&self.out)?;
-        println!("{}", self.out.display());
+        outln!("{}", self.out.display());
         Ok(())
     }
 }
@@ -192,8 +192,8 @@ impl TrainCritic {
         }
         let critic = loop_run::trained_critic(critic, trainer)?;
         critic.save(&self.out, recipe.critic.precision)?;
-        println!("{:#}", loop_run::validate(&critic, &held_out, training.len())?);
-        println!("{}", self.out.display());
+        outln!("{:#}", loop_run::validate(&critic, &held_out, training.len())?);
+        outln!("{}", self.out.display());
         Ok(())
     }
 }

@@ -59,17 +59,17 @@ impl TrainRanker {
         let file = serde_json::to_string_pretty(&ranker).context("cannot write the ranker")?;
         jsonl::write_atomically(&self.out, |out| out.write_all(file.as_bytes()))?;
         if self.json {
-            println!(
+            outln!(
                 "{}",
                 json!({ "rows": rows, "calibration": picked, "problems": pools.len(), "coverage": coverage(&pools) })
             );
             return Ok(());
         }
-        print!("{}", text(&rows));
-        println!("differences are to random; combined is cross-validated over {} problems", pools.len());
-        println!("{picked}");
-        print!("{}", coverage_text(&coverage(&pools)));
-        println!("{}", self.out.display());
+        out!("{}", text(&rows));
+        outln!("differences are to random; combined is cross-validated over {} problems", pools.len());
+        outln!("{picked}");
+        out!("{}", coverage_text(&coverage(&pools)));
+        outln!("{}", self.out.display());
         Ok(())
     }
 }

@@ -116,7 +116,7 @@ pub fn reinforce_only(recipe: &Recipe, root: &Path) -> Result<()> {
     match state.stages(&grpo)? {
         // Of several processes the first one tells.
         Done::Whole if crate::device::rank() > 0 => {}
-        Done::Whole => println!("{}", state.run.path("grpo").display()),
+        Done::Whole => outln!("{}", state.run.path("grpo").display()),
         Done::Interrupted => eprintln!("stopped; the same command resumes from here"),
     }
     Ok(())

@@ -32,6 +32,9 @@ pub enum Error {
     /// No sample is of a problem of the set.
     #[error("{}: no sample of a problem of this set; samples belong to the set that they were made for", .0.display())]
     Foreign(PathBuf),
+    /// There is no sample.
+    #[error("{}: is empty; expected a sample a line", .0.display())]
+    Empty(PathBuf),
 }
 
 /// Candidates as read, and what was odd about them.
@@ -93,6 +96,9 @@ struct Raw {
 /// Names file, line and field of what is no sample at all; and where no sample is left.
 pub fn read(path: &Path, problems: &[Problem]) -> Result<Samples, Error> {
     let raw = if path.is_dir() { in_directory(path)? } else { in_file(path)? };
+    if raw.is_empty() {
+        return Err(Error::Empty(path.to_owned()));
+    }
     let ids = Ids::of(problems);
     let (mut samples, mut candidates) = (Samples::default(), Vec::new());
     for Raw { value, place, lossy, lone_surrogates } in raw {
