@@ -79,8 +79,10 @@ fn predictions_are_the_cpus() {
     let Some(cuda) = cuda() else { return };
     for model in models() {
         let (batch, targets) = batch();
-        let expected =
-            Cpu::default().reader(model.clone()).and_then(|mut cpu| cpu.predictions(&batch, &targets)).expect("runs");
+        let expected = Cpu::default()
+            .reader(model.clone())
+            .and_then(|mut cpu| cpu.predictions(&batch, &targets))
+            .expect("runs");
         let mut reader = cuda.reader(model.clone()).expect("a reader");
         let found = reader.predictions(&batch, &targets).expect("runs");
         let logs = |all: &[transformer::head::Prediction]| {
