@@ -110,7 +110,8 @@ impl GpuLearner {
         let (vocabulary, width) = (network.config.vocab_size, network.config.hidden_size);
         let (gpu, ops) = (network.gpu.clone(), network.ops.clone());
         let hidden_gradient = cleared(&gpu, hidden_gradient, batch.rows() * width)?;
-        let output_gradient = place.of(network, network.table.output());
+        // Where the embedding serves as output it may be trained, but not as that.
+        let output_gradient = place.of(network, network.table.output()).filter(|_| !plan.frozen_output);
         let (stride, size) = (logits_stride(vocabulary), logits_block(vocabulary));
         let head_gradient =
             gpu.grow(head_gradient, size.min(targets.len()) * width, "the gradient of hidden states")?;
