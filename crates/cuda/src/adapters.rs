@@ -125,7 +125,7 @@ impl Adapted {
 
 /// Where an adapter's matrix begins among the weights.
 fn place(network: &Network, adapter: &Adapter) -> usize {
-    network.places.tensors()[adapter.tensor].start + adapter.range.start
+    network.places.start(adapter.tensor) + adapter.range.start
 }
 
 fn upload(gpu: &Gpu, ops: &Ops, numbers: &[f32]) -> Result<Buffer<u16>, Error> {

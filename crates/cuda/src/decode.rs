@@ -13,8 +13,8 @@ mod admission;
 mod step;
 
 use crate::Error;
-use crate::memory::{Address, Buffer};
-use crate::network::{Keep, Network, Workspace};
+use crate::memory::Buffer;
+use crate::network::{Network, Workspace};
 use crate::pages::{Pages, Prefix};
 use crate::sampler::Drawing;
 use cudarc::driver::{CudaEvent, CudaGraph, PinnedHostSlice};
@@ -23,6 +23,7 @@ use std::sync::Arc;
 use step::{StepBuffers, rounded};
 use transformer::Error as ModelError;
 use transformer::decode::{Admission, Decode, Sample};
+use transformer::pass::Keep;
 
 /// Sequences in flight, at most.
 pub const SLOTS: usize = 1024;
@@ -57,11 +58,14 @@ pub struct GpuDecoder<'a> {
     /// The last prompt admitted: its other samples may still be waiting.
     last_prefix: Option<(usize, Arc<Prefix>)>,
     buffers: StepBuffers,
+    /// Of a step; made once for all slots, since graphs hold its addresses.
+    workspace: Workspace,
     /// Pages of each slot: `[SLOTS, width]`, those of the prompt first, its own from `own_at` on.
     table: Option<Buffer<i32>>,
     table_width: usize,
     own_at: usize,
-    rotary: Address<f32>,
+    /// Positions that the rotary table in the graphs has.
+    positions: usize,
     graphs: HashMap<usize, Option<CudaGraph>>,
     flight: Option<Flight>,
     results: [(PinnedHostSlice<i32>, PinnedHostSlice<f32>); 2],
@@ -74,8 +78,10 @@ pub struct GpuDecoder<'a> {
 impl<'a> GpuDecoder<'a> {
     /// A decoder without sequences.
     pub fn new(network: &'a mut Network) -> Result<Self, Error> {
-        let rotary = network.rotary(network.config.max_position_embeddings.min(1 << 15))?;
+        let positions = network.extend_rotary(network.config.max_position_embeddings.min(1 << 15))?;
         let buffers = StepBuffers::new(network)?;
+        let mut workspace = Workspace::new(Keep::Nothing);
+        network.make_room(&mut workspace, SLOTS)?;
         let context = network.gpu.context();
         let pinned = || {
             // SAFETY: the GPU writes a result before the host reads it, which waits for that.
@@ -99,10 +105,11 @@ impl<'a> GpuDecoder<'a> {
             next_id: 0,
             last_prefix: None,
             buffers,
+            workspace,
             table: None,
             table_width: 0,
             own_at: 0,
-            rotary,
+            positions,
             graphs: HashMap::new(),
             flight: None,
             emptied: Vec::new(),

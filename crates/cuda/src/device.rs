@@ -6,7 +6,7 @@ use crate::reader::GpuReader;
 use crate::{Communicator, Error, Gpu, Meeting};
 use std::sync::Arc;
 use transformer::device::{Device, Learner, Plan, Reader};
-use transformer::{Error as ModelError, Model};
+use transformer::{Checkpoint, Error as ModelError, Model};
 
 /// One GPU, as everything above the transformer sees it.
 pub struct Cuda {
@@ -46,6 +46,10 @@ impl Device for Cuda {
 
     fn reader(&self, model: Model) -> Result<Box<dyn Reader>, ModelError> {
         Ok(Box::new(GpuReader::new(Network::new(&self.gpu, &model)?)))
+    }
+
+    fn open(&self, checkpoint: &Checkpoint) -> Result<Box<dyn Reader>, ModelError> {
+        Ok(Box::new(GpuReader::new(Network::open(&self.gpu, checkpoint)?)))
     }
 
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, ModelError> {

@@ -141,18 +141,18 @@ impl Gpu {
     }
 
     /// Makes room for at least so many numbers; what was there is lost where it must grow.
-    pub(crate) fn grow<T: DeviceRepr>(
+    pub(crate) fn grow<'a, T: DeviceRepr>(
         &self,
-        buffer: &mut Option<Buffer<T>>,
+        buffer: &'a mut Option<Buffer<T>>,
         count: usize,
         what: &str,
-    ) -> Result<(), Error> {
-        if buffer.as_ref().is_none_or(|buffer| buffer.len() < count) {
-            // The old one goes first: there may be no room for both.
-            *buffer = None;
-            *buffer = Some(self.allocate(count, what)?);
-        }
-        Ok(())
+    ) -> Result<&'a Buffer<T>, Error> {
+        // One that is too small goes first: there may be no room for both.
+        let grown = match buffer.take().filter(|buffer| buffer.len() >= count) {
+            Some(large) => large,
+            None => self.allocate(count, what)?,
+        };
+        Ok(buffer.insert(grown))
     }
 
     /// Zero bits everywhere.

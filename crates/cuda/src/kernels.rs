@@ -42,6 +42,8 @@ const NAMES: &[&str] = &[
     "add_partials",
     "rms_norm",
     "rms_norm_backward",
+    "head_norms",
+    "head_norms_backward",
     "square_sums",
     "adamw",
     "fill_normal",

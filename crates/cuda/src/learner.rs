@@ -5,18 +5,20 @@ use crate::gpu::Gpu;
 use crate::linear::{logits_block, logits_stride};
 use crate::masters::Masters;
 use crate::memory::Buffer;
-use crate::network::{GradientPlace, Keep, Network, Workspace};
-use crate::ops::DeviceBatch;
+use crate::network::{Network, Workspace, workspace_bytes};
+use crate::operations::GradientPlace;
 use crate::reader::{GpuReader, predict_block, read_rows, start};
-use crate::weights::{Part, upload};
 use crate::{Communicator, Error};
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use transformer::checkpoint::ReadTensor;
 use transformer::decode::Decode;
 use transformer::device::{Learner, NamedTensors, Plan, Pull, Rank, Reader, State, Weigh};
 use transformer::head::{Prediction, Target};
 use transformer::lora::Adapters;
+use transformer::pass::Keep;
+use transformer::table::Role;
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
 
 /// Rows of a batch beyond which the GPU is no busier.
@@ -28,9 +30,9 @@ pub struct GpuLearner {
     pub reader: GpuReader,
     plan: Plan,
     trained: Trained,
-    /// Of a stretch of the weights that begins at `start`.
+    /// Of a stretch of the weights.
     gradient: Buffer<f32>,
-    start: usize,
+    stretch: Range<usize>,
     workspace: Workspace,
     hidden_gradient: Option<Buffer<u16>>,
     head_gradient: Option<Buffer<u16>>,
@@ -56,23 +58,25 @@ impl GpuLearner {
         let keep = if plan.recompute { Keep::Inputs } else { Keep::Everything };
         let (trained, range) = if plan.lora.rank > 0 {
             // The gradient is that of the layers' weights, from which the adapters' is taken.
-            let range = network.places.layer(0, Part::InputNorm)..network.places.trained(0, false).end;
+            let (places, table) = (&network.places, &network.table);
+            let first = table.of_layer(0, Role::InputNorm);
+            let range = places.start(first)..places.next(table.final_norm());
             (Trained::Adapters(Adapted::new(&network, &plan)?), range)
         } else {
-            let range = network.places.trained(plan.first_layer, !plan.frozen_output);
+            let range = network.places.trained(&plan.trained(&network.config));
             (Trained::Weights(Masters::new(&network, range.clone(), plan.optimizer)?), range)
         };
         let gradient = network.gpu.zeros(range.len(), "the gradient")?;
         // Half of what is left, since sampling between updates needs room too.
         let (free, _) = network.gpu.memory()?;
-        let row = Workspace::bytes(&network.config, keep, 1024) / 1024;
+        let row = workspace_bytes(&network.config, keep, 1);
         Ok(GpuLearner {
             rows_that_fit: (free / 2 / row).clamp(1, BATCH_ROWS),
             reader: GpuReader::new(network),
             plan,
             trained,
             gradient,
-            start: range.start,
+            stretch: range,
             workspace: Workspace::new(keep),
             hidden_gradient: None,
             head_gradient: None,
@@ -89,7 +93,7 @@ impl GpuLearner {
     }
 
     fn place(&self) -> GradientPlace {
-        GradientPlace { numbers: self.gradient.start(), start: self.start }
+        GradientPlace { numbers: self.gradient.start(), stretch: self.stretch.clone() }
     }
 
     fn token_gradient(
@@ -100,16 +104,17 @@ impl GpuLearner {
     ) -> Result<Vec<Prediction>, Error> {
         check_distinct(batch, targets.iter().map(|target| target.row))?;
         let place = self.place();
-        let trains_weights = matches!(self.trained, Trained::Weights(_));
-        let trains_output = trains_weights && self.plan.first_layer == 0 && !self.plan.frozen_output;
         let GpuLearner { reader, workspace, hidden_gradient, head_gradient, plan, .. } = self;
         let GpuReader { network, head, .. } = reader;
         let device = network.forward(batch, workspace, &mut |_, _| Ok(()))?;
         let (vocabulary, width) = (network.config.vocab_size, network.config.hidden_size);
         let (gpu, ops) = (network.gpu.clone(), network.ops.clone());
-        clear_hidden_gradient(&gpu, hidden_gradient, batch.rows() * width)?;
+        let hidden_gradient = cleared(&gpu, hidden_gradient, batch.rows() * width)?;
+        // Where the embedding serves as output it may be trained, but not as that.
+        let output_gradient = place.of(network, network.table.output()).filter(|_| !plan.frozen_output);
         let (stride, size) = (logits_stride(vocabulary), logits_block(vocabulary));
-        gpu.grow(head_gradient, size.min(targets.len()) * width, "the gradient of hidden states")?;
+        let head_gradient =
+            gpu.grow(head_gradient, size.min(targets.len()) * width, "the gradient of hidden states")?;
         let mut predictions = Vec::with_capacity(targets.len());
         for block in targets.chunks(size) {
             let count = block.len();
@@ -124,17 +129,15 @@ impl GpuLearner {
             let (rows, logits, slopes) = (start(&head.numbers), start(&head.logits), start(&head.slopes));
             let shape = (count, vocabulary, stride);
             ops.loss_gradient(logits, rows.offset(count), log_sum_exp, weights_at, shape, slopes)?;
-            let (output, out) = (network.output(), start(head_gradient));
+            let (output, out) = (network.output(), head_gradient.start());
             gpu.linear_backward_input(slopes, stride, output, (count, width, vocabulary), out)?;
-            ops.scatter_add(out, rows, count, width, start(hidden_gradient))?;
-            if trains_output {
-                let at = place.numbers.offset(network.places.output() - place.start);
+            ops.scatter_add(out, rows, count, width, hidden_gradient.start())?;
+            if let Some(at) = output_gradient {
                 let gathered = start(&head.gathered);
                 gpu.linear_backward_weight(slopes, stride, gathered, (count, width, vocabulary), at)?;
             }
         }
-        let slopes = start(hidden_gradient);
-        network.backward(batch, &device, slopes, plan.first_layer, workspace, place)?;
+        network.backward(batch, &device, hidden_gradient, plan.first_layer, workspace, place)?;
         Ok(predictions)
     }
 
@@ -143,23 +146,29 @@ impl GpuLearner {
         let place = self.place();
         let GpuLearner { reader, workspace, hidden_gradient, plan, .. } = self;
         let network = &mut reader.network;
-        let device: DeviceBatch = network.forward(batch, workspace, &mut |_, _| Ok(()))?;
+        let device = network.forward(batch, workspace, &mut |_, _| Ok(()))?;
         let width = network.config.hidden_size;
         let pulled = pull(&read_rows(network, workspace.hidden(), rows)?);
         let (gpu, ops) = (network.gpu.clone(), network.ops.clone());
-        clear_hidden_gradient(&gpu, hidden_gradient, batch.rows() * width)?;
+        let hidden_gradient = cleared(&gpu, hidden_gradient, batch.rows() * width)?;
         let numbers = gpu.upload(&rows.iter().map(|&row| row as i32).collect::<Vec<i32>>(), "rows")?;
         let floats = gpu.upload(&pulled, "the gradient of hidden states")?;
         let halves = gpu.allocate::<u16>(pulled.len(), "the gradient of hidden states")?;
         ops.narrow(floats.start(), halves.start(), pulled.len())?;
-        ops.scatter_add(halves.start(), numbers.start(), rows.len(), width, start(hidden_gradient))?;
-        network.backward(batch, &device, start(hidden_gradient), plan.first_layer, workspace, place)
+        ops.scatter_add(halves.start(), numbers.start(), rows.len(), width, hidden_gradient.start())?;
+        network.backward(batch, &device, hidden_gradient, plan.first_layer, workspace, place)
     }
 }
 
-fn clear_hidden_gradient(gpu: &Gpu, buffer: &mut Option<Buffer<u16>>, count: usize) -> Result<(), Error> {
-    gpu.grow(buffer, count, "the gradient of hidden states")?;
-    gpu.clear_part(start(buffer), count)
+/// Zeros for the gradient of hidden states.
+fn cleared<'a>(
+    gpu: &Gpu,
+    buffer: &'a mut Option<Buffer<u16>>,
+    count: usize,
+) -> Result<&'a Buffer<u16>, Error> {
+    let buffer = gpu.grow(buffer, count, "the gradient of hidden states")?;
+    gpu.clear_part(buffer.start(), count)?;
+    Ok(buffer)
 }
 
 /// Rows are added to in parallel, so none may come twice.
@@ -243,10 +252,10 @@ impl Learner for GpuLearner {
         if let Some(group) = &self.group {
             group.sum_floats(self.gradient.start(), self.gradient.len())?;
         }
-        let GpuLearner { reader, gradient, trained, start, .. } = self;
+        let GpuLearner { reader, gradient, trained, stretch, .. } = self;
         match trained {
             Trained::Weights(_) => Ok(reader.network.ops.square_sum(gradient.start(), gradient.len())?),
-            Trained::Adapters(adapted) => Ok(adapted.project(&reader.network, gradient, *start)?),
+            Trained::Adapters(adapted) => Ok(adapted.project(&reader.network, gradient, stretch.start)?),
         }
     }
 
@@ -287,7 +296,7 @@ impl Learner for GpuLearner {
                 for (index, tensor) in weights.tensors_mut().into_iter().enumerate() {
                     read(&format!("weight.{index}"), tensor)?;
                 }
-                network.weights = upload(&network.gpu, &network.ops, &network.places, &weights)?;
+                network.set_weights(&weights)?;
                 masters.set(network, &weights)?;
                 masters.steps = steps;
                 masters.set_moments(network, read)

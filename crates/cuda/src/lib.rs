@@ -5,7 +5,7 @@
 //! user's cache. Weights and activations are bf16, sums are f32; training keeps f32 masters.
 //!
 //! - [`Gpu::open`] finds a GPU, or says why there is none.
-//! - [`network`] reads top to bottom: the forward pass and its hand-derived backward pass.
+//! - [`network`] is a model on the GPU; its passes are those of `transformer::pass`.
 //! - [`decode`] samples many sequences at once over a KV cache in pages; samples of one prompt share
 //!   the prompt's pages.
 //! - [`reader`] predicts; [`learner`] trains: gradients, AdamW, recomputed activations.
@@ -33,6 +33,7 @@ mod masters;
 mod matmul;
 mod memory;
 pub mod network;
+mod operations;
 mod ops;
 mod pages;
 pub mod reader;

@@ -106,18 +106,17 @@ impl Masters {
 
     /// Neighbouring tensors that decay alike, as one; whole vectors, padding included.
     fn stretches(&self, network: &Network) -> Vec<(Range<usize>, bool)> {
-        let decays = Weights::is_matrix(&network.config);
         let without_decay = self.settings.weight_decay == 0.0;
-        let places = network.places.tensors();
         let mut stretches: Vec<(Range<usize>, bool)> = Vec::new();
-        for (index, (place, decays)) in places.iter().zip(decays).enumerate() {
-            if !self.trained.contains(&place.start) {
+        for (index, tensor) in network.table.tensors().iter().enumerate() {
+            let (start, end) = (network.places.start(index), network.places.next(index));
+            if !self.trained.contains(&start) {
                 continue;
             }
-            let end = places.get(index + 1).map_or(network.places.total(), |next| next.start);
+            let decays = tensor.is_matrix();
             match stretches.last_mut() {
                 Some((last, decay)) if *decay == decays || without_decay => last.end = end,
-                _ => stretches.push((place.start..end, decays)),
+                _ => stretches.push((start..end, decays)),
             }
         }
         stretches

@@ -11,6 +11,9 @@ use cudarc::driver::PushKernelArg;
 use std::sync::Arc;
 use transformer::Config;
 
+/// Parts of the rows that columns are summed over.
+const COLUMN_PARTS: usize = 128;
+
 /// Launches a kernel: name, grid, threads, arguments.
 macro_rules! launch {
     ($ops:expr, $name:literal, $grid:expr, $threads:expr, $($argument:expr),+ $(,)?) => {{
@@ -23,6 +26,11 @@ macro_rules! launch {
     }};
 }
 pub(crate) use launch;
+
+mod cache;
+mod norms;
+
+pub use cache::SlotCache;
 
 /// A GPU with the kernels for one model's shape.
 #[derive(Clone)]
@@ -247,6 +255,11 @@ impl Ops {
         )
     }
 
+    /// Rows of partial sums that a kernel with `scratch` for them writes, at most.
+    pub fn sum_parts(&self) -> usize {
+        self.norm_parts().max(COLUMN_PARTS)
+    }
+
     /// `out[column] += sum over the rows of x [T, width]`; `scratch` holds `128 width` numbers.
     pub fn add_column_sums(
         &self,
@@ -256,19 +269,18 @@ impl Ops {
         scratch: Address<f32>,
         out: Address<f32>,
     ) -> Result<(), Error> {
-        const PARTS: usize = 128;
         let threads = 64;
         launch!(
             self,
             "column_sums",
-            ((width / 8).div_ceil(threads), PARTS),
+            ((width / 8).div_ceil(threads), COLUMN_PARTS),
             threads,
             x,
             scratch,
             rows as i32,
             width as i32
         )?;
-        self.add_partials(scratch, PARTS, width, out)
+        self.add_partials(scratch, COLUMN_PARTS, width, out)
     }
 
     fn add_partials(
@@ -279,62 +291,6 @@ impl Ops {
         out: Address<f32>,
     ) -> Result<(), Error> {
         launch!(self, "add_partials", (width.div_ceil(128), 1), 128, partial, out, parts as i32, width as i32)
-    }
-
-    /// `out [T, H] = x * weight / rms(x)`; `scale [T]` keeps one over the root mean square.
-    pub fn rms_norm(
-        &self,
-        x: Address<u16>,
-        weight: Address<u16>,
-        (rows, width): (usize, usize),
-        epsilon: f32,
-        out: Address<u16>,
-        scale: Address<f32>,
-    ) -> Result<(), Error> {
-        launch!(self, "rms_norm", (rows, 1), row_threads(width), x, weight, out, scale, width as i32, epsilon)
-    }
-
-    /// Rows of partial sums that [`rms_norm_backward`](Self::rms_norm_backward) writes, at most.
-    pub fn norm_parts(&self) -> usize {
-        4 * self.gpu.multiprocessors()
-    }
-
-    /// Adds the gradient of [`rms_norm`](Self::rms_norm)'s input to `x_gradient` (or replaces it), and
-    /// that of its weight to `weight_gradient` unless that is frozen; `scratch` holds `norm_parts H`
-    /// numbers.
-    #[allow(clippy::too_many_arguments)]
-    pub fn rms_norm_backward(
-        &self,
-        gradient: Address<u16>,
-        x: Address<u16>,
-        weight: Address<u16>,
-        scale: Address<f32>,
-        (rows, width): (usize, usize),
-        replace: bool,
-        x_gradient: Address<u16>,
-        scratch: Address<f32>,
-        weight_gradient: Option<Address<f32>>,
-    ) -> Result<(), Error> {
-        let parts = self.norm_parts().min(rows);
-        launch!(
-            self,
-            "rms_norm_backward",
-            (parts, 1),
-            row_threads(width).max(128),
-            gradient,
-            x,
-            weight,
-            scale,
-            x_gradient,
-            scratch,
-            rows as i32,
-            width as i32,
-            i32::from(replace)
-        )?;
-        match weight_gradient {
-            Some(out) => self.add_partials(scratch, parts, width, out),
-            None => Ok(()),
-        }
     }
 
     /// `out [T, Q] = softmax(q k' / root of the head's width) v`; `log_sum_exp [T, heads]` is kept.

@@ -5,12 +5,13 @@ use crate::decode::GpuDecoder;
 use crate::gpu::Gpu;
 use crate::linear::{logits_block, logits_stride};
 use crate::memory::{Address, Buffer};
-use crate::network::{Keep, Network, Workspace};
+use crate::network::{Network, Workspace};
 use crate::weights::download;
 use std::borrow::Cow;
 use transformer::decode::Decode;
 use transformer::device::Reader;
 use transformer::head::{Prediction, Target};
+use transformer::pass::Keep;
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
 
 /// A model on the GPU that predicts and samples.

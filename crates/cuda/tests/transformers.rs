@@ -8,7 +8,8 @@ use transformer::decode::{Request, Settings, decode};
 use transformer::device::{Device, Plan};
 use transformer::head::Target;
 use transformer::sampling::Sampling;
-use transformer::{Model, PackedBatch, Weights};
+use transformer::table::Table;
+use transformer::{Model, PackedBatch};
 
 struct Reference<'a>(SafeTensors<'a>);
 
@@ -90,18 +91,17 @@ fn a_model_of_qwens_shape_is_as_near_to_the_truth_as_transformers() {
     learner.update(1e-6, 1.0).expect("an update");
     // AdamW's first moment after one step is a tenth of the gradient.
     let (_, state) = learner.state().expect("a state");
-    for named in Weights::hugging_face_names(&config) {
-        let name = |precision: &str| format!("{precision}.gradient.{}", named.name);
+    for (tensor, part) in Table::of(&config).parts() {
+        let name = |precision: &str| format!("{precision}.gradient.{}", part.hugging_face);
         if reference.0.tensor(&name("f32")).is_err() {
             continue;
         }
-        let moment =
-            state.iter().find(|(name, _)| *name == format!("first.{}", named.tensor)).expect("a moment");
-        let ours: Vec<f32> = moment.1[named.range.clone()].iter().map(|value| 10.0 * value).collect();
+        let moment = state.iter().find(|(name, _)| *name == format!("first.{tensor}")).expect("a moment");
+        let ours: Vec<f32> = moment.1[part.range.clone()].iter().map(|value| 10.0 * value).collect();
         let truth = reference.floats(&name("f32"));
         // A key's bias shifts all scores of a query alike: its gradient is zero but for rounding.
-        if !named.name.ends_with("k_proj.bias") {
-            as_near(&named.name, &ours, &truth, &reference.floats(&name("bf16")));
+        if !part.hugging_face.ends_with("k_proj.bias") {
+            as_near(&part.hugging_face, &ours, &truth, &reference.floats(&name("bf16")));
         }
     }
 }

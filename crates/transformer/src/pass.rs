@@ -300,8 +300,15 @@ impl<R, S> Workspace<R, S> {
         self.shared.as_ref().map(|shared| &shared.hidden)
     }
 
-    fn prepare<O: Operations<Rows = R, Scales = S>>(&mut self, ops: &O) -> Result<(), O::Error> {
-        let rows = ops.rows();
+    /// Makes room for passes over so many rows. Buffers stay where they are as long as no pass has more.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    pub fn prepare<O: Operations<Rows = R, Scales = S>>(
+        &mut self,
+        ops: &O,
+        rows: usize,
+    ) -> Result<(), O::Error> {
         if self.capacity >= rows && self.shared.is_some() {
             return Ok(());
         }
@@ -422,7 +429,7 @@ pub fn forward<O: Operations>(
     ops: &mut O,
     workspace: &mut Workspace<O::Rows, O::Scales>,
 ) -> Result<(), O::Error> {
-    workspace.prepare(ops)?;
+    workspace.prepare(ops, ops.rows())?;
     let Workspace { layers, inputs, shared, .. } = workspace;
     let Some(shared) = shared else { return Ok(()) }; // There since `prepare`.
     ops.embed(&mut inputs[0])?;

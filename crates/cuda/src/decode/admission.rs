@@ -4,10 +4,8 @@ use super::{GpuDecoder, SLOTS, Sequence, check_number};
 use crate::Error;
 use crate::kernels::PAGE;
 use crate::linear::logits_stride;
-use crate::ops::launch;
 use crate::pages::{Pages, Prefix};
 use crate::sampler::{Draw, Drawing};
-use cudarc::driver::PushKernelArg;
 use std::sync::Arc;
 use transformer::decode::{Admission, Decode, Sample, share_prompts};
 use transformer::{Error as ModelError, PackedBatch};
@@ -152,22 +150,9 @@ impl GpuDecoder<'_> {
         }
         let rows = batch.rows();
         let numbers = gpu.upload(&[page_of, place_of, last_rows].concat(), "prompts")?;
-        let (heads, key_heads) = (config.num_attention_heads as i32, config.num_key_value_heads as i32);
         network.forward(&batch, prefill, &mut |layer, qkv| {
-            let warps = rows * key_heads as usize;
-            launch!(
-                ops,
-                "store_prompt",
-                (warps.div_ceil(4), 1),
-                128,
-                pages.layer(layer),
-                qkv,
-                numbers.start(),
-                numbers.at(rows),
-                rows as i32,
-                heads,
-                key_heads
-            )
+            let places = (numbers.start(), numbers.at(rows));
+            ops.store_prompt(pages.layer(layer), qkv, places, rows)
         })?;
         let (count, width, stride) = (prompts.len(), config.hidden_size, logits_stride(config.vocab_size));
         let gathered = gpu.allocate::<u16>(count * width, "prompts")?;
@@ -204,7 +189,7 @@ impl GpuDecoder<'_> {
                 rows: numbers.start(),
                 slots: numbers.at(same),
                 advance: false,
-                ..self.draw(first.logits.start())
+                ..b.draw(first.logits.start())
             };
             ops.draw(&draw, same, config.vocab_size, stride)?;
             let tokens = gpu.read(b.drawn.start(), same)?;

@@ -1,30 +1,15 @@
 //! One step: what the GPU must know of the slots, and the model from top to bottom.
 
 use super::{Flight, GpuDecoder, SLOTS, Sequence};
+use crate::Error;
 use crate::linear::logits_stride;
 use crate::memory::{Address, Buffer};
 use crate::network::Network;
-use crate::ops::launch;
+use crate::operations::{Attention, GpuOperations};
+use crate::ops::SlotCache;
 use crate::sampler::{Draw, Drawing};
-use crate::weights::Part;
-use crate::{Error, ops::Ops};
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
-use cudarc::driver::{DeviceRepr, PushKernelArg};
-
-/// `Slots` of `cache.cu`.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct SlotTable {
-    tokens: Address<i32>,
-    lengths: Address<i32>,
-    prefixes: Address<i32>,
-    pages: Address<i32>,
-    width: i32,
-    own_at: i32,
-}
-
-// SAFETY: four pointers and two integers, laid out as the kernel's structure.
-unsafe impl DeviceRepr for SlotTable {}
+use transformer::pass;
 
 /// What a step reads and writes on the GPU.
 pub(super) struct StepBuffers {
@@ -34,20 +19,12 @@ pub(super) struct StepBuffers {
     pub(super) drawings: Buffer<Drawing>,
     pub(super) drawn: Buffer<i32>,
     pub(super) log_probabilities: Buffer<f32>,
-    pub(super) residual: Buffer<u16>,       // [SLOTS, H]
-    pub(super) normed: Buffer<u16>,         // [SLOTS, H]
-    pub(super) scale: Buffer<f32>,          // [SLOTS]
-    pub(super) qkv: Buffer<u16>,            // [SLOTS, QKV]
-    pub(super) attended: Buffer<u16>,       // [SLOTS, Q]
-    pub(super) gate_up: Buffer<u16>,        // [SLOTS, 2 F]
-    pub(super) activated: Buffer<u16>,      // [SLOTS, F]
     pub(super) logits: Option<Buffer<f32>>, // [rows, stride], as many rows as were needed so far
 }
 
 impl StepBuffers {
     pub(super) fn new(network: &Network) -> Result<Self, Error> {
-        let (gpu, c) = (&network.gpu, &network.config);
-        let half = |width: usize| gpu.allocate::<u16>(SLOTS * width, "a decoding step");
+        let gpu = &network.gpu;
         Ok(StepBuffers {
             tokens: gpu.allocate(SLOTS, "a decoding step")?,
             lengths: gpu.allocate(SLOTS, "a decoding step")?,
@@ -55,15 +32,23 @@ impl StepBuffers {
             drawings: gpu.allocate(SLOTS, "a decoding step")?,
             drawn: gpu.allocate(SLOTS, "a decoding step")?,
             log_probabilities: gpu.allocate(SLOTS, "a decoding step")?,
-            residual: half(c.hidden_size)?,
-            normed: half(c.hidden_size)?,
-            scale: gpu.allocate(SLOTS, "a decoding step")?,
-            qkv: half(c.qkv_size())?,
-            attended: half(c.query_size())?,
-            gate_up: half(2 * c.intermediate_size)?,
-            activated: half(c.intermediate_size)?,
             logits: None,
         })
+    }
+
+    /// Draws from logits for all slots.
+    pub(super) fn draw(&self, logits: Address<f32>) -> Draw {
+        Draw {
+            logits,
+            rows: Address::null(),
+            drawings: self.drawings.start(),
+            tokens: self.tokens.start(),
+            lengths: self.lengths.start(),
+            drawn: self.drawn.start(),
+            log_probabilities: self.log_probabilities.start(),
+            slots: Address::null(),
+            advance: true,
+        }
     }
 }
 
@@ -87,14 +72,14 @@ impl GpuDecoder<'_> {
             |count: fn(&Sequence) -> usize| self.in_flight().map(|(_, s)| count(s)).max().unwrap_or(0);
         let (own_at, own) = (widest(|s| s.prefix.pages.len()), widest(|s| s.pages.len()));
         let longest = widest(|s| s.prefix.length + s.max_new_tokens);
-        let rotary = self.network.rotary(longest + 1)?;
+        let positions = self.network.extend_rotary(longest + 1)?;
         // A graph holds addresses and widths, so it is captured again where they change.
-        if own_at > self.own_at || own > self.table_width - self.own_at || rotary.raw != self.rotary.raw {
+        if own_at > self.own_at || own > self.table_width - self.own_at || positions != self.positions {
             let own = own.max(self.table_width - self.own_at);
             self.own_at = own_at.max(self.own_at).next_multiple_of(8);
             self.table_width = self.own_at + own.next_multiple_of(8);
             self.table = Some(self.network.gpu.allocate(SLOTS * self.table_width, "the table of pages")?);
-            self.rotary = rotary;
+            self.positions = positions;
             self.graphs.clear();
         }
         let count = self.slots.len();
@@ -121,21 +106,6 @@ impl GpuDecoder<'_> {
         gpu.write(b.prefixes.start(), &prefixes)?;
         gpu.write(b.drawings.start(), &drawings)?;
         gpu.write(self.table.as_ref().map_or(Address::null(), Buffer::start), &table)
-    }
-
-    pub(super) fn draw(&self, logits: Address<f32>) -> Draw {
-        let b = &self.buffers;
-        Draw {
-            logits,
-            rows: Address::null(),
-            drawings: b.drawings.start(),
-            tokens: b.tokens.start(),
-            lengths: b.lengths.start(),
-            drawn: b.drawn.start(),
-            log_probabilities: b.log_probabilities.start(),
-            slots: Address::null(),
-            advance: true,
-        }
     }
 
     pub(super) fn launch_step(&mut self) -> Result<Flight, Error> {
@@ -184,80 +154,31 @@ impl GpuDecoder<'_> {
     }
 
     /// One token for every slot of the batch: the model from top to bottom.
-    pub(super) fn run_step(&self, rows: usize) -> Result<(), Error> {
+    fn run_step(&mut self, rows: usize) -> Result<(), Error> {
         let (network, b) = (&*self.network, &self.buffers);
-        let (gpu, ops, c) = (&network.gpu, &network.ops, &network.config);
-        let (hidden, query, qkv, wide) = (c.hidden_size, c.query_size(), c.qkv_size(), c.intermediate_size);
-        let (residual, normed, scale) = (b.residual.start(), b.normed.start(), b.scale.start());
-        let norm = |gain| ops.rms_norm(residual, gain, (rows, hidden), c.rms_norm_eps, normed, scale);
-        ops.embed(network.weights.start(), b.tokens.start(), rows, hidden, residual)?;
-        for layer in 0..c.num_hidden_layers {
-            let weight = |part| network.weight(layer, part);
-            norm(weight(Part::InputNorm))?;
-            let bias = Some(weight(Part::QkvBias));
-            gpu.linear(normed, weight(Part::Qkv), bias, None, (rows, hidden, qkv), b.qkv.start())?;
-            self.store_and_attend(ops, layer, rows)?;
-            let out = weight(Part::AttentionOut);
-            gpu.linear(b.attended.start(), out, None, Some(residual), (rows, query, hidden), residual)?;
-            norm(weight(Part::FeedForwardNorm))?;
-            gpu.linear(
-                normed,
-                weight(Part::GateUp),
-                None,
-                None,
-                (rows, hidden, 2 * wide),
-                b.gate_up.start(),
-            )?;
-            ops.swiglu(b.gate_up.start(), rows, wide, b.activated.start())?;
-            let down = weight(Part::Down);
-            gpu.linear(b.activated.start(), down, None, Some(residual), (rows, wide, hidden), residual)?;
-        }
-        norm(network.weights.at(network.places.final_norm()))?;
-        let (logits, stride) =
-            (b.logits.as_ref().map_or(Address::null(), Buffer::start), logits_stride(c.vocab_size));
-        gpu.logits(normed, network.output(), (rows, hidden, c.vocab_size, stride), logits)?;
-        ops.draw(&self.draw(logits), rows, c.vocab_size, stride)
-    }
-
-    pub(super) fn store_and_attend(&self, ops: &Ops, layer: usize, rows: usize) -> Result<(), Error> {
-        let (c, b) = (&self.network.config, &self.buffers);
         let Some(pages) = &self.pages else { return Ok(()) };
-        let (heads, key_heads) = (c.num_attention_heads, c.num_key_value_heads);
-        let slots = SlotTable {
+        let cache = SlotCache {
+            pages,
             tokens: b.tokens.start(),
             lengths: b.lengths.start(),
             prefixes: b.prefixes.start(),
-            pages: self.table.as_ref().map_or(Address::null(), Buffer::start),
-            width: self.table_width as i32,
-            own_at: self.own_at as i32,
+            table: self.table.as_ref().map_or(Address::null(), Buffer::start),
+            width: self.table_width,
+            own_at: self.own_at,
         };
-        let warps = rows * (heads + key_heads);
-        launch!(
-            ops,
-            "rotate_and_store",
-            (warps.div_ceil(4), 1),
-            128,
-            pages.layer(layer),
-            b.qkv.start(),
-            slots,
-            self.rotary,
-            rows as i32,
-            heads as i32,
-            key_heads as i32
-        )?;
-        let scale = 1.0 / (c.head_dim as f32).sqrt();
-        launch!(
-            ops,
-            "attend_cache",
-            (rows, key_heads),
-            128,
-            pages.layer(layer),
-            b.qkv.start(),
-            b.attended.start(),
-            slots,
-            heads as i32,
-            key_heads as i32,
-            scale
-        )
+        let mut operations = GpuOperations {
+            network,
+            rows,
+            tokens: b.tokens.start(),
+            attention: Attention::Cache(cache),
+            training: None,
+        };
+        pass::forward(&mut operations, &mut self.workspace.buffers)?;
+        let (hidden, vocabulary) = (network.config.hidden_size, network.config.vocab_size);
+        let logits = b.logits.as_ref().map_or(Address::null(), Buffer::start);
+        let stride = logits_stride(vocabulary);
+        let shape = (rows, hidden, vocabulary, stride);
+        network.gpu.logits(self.workspace.hidden(), network.output(), shape, logits)?;
+        network.ops.draw(&b.draw(logits), rows, vocabulary, stride)
     }
 }

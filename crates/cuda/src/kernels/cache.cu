@@ -41,7 +41,8 @@ extern "C" __global__ void store_prompt(bf16* layer, const bf16* qkv, const int*
     store_position(keys_of(layer, page_of[row], head, key_heads), place_of[row], key, key + key_heads * HEAD_DIM);
 }
 
-// Rotates the queries and keys of one position a slot and stores key and value. One warp a head.
+// Rotates the queries and keys of one position a slot, unless there is no table, and stores key and value.
+// One warp a head.
 extern "C" __global__ void rotate_and_store(bf16* layer, bf16* qkv, Slots slots, const float2* table, int rows,
                                             int heads, int key_heads) {
     int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
@@ -50,7 +51,7 @@ extern "C" __global__ void rotate_and_store(bf16* layer, bf16* qkv, Slots slots,
     bf16* vector = qkv + ((long)slot * (heads + 2 * key_heads) + head) * HEAD_DIM;
     int length = slots.lengths[slot];
     const float2* turn = table + (long)(slots.prefixes[slot] + length) * (HEAD_DIM / 2);
-    for (int i = lane * 2; i < HEAD_DIM / 2; i += 64) {
+    for (int i = lane * 2; table && i < HEAD_DIM / 2; i += 64) {
         u32* first = reinterpret_cast<u32*>(vector + i);
         u32* second = reinterpret_cast<u32*>(vector + i + HEAD_DIM / 2);
         float2 a = turn[i], b = turn[i + 1];

@@ -12,6 +12,8 @@ use transformer::ops::rope::RotaryTable;
 use transformer::ops::{attention, elementwise, matmul, norm};
 use transformer::sampling::Sampling;
 
+mod head_norms;
+
 /// The GPU with kernels for a shape, or none: then the test says so and ends.
 fn ops(config: &Config) -> Option<Ops> {
     match Gpu::open(0) {
@@ -202,7 +204,7 @@ fn norms_and_elementwise_operations() {
         let slope = random(rows * wide, 6);
         let dslope = bench.put(&slope);
         let mut gradient = gate_up.clone();
-        elementwise::swiglu_backward(&slope, wide, &mut gradient);
+        elementwise::swiglu_backward(&mut slope.clone(), wide, &mut gradient);
         ops.swiglu_backward(dgate_up.start(), rows, wide, dslope.start()).expect("runs");
         close("swiglu's gradient", &bench.get(&dgate_up), &gradient);
         close("swiglu's output again", &bench.get(&dslope), &expected);
@@ -253,7 +255,7 @@ fn rotary_positions_and_attention_over_trees() {
         let batch = batch();
         let (rows, width, heads) = (batch.rows(), config.qkv_size(), config.num_attention_heads);
         let device = DeviceBatch::upload(&ops.gpu, &batch).expect("a batch");
-        let table = RotaryTable::new(config.head_dim, 10_000.0, 256);
+        let table = RotaryTable::new(&config.rope_frequencies(), 256);
         let dtable = bench.put_floats(&table.pairs());
         let mut qkv: Vec<f32> = random(rows * width, 1).iter().map(|x| x * 2.0).collect();
         let dqkv = bench.put(&qkv);
