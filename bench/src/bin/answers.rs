@@ -17,7 +17,7 @@ use transformer::Cpu;
 const PROBLEMS: usize = 100;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let engine = Engine::start(Generator::open("models/basics".as_ref(), &Cpu)?, 64, 512);
+    let engine = Engine::start(Generator::open("models/basics".as_ref(), &Cpu::default())?, 64, 512);
     let python = Arc::new(Python::start(python::Settings::default())?);
     let client = verify::Pool::start(vec![python], verify::Settings::default())?.client("answers");
     let problems = World::new().problems(Split::Test, PROBLEMS, 21);

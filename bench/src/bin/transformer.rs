@@ -74,7 +74,7 @@ fn training_step(model: &Model) -> f64 {
         targets.extend(rows.zip(&tokens[1..]).map(|(row, &token)| Target { row, token }));
     }
     // The processor has no room to run out of, and nothing to fail at.
-    let mut learner = Cpu.learner(model.clone(), &Plan::default()).expect("a model on the processor");
+    let mut learner = Cpu::default().learner(model.clone(), &Plan::default()).expect("a model on the processor");
     let weight = -1.0 / targets.len() as f32;
     let mut seconds = 0.0;
     for _ in 0..2 {
@@ -101,7 +101,7 @@ fn decoding(model: &Model, prompts: usize, seed: u64) -> f64 {
         max_sequences: 128,
     };
     // The processor has no room to run out of, and nothing to fail at.
-    let mut reader = Cpu.reader(model.clone()).expect("a model on the processor");
+    let mut reader = Cpu::default().reader(model.clone()).expect("a model on the processor");
     let started = Instant::now();
     let mut count = 0;
     let mut decoder = reader.decoder().expect("a decoder");

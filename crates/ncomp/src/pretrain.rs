@@ -123,5 +123,6 @@ fn config(pretrain: &PretrainRecipe, vocab_size: usize) -> Config {
         tie_word_embeddings: true,
         max_position_embeddings: 1024,
         eos_token_ids: vec![0],
+        ..Config::tiny()
     }
 }
