@@ -28,6 +28,7 @@ fn config() -> Config {
         tie_word_embeddings: true,
         max_position_embeddings: 512,
         eos_token_ids: Vec::new(),
+        ..Config::tiny()
     }
 }
 
