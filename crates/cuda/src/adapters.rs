@@ -6,9 +6,10 @@
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::matmul::{Output, Product};
-use crate::memory::{Address, Buffer};
+use crate::memory::Buffer;
 use crate::network::Network;
 use crate::ops::Ops;
+use std::ops::Range;
 use transformer::Weights;
 use transformer::device::Plan;
 use transformer::lora::{Adapter, AdapterTraining};
@@ -28,7 +29,7 @@ impl Adapted {
         let training = training.map_err(|error| Error::Shape(error.to_string()))?;
         let (gpu, count) = (&network.gpu, network.places.total());
         let base = gpu.allocate(count, "the weights without adapters")?;
-        gpu.copy(network.weights.start(), base.start(), count)?;
+        gpu.copy(network.weights.view(), base.view())?;
         Ok(Adapted { training, base })
     }
 
@@ -44,40 +45,34 @@ impl Adapted {
         {
             let [for_a, for_b] = pair else { continue };
             let (outputs, inputs) = (adapter.outputs, adapter.inputs);
-            ops.narrow(gradient.at(place(network, adapter) - start), matrix.start(), outputs * inputs)?;
+            let place = place(network, adapter);
+            ops.narrow(
+                gradient.part(place.start - start..place.end - start),
+                matrix.part(0..outputs * inputs),
+            )?;
             let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
             let slope_a = gpu.allocate::<f32>(for_a.len(), "adapters")?;
             let slope_b = gpu.allocate::<f32>(for_b.len(), "adapters")?;
-            let product =
-                |rows, columns, depth, left, left_stride, right, right_stride, out: Address<f32>| Product {
-                    rows,
-                    columns,
-                    depth,
-                    left,
-                    left_stride,
-                    right,
-                    right_stride,
-                    bias: None,
-                    residual: None,
-                    scale,
-                    out: Output::F32(out),
-                    out_stride: columns,
-                };
-            let (whole, b_at) = ((matrix.start(), false), (b.start(), true));
-            gpu.matmul().run(&product(rank, inputs, outputs, b_at, rank, whole, inputs, slope_a.start()))?;
-            let a_at = (a.start(), true);
-            gpu.matmul().run(&product(
-                outputs,
-                rank,
-                inputs,
-                whole,
-                inputs,
-                a_at,
-                inputs,
-                slope_b.start(),
-            ))?;
-            gpu.read_into(slope_a.start(), for_a)?;
-            gpu.read_into(slope_b.start(), for_b)?;
+            let product = |rows, columns, depth, left, left_stride, right, right_stride, out| Product {
+                rows,
+                columns,
+                depth,
+                left,
+                left_stride,
+                right,
+                right_stride,
+                bias: None,
+                residual: None,
+                scale,
+                out: Output::F32(out),
+                out_stride: columns,
+            };
+            let (whole, b_at) = ((matrix.view(), false), (b.view(), true));
+            gpu.matmul().run(&product(rank, inputs, outputs, b_at, rank, whole, inputs, slope_a.view()))?;
+            let a_at = (a.view(), true);
+            gpu.matmul().run(&product(outputs, rank, inputs, whole, inputs, a_at, inputs, slope_b.view()))?;
+            gpu.read_into(slope_a.view(), for_a)?;
+            gpu.read_into(slope_b.view(), for_b)?;
         }
         Ok(self.training.gradient_square())
     }
@@ -88,19 +83,19 @@ impl Adapted {
         let rank = self.training.adapters.settings.rank;
         for adapter in &self.training.adapters.all {
             let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
-            let at = place(network, adapter);
+            let place = place(network, adapter);
             gpu.matmul().run(&Product {
                 rows: adapter.outputs,
                 columns: adapter.inputs,
                 depth: rank,
-                left: (b.start(), false),
+                left: (b.view(), false),
                 left_stride: rank,
-                right: (a.start(), false),
+                right: (a.view(), false),
                 right_stride: adapter.inputs,
                 bias: None,
-                residual: Some(self.base.at(at)),
+                residual: Some(self.base.part(place.clone())),
                 scale: self.training.adapters.scale(),
-                out: Output::Bf16(network.weights.at(at)),
+                out: Output::Bf16(network.weights.part(place)),
                 out_stride: adapter.inputs,
             })?;
         }
@@ -115,22 +110,23 @@ impl Adapted {
         let mut tensors = weights.tensors_mut();
         for adapter in &self.training.adapters.all {
             let target = &mut tensors[adapter.tensor][adapter.range.clone()];
-            network.ops.widen(self.base.at(place(network, adapter)), floats.start(), target.len())?;
-            gpu.read_into(floats.start(), target)?;
+            network.ops.widen(self.base.part(place(network, adapter)), floats.view())?;
+            gpu.read_into(floats.view(), target)?;
             self.training.adapters.add_to(adapter, target);
         }
         Ok(())
     }
 }
 
-/// Where an adapter's matrix begins among the weights.
-fn place(network: &Network, adapter: &Adapter) -> usize {
-    network.places.start(adapter.tensor) + adapter.range.start
+/// Where an adapter's matrix lies among the weights.
+fn place(network: &Network, adapter: &Adapter) -> Range<usize> {
+    let start = network.places.start(adapter.tensor);
+    start + adapter.range.start..start + adapter.range.end
 }
 
 fn upload(gpu: &Gpu, ops: &Ops, numbers: &[f32]) -> Result<Buffer<u16>, Error> {
     let floats = gpu.upload(numbers, "adapters")?;
     let halves = gpu.allocate(numbers.len(), "adapters")?;
-    ops.narrow(floats.start(), halves.start(), numbers.len())?;
+    ops.narrow(floats.view(), halves.part(0..numbers.len()))?;
     Ok(halves)
 }

@@ -5,7 +5,7 @@
 //! torchrun's own store listens on that port, the next one is used.
 
 use crate::gpu::Gpu;
-use crate::memory::Address;
+use crate::memory::View;
 use crate::{Error, libraries};
 use libloading::Library;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -162,25 +162,26 @@ impl Communicator {
     }
 
     /// Each number becomes its sum over all processes.
-    pub(crate) fn sum_floats(&self, numbers: Address<f32>, count: usize) -> Result<(), Error> {
-        self.all_reduce(numbers.raw, count, FLOAT32)
+    pub(crate) fn sum_floats(&self, numbers: View<f32>) -> Result<(), Error> {
+        self.all_reduce(numbers, FLOAT32)
     }
 
     /// As [`sum_floats`](Self::sum_floats), for numbers of the host.
     pub(crate) fn sum(&self, numbers: &mut [f64]) -> Result<(), Error> {
         let there = self.gpu.upload(numbers, "sums")?;
-        self.all_reduce(there.start().raw, numbers.len(), FLOAT64)?;
-        self.gpu.read_into(there.start(), numbers)
+        self.all_reduce(there.view().first(numbers.len()), FLOAT64)?;
+        self.gpu.read_into(there.view(), numbers)
     }
 
-    fn all_reduce(&self, address: u64, count: usize, kind: c_int) -> Result<(), Error> {
+    /// `kind` is how NCCL calls the numbers.
+    fn all_reduce<T>(&self, view: View<T>, kind: c_int) -> Result<(), Error> {
         self.gpu.context().bind_to_thread().map_err(Error::failed("summing over processes"))?;
-        // SAFETY: the numbers lie in a buffer that outlives the stream's work on it.
+        // SAFETY: a view's numbers lie in a buffer, which outlives the stream's work on it.
         unsafe {
             let reduce: AllReduce = symbol(self.library, b"ncclAllReduce\0")?;
             let stream = self.gpu.stream().cu_stream().cast();
-            let numbers = address as *mut c_void;
-            check(self.library, reduce(numbers, numbers, count, kind, SUM, self.handle, stream))
+            let numbers = view.raw() as *mut c_void;
+            check(self.library, reduce(numbers, numbers, view.len(), kind, SUM, self.handle, stream))
         }
     }
 }

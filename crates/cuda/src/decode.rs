@@ -159,7 +159,7 @@ impl<'a> GpuDecoder<'a> {
         }
         for slot in std::mem::take(&mut self.emptied) {
             let no_token = self.no_token.as_slice().map_err(Error::failed("decoding"))?;
-            self.network.gpu.write(self.buffers.tokens.at(slot), no_token)?;
+            self.network.gpu.write(self.buffers.tokens.view().after(slot), no_token)?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use crate::kernels::Kernels;
 use crate::matmul::Matmul;
-use crate::memory::{Address, Buffer};
+use crate::memory::{Buffer, View};
 use crate::{Error, libraries};
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{CudaContext, CudaStream, DeviceRepr, DriverError, result, sys};
@@ -136,7 +136,7 @@ impl Gpu {
     /// Memory that is all zero bits.
     pub(crate) fn zeros<T: DeviceRepr>(&self, count: usize, what: &str) -> Result<Buffer<T>, Error> {
         let buffer = self.allocate(count, what)?;
-        self.clear(&buffer)?;
+        self.clear(buffer.view())?;
         Ok(buffer)
     }
 
@@ -156,61 +156,59 @@ impl Gpu {
     }
 
     /// Zero bits everywhere.
-    pub(crate) fn clear<T>(&self, buffer: &Buffer<T>) -> Result<(), Error> {
-        self.clear_part(buffer.start(), buffer.len())
-    }
-
-    /// Zero bits in some of a buffer.
-    pub(crate) fn clear_part<T>(&self, start: Address<T>, count: usize) -> Result<(), Error> {
+    pub(crate) fn clear<T>(&self, view: View<T>) -> Result<(), Error> {
         self.context.bind_to_thread().map_err(Error::failed("clearing memory"))?;
-        // SAFETY: the caller's addresses lie in buffers that are alive.
-        let done =
-            unsafe { result::memset_d8_async(start.raw, 0, count * size_of::<T>(), self.stream.cu_stream()) };
+        let bytes = view.len() * size_of::<T>();
+        // SAFETY: a view's numbers lie in a buffer that is alive.
+        let done = unsafe { result::memset_d8_async(view.raw(), 0, bytes, self.stream.cu_stream()) };
         done.map_err(Error::failed("clearing memory"))
     }
 
-    /// Copies numbers within the GPU.
-    pub(crate) fn copy<T>(&self, from: Address<T>, to: Address<T>, count: usize) -> Result<(), Error> {
+    /// Copies numbers within the GPU, between places that do not overlap.
+    pub(crate) fn copy<T>(&self, from: View<T>, to: View<T>) -> Result<(), Error> {
+        let to = to.first(from.len());
         self.context.bind_to_thread().map_err(Error::failed("copying within it"))?;
-        let bytes = count * size_of::<T>();
-        // SAFETY: both places have room for the numbers and do not overlap.
-        let done = unsafe { result::memcpy_dtod_async(to.raw, from.raw, bytes, self.stream.cu_stream()) };
+        let bytes = from.len() * size_of::<T>();
+        // SAFETY: both places have as many numbers.
+        let done = unsafe { result::memcpy_dtod_async(to.raw(), from.raw(), bytes, self.stream.cu_stream()) };
         done.map_err(Error::failed("copying within it"))
     }
 
-    /// Copies numbers to the GPU, to a place in a buffer.
-    pub(crate) fn write<T>(&self, to: Address<T>, numbers: &[T]) -> Result<(), Error> {
+    /// Copies numbers to the GPU, to the beginning of a view.
+    pub(crate) fn write<T>(&self, to: View<T>, numbers: &[T]) -> Result<(), Error> {
+        let to = to.first(numbers.len());
         if numbers.is_empty() {
             return Ok(());
         }
         self.context.bind_to_thread().map_err(Error::failed("copying to it"))?;
         // SAFETY: the target has room for the numbers; memory that is not pinned is staged before this returns.
-        let done = unsafe { result::memcpy_htod_async(to.raw, numbers, self.stream.cu_stream()) };
+        let done = unsafe { result::memcpy_htod_async(to.raw(), numbers, self.stream.cu_stream()) };
         done.map_err(Error::failed("copying to it"))
     }
 
     /// A buffer with these numbers.
     pub(crate) fn upload<T: DeviceRepr>(&self, numbers: &[T], what: &str) -> Result<Buffer<T>, Error> {
         let buffer = self.allocate(numbers.len(), what)?;
-        self.write(buffer.start(), numbers)?;
+        self.write(buffer.view(), numbers)?;
         Ok(buffer)
     }
 
     /// Copies numbers from the GPU, once all work before is done.
-    pub(crate) fn read<T: Default + Clone>(&self, from: Address<T>, count: usize) -> Result<Vec<T>, Error> {
-        let mut numbers = vec![T::default(); count];
+    pub(crate) fn read<T: Default + Clone>(&self, from: View<T>) -> Result<Vec<T>, Error> {
+        let mut numbers = vec![T::default(); from.len()];
         self.read_into(from, &mut numbers)?;
         Ok(numbers)
     }
 
-    /// As [`read`](Self::read), into a slice.
-    pub(crate) fn read_into<T>(&self, from: Address<T>, numbers: &mut [T]) -> Result<(), Error> {
+    /// As [`read`](Self::read), the first ones, into a slice.
+    pub(crate) fn read_into<T>(&self, from: View<T>, numbers: &mut [T]) -> Result<(), Error> {
+        let from = from.first(numbers.len());
         if numbers.is_empty() {
             return Ok(());
         }
         self.context.bind_to_thread().map_err(Error::failed("copying from it"))?;
         // SAFETY: the source holds that many numbers, and the wait below comes before anybody reads them.
-        let done = unsafe { result::memcpy_dtoh_async(numbers, from.raw, self.stream.cu_stream()) };
+        let done = unsafe { result::memcpy_dtoh_async(numbers, from.raw(), self.stream.cu_stream()) };
         done.map_err(Error::failed("copying from it"))?;
         self.synchronize()
     }

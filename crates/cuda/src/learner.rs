@@ -7,7 +7,7 @@ use crate::masters::Masters;
 use crate::memory::Buffer;
 use crate::network::{Network, Workspace, workspace_bytes};
 use crate::operations::GradientPlace;
-use crate::reader::{GpuReader, predict_block, read_rows, start};
+use crate::reader::{GpuReader, predict_block, read_rows};
 use crate::{Communicator, Error};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -36,6 +36,7 @@ pub struct GpuLearner {
     workspace: Workspace,
     hidden_gradient: Option<Buffer<u16>>,
     head_gradient: Option<Buffer<u16>>,
+    slopes: Option<Buffer<u16>>, // [block, stride] gradient of logits
     rows_that_fit: usize,
     /// The others that train the same model.
     pub(crate) group: Option<Arc<Communicator>>,
@@ -80,6 +81,7 @@ impl GpuLearner {
             workspace: Workspace::new(keep),
             hidden_gradient: None,
             head_gradient: None,
+            slopes: None,
             group: None,
         })
     }
@@ -92,10 +94,6 @@ impl GpuLearner {
         }
     }
 
-    fn place(&self) -> GradientPlace {
-        GradientPlace { numbers: self.gradient.start(), stretch: self.stretch.clone() }
-    }
-
     fn token_gradient(
         &mut self,
         batch: &PackedBatch,
@@ -103,8 +101,8 @@ impl GpuLearner {
         weigh: &mut Weigh,
     ) -> Result<Vec<Prediction>, Error> {
         check_distinct(batch, targets.iter().map(|target| target.row))?;
-        let place = self.place();
-        let GpuLearner { reader, workspace, hidden_gradient, head_gradient, plan, .. } = self;
+        let GpuLearner { reader, workspace, hidden_gradient, head_gradient, slopes, plan, .. } = self;
+        let place = GradientPlace { numbers: self.gradient.view(), stretch: self.stretch.clone() };
         let GpuReader { network, head, .. } = reader;
         let device = network.forward(batch, workspace, &mut |_, _| Ok(()))?;
         let (vocabulary, width) = (network.config.vocab_size, network.config.hidden_size);
@@ -115,26 +113,26 @@ impl GpuLearner {
         let (stride, size) = (logits_stride(vocabulary), logits_block(vocabulary));
         let head_gradient =
             gpu.grow(head_gradient, size.min(targets.len()) * width, "the gradient of hidden states")?;
+        let slopes = gpu.grow(slopes, size.min(targets.len()) * stride, "the gradient of logits")?;
         let mut predictions = Vec::with_capacity(targets.len());
         for block in targets.chunks(size) {
             let count = block.len();
-            let found = predict_block(network, head, workspace.hidden(), block, true)?;
+            let there = head.block(&gpu, &network.config, count)?;
+            let found = predict_block(network, &there, workspace.hidden()?, block)?;
             let first = predictions.len();
             let weights: Vec<f32> =
                 found.iter().enumerate().map(|(at, &found)| weigh(first + at, found)).collect();
             predictions.extend(found);
-            let statistics = start(&head.statistics);
-            let (log_sum_exp, weights_at) = (statistics.offset(2 * count), statistics.offset(3 * count));
-            gpu.write(weights_at, &weights)?;
-            let (rows, logits, slopes) = (start(&head.numbers), start(&head.logits), start(&head.slopes));
-            let shape = (count, vocabulary, stride);
-            ops.loss_gradient(logits, rows.offset(count), log_sum_exp, weights_at, shape, slopes)?;
-            let (output, out) = (network.output(), head_gradient.start());
+            gpu.write(there.weights, &weights)?;
+            let (shape, slopes) = ((count, vocabulary, stride), slopes.view());
+            let (logits, tokens) = (there.logits, there.tokens);
+            ops.loss_gradient(logits, tokens, there.log_sum_exp, there.weights, shape, slopes)?;
+            let (output, out) = (network.output(), head_gradient.view());
             gpu.linear_backward_input(slopes, stride, output, (count, width, vocabulary), out)?;
-            ops.scatter_add(out, rows, count, width, hidden_gradient.start())?;
+            ops.scatter_add(out, there.rows, count, width, hidden_gradient.view())?;
             if let Some(at) = output_gradient {
-                let gathered = start(&head.gathered);
-                gpu.linear_backward_weight(slopes, stride, gathered, (count, width, vocabulary), at)?;
+                let shape = (count, width, vocabulary);
+                gpu.linear_backward_weight(slopes, stride, there.gathered, shape, at)?;
             }
         }
         network.backward(batch, &device, hidden_gradient, plan.first_layer, workspace, place)?;
@@ -143,19 +141,19 @@ impl GpuLearner {
 
     fn row_gradient(&mut self, batch: &PackedBatch, rows: &[usize], pull: &mut Pull) -> Result<(), Error> {
         check_distinct(batch, rows.iter().copied())?;
-        let place = self.place();
         let GpuLearner { reader, workspace, hidden_gradient, plan, .. } = self;
+        let place = GradientPlace { numbers: self.gradient.view(), stretch: self.stretch.clone() };
         let network = &mut reader.network;
         let device = network.forward(batch, workspace, &mut |_, _| Ok(()))?;
         let width = network.config.hidden_size;
-        let pulled = pull(&read_rows(network, workspace.hidden(), rows)?);
+        let pulled = pull(&read_rows(network, workspace.hidden()?, rows)?);
         let (gpu, ops) = (network.gpu.clone(), network.ops.clone());
         let hidden_gradient = cleared(&gpu, hidden_gradient, batch.rows() * width)?;
         let numbers = gpu.upload(&rows.iter().map(|&row| row as i32).collect::<Vec<i32>>(), "rows")?;
         let floats = gpu.upload(&pulled, "the gradient of hidden states")?;
         let halves = gpu.allocate::<u16>(pulled.len(), "the gradient of hidden states")?;
-        ops.narrow(floats.start(), halves.start(), pulled.len())?;
-        ops.scatter_add(halves.start(), numbers.start(), rows.len(), width, hidden_gradient.start())?;
+        ops.narrow(floats.view(), halves.part(0..pulled.len()))?;
+        ops.scatter_add(halves.view(), numbers.view(), rows.len(), width, hidden_gradient.view())?;
         network.backward(batch, &device, hidden_gradient, plan.first_layer, workspace, place)
     }
 }
@@ -167,7 +165,7 @@ fn cleared<'a>(
     count: usize,
 ) -> Result<&'a Buffer<u16>, Error> {
     let buffer = gpu.grow(buffer, count, "the gradient of hidden states")?;
-    gpu.clear_part(buffer.start(), count)?;
+    gpu.clear(buffer.part(0..count))?;
     Ok(buffer)
 }
 
@@ -250,11 +248,11 @@ impl Learner for GpuLearner {
 
     fn gradient_square(&mut self) -> Result<f64, ModelError> {
         if let Some(group) = &self.group {
-            group.sum_floats(self.gradient.start(), self.gradient.len())?;
+            group.sum_floats(self.gradient.view())?;
         }
         let GpuLearner { reader, gradient, trained, stretch, .. } = self;
         match trained {
-            Trained::Weights(_) => Ok(reader.network.ops.square_sum(gradient.start(), gradient.len())?),
+            Trained::Weights(_) => Ok(reader.network.ops.square_sum(gradient.view())?),
             Trained::Adapters(adapted) => Ok(adapted.project(&reader.network, gradient, stretch.start)?),
         }
     }
@@ -266,7 +264,7 @@ impl Learner for GpuLearner {
             Trained::Adapters(adapted) => {
                 adapted.training.update(learning_rate, scale);
                 adapted.merge(network)?;
-                Ok(network.gpu.clear(&self.gradient)?)
+                Ok(network.gpu.clear(self.gradient.view())?)
             }
         }
     }

@@ -3,18 +3,18 @@
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::matmul::{Output, Product};
-use crate::memory::Address;
+use crate::memory::View;
 
 impl Gpu {
     /// `out [rows, outputs] = x [rows, inputs] weight' + bias + residual`; `weight` is `[outputs, inputs]`.
     pub(crate) fn linear(
         &self,
-        x: Address<u16>,
-        weight: Address<u16>,
-        bias: Option<Address<u16>>,
-        residual: Option<Address<u16>>,
+        x: View<u16>,
+        weight: View<u16>,
+        bias: Option<View<u16>>,
+        residual: Option<View<u16>>,
         (rows, inputs, outputs): (usize, usize, usize),
-        out: Address<u16>,
+        out: View<u16>,
     ) -> Result<(), Error> {
         self.matmul().run(&Product {
             rows,
@@ -35,10 +35,10 @@ impl Gpu {
     /// `logits [rows, stride] = x [rows, width] output'`, in f32; `output` is `[vocabulary, width]`.
     pub(crate) fn logits(
         &self,
-        x: Address<u16>,
-        output: Address<u16>,
+        x: View<u16>,
+        output: View<u16>,
         (rows, width, vocabulary, stride): (usize, usize, usize, usize),
-        logits: Address<f32>,
+        logits: View<f32>,
     ) -> Result<(), Error> {
         self.matmul().run(&Product {
             rows,
@@ -60,11 +60,11 @@ impl Gpu {
     /// weight`.
     pub(crate) fn linear_backward_input(
         &self,
-        gradient: Address<u16>,
+        gradient: View<u16>,
         stride: usize,
-        weight: Address<u16>,
+        weight: View<u16>,
         (rows, inputs, outputs): (usize, usize, usize),
-        out: Address<u16>,
+        out: View<u16>,
     ) -> Result<(), Error> {
         self.matmul().run(&Product {
             rows,
@@ -86,11 +86,11 @@ impl Gpu {
     /// f32.
     pub(crate) fn linear_backward_weight(
         &self,
-        gradient: Address<u16>,
+        gradient: View<u16>,
         stride: usize,
-        x: Address<u16>,
+        x: View<u16>,
         (rows, inputs, outputs): (usize, usize, usize),
-        out: Address<f32>,
+        out: View<f32>,
     ) -> Result<(), Error> {
         self.matmul().run(&Product {
             rows: outputs,

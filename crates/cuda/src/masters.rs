@@ -5,7 +5,6 @@ use crate::memory::Buffer;
 use crate::network::Network;
 use crate::ops::launch;
 use crate::weights::download;
-use cudarc::driver::PushKernelArg;
 use std::borrow::Cow;
 use std::ops::Range;
 use transformer::Weights;
@@ -40,7 +39,7 @@ impl Masters {
             });
         }
         let master = gpu.zeros(count, "the masters of the weights")?;
-        network.ops.widen(network.weights.at(trained.start), master.start(), count)?;
+        network.ops.widen(network.weights.part(trained.clone()), master.view())?;
         let first = gpu.zeros(count, "the optimiser's first moments")?;
         let second = gpu.zeros(count, "the optimiser's second moments")?;
         Ok(Masters { trained, settings, master, first, second, steps: 0 })
@@ -50,7 +49,7 @@ impl Masters {
     pub fn set(&mut self, network: &Network, weights: &Weights) -> Result<(), Error> {
         for (tensor, place) in weights.tensors().into_iter().zip(network.places.tensors()) {
             if self.trained.contains(&place.start) {
-                network.gpu.write(self.master.at(place.start - self.trained.start), tensor)?;
+                network.gpu.write(self.master.part(self.within(place)), tensor)?;
             }
         }
         network.gpu.synchronize()
@@ -58,7 +57,7 @@ impl Masters {
 
     /// Writes the masters to weights on the host.
     pub fn read(&self, network: &Network, weights: &mut Weights) -> Result<(), Error> {
-        download(&network.gpu, &network.places, self.master.start(), &self.trained, weights)
+        download(&network.gpu, &network.places, self.master.view(), &self.trained, weights)
     }
 
     /// One step of AdamW with the gradient times `scale`, over the stretches that decay and those that do
@@ -76,8 +75,7 @@ impl Masters {
         let second_correction = (1.0 - beta2.powi(self.steps as i32)).sqrt();
         let ops = &network.ops;
         for (stretch, decays) in self.stretches(network) {
-            let at = stretch.start - self.trained.start;
-            let count = stretch.len();
+            let (at, count) = (self.within(&stretch), stretch.len());
             let keep = if decays { 1.0 - learning_rate * weight_decay } else { 1.0 };
             let blocks = count.div_ceil(4 * 256).min(16 * network.gpu.multiprocessors());
             launch!(
@@ -85,11 +83,11 @@ impl Masters {
                 "adamw",
                 (blocks, 1),
                 256,
-                self.master.at(at),
-                self.first.at(at),
-                self.second.at(at),
-                gradient.at(at),
-                network.weights.at(stretch.start),
+                self.master.part(at.clone()),
+                self.first.part(at.clone()),
+                self.second.part(at.clone()),
+                gradient.part(at),
+                network.weights.part(stretch),
                 count as i64,
                 scale,
                 learning_rate,
@@ -102,6 +100,11 @@ impl Masters {
             )?;
         }
         Ok(())
+    }
+
+    /// Where a place among the weights lies in these buffers.
+    fn within(&self, place: &Range<usize>) -> Range<usize> {
+        place.start - self.trained.start..place.end - self.trained.start
     }
 
     /// Neighbouring tensors that decay alike, as one; whole vectors, padding included.
@@ -128,7 +131,7 @@ impl Masters {
         for (prefix, numbers) in [("first", &self.first), ("second", &self.second)] {
             for (index, place) in network.places.tensors().iter().enumerate() {
                 let moment = match self.trained.contains(&place.start) {
-                    true => network.gpu.read(numbers.at(place.start - self.trained.start), place.len())?,
+                    true => network.gpu.read(numbers.part(self.within(place)))?,
                     false => Vec::new(),
                 };
                 named.push((format!("{prefix}.{index}"), Cow::Owned(moment)));
@@ -148,7 +151,7 @@ impl Masters {
                 if self.trained.contains(&place.start) {
                     let mut tensor = vec![0.0; place.len()];
                     from(&format!("{prefix}.{index}"), &mut tensor)?;
-                    network.gpu.write(numbers.at(place.start - self.trained.start), &tensor)?;
+                    network.gpu.write(numbers.part(self.within(place)), &tensor)?;
                 }
             }
         }

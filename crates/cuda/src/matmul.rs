@@ -4,7 +4,7 @@
 //! for the transposed product, whose factors lie in memory exactly as ours.
 
 use crate::Error;
-use crate::memory::Address;
+use crate::memory::View;
 use cudarc::cublaslt::{result, result::CublasError, sys};
 use cudarc::driver::{CudaStream, DevicePtr};
 use std::collections::HashMap;
@@ -13,18 +13,18 @@ use std::sync::Arc;
 
 /// Where a product goes.
 #[derive(Clone, Copy)]
-pub enum Output {
+pub enum Output<'a> {
     /// bf16 numbers, replaced.
-    Bf16(Address<u16>),
+    Bf16(View<'a, u16>),
     /// f32 numbers, replaced.
-    F32(Address<f32>),
+    F32(View<'a, f32>),
     /// f32 numbers, added to.
-    AddF32(Address<f32>),
+    AddF32(View<'a, f32>),
 }
 
 /// A product to compute: `out [rows, columns] = left [rows, depth] right [depth, columns]`, plus what is
 /// named besides.
-pub struct Product {
+pub struct Product<'a> {
     /// Rows of the result.
     pub rows: usize,
     /// Columns of the result.
@@ -32,23 +32,53 @@ pub struct Product {
     /// What is summed over.
     pub depth: usize,
     /// Left factor, and whether it lies transposed (`[depth, rows]`) in memory.
-    pub left: (Address<u16>, bool),
+    pub left: (View<'a, u16>, bool),
     /// Numbers from one row of the left factor in memory to the next.
     pub left_stride: usize,
     /// Right factor, and whether it lies transposed (`[columns, depth]`) in memory.
-    pub right: (Address<u16>, bool),
+    pub right: (View<'a, u16>, bool),
     /// Numbers from one row of the right factor in memory to the next.
     pub right_stride: usize,
     /// Added to every row: `[columns]`.
-    pub bias: Option<Address<u16>>,
+    pub bias: Option<View<'a, u16>>,
     /// Added to a bf16 result: `[rows, columns]`.
-    pub residual: Option<Address<u16>>,
+    pub residual: Option<View<'a, u16>>,
     /// What the product of the factors is multiplied with.
     pub scale: f32,
     /// Where it goes.
-    pub out: Output,
+    pub out: Output<'a>,
     /// Numbers from one row of the result to the next.
     pub out_stride: usize,
+}
+
+impl Product<'_> {
+    /// Every factor and the result have as many numbers as the sizes say.
+    ///
+    /// # Panics
+    /// If not.
+    fn check(&self) {
+        let (rows, columns, depth) = (self.rows, self.columns, self.depth);
+        let check = |what: &str, len: usize, (lines, width): (usize, usize), stride: usize| {
+            assert!(width <= stride, "{what}: rows of {width} numbers, {stride} apart");
+            let needed = if lines == 0 { 0 } else { (lines - 1) * stride + width };
+            assert!(needed <= len, "{what}: {lines} rows, {stride} apart, in {len} numbers");
+        };
+        let lines =
+            |transposed: bool, rows, columns| if transposed { (columns, rows) } else { (rows, columns) };
+        check("left factor", self.left.0.len(), lines(self.left.1, rows, depth), self.left_stride);
+        check("right factor", self.right.0.len(), lines(self.right.1, depth, columns), self.right_stride);
+        let out = match self.out {
+            Output::Bf16(out) => out.len(),
+            Output::F32(out) | Output::AddF32(out) => out.len(),
+        };
+        check("result", out, (rows, columns), self.out_stride);
+        if let Some(bias) = self.bias {
+            check("bias", bias.len(), (1, columns), columns);
+        }
+        if let Some(residual) = self.residual {
+            check("residual", residual.len(), (rows, columns), self.out_stride);
+        }
+    }
 }
 
 /// What a prepared product depends on.
@@ -92,7 +122,11 @@ impl Matmul {
     }
 
     /// Computes a product.
+    ///
+    /// # Panics
+    /// If a factor or the result has fewer numbers than the sizes say.
     pub fn run(&mut self, product: &Product) -> Result<(), Error> {
+        product.check();
         self.stream.context().bind_to_thread().map_err(Error::failed("multiplying matrices"))?;
         let key = Key::of(product);
         if !self.prepared.contains_key(&key) {
@@ -101,21 +135,21 @@ impl Matmul {
         }
         let prepared = &self.prepared[&key];
         let (out, adds) = match product.out {
-            Output::Bf16(out) => (out.raw, product.residual.is_some()),
-            Output::F32(out) => (out.raw, false),
-            Output::AddF32(out) => (out.raw, true),
+            Output::Bf16(out) => (out.raw(), product.residual.is_some()),
+            Output::F32(out) => (out.raw(), false),
+            Output::AddF32(out) => (out.raw(), true),
         };
-        let added = product.residual.map_or(out, |residual| residual.raw);
+        let added = product.residual.map_or(out, |residual| residual.raw());
         let (alpha, beta) = (product.scale, if adds { 1.0f32 } else { 0.0 });
         let (workspace, _) = self.workspace.device_ptr(&self.stream);
-        // SAFETY: the addresses lie in buffers of the sizes that the layouts say, which the callers keep
-        // alive; alpha, beta and the bias's address are read before the calls return.
+        // SAFETY: the views have the sizes that the layouts say, as checked above, and lie in buffers that
+        // are alive; alpha, beta and the bias's address are read before the calls return.
         let done = unsafe {
             if let Some(bias) = product.bias {
                 set(
                     prepared.description,
                     sys::cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                    &bias.raw,
+                    &bias.raw(),
                 )
                 .map_err(|error| failed(&error))?;
             }
@@ -124,9 +158,9 @@ impl Matmul {
                 prepared.description,
                 (&raw const alpha).cast(),
                 (&raw const beta).cast(),
-                product.right.0.raw as *const c_void,
+                product.right.0.raw() as *const c_void,
                 prepared.left,
-                product.left.0.raw as *const c_void,
+                product.left.0.raw() as *const c_void,
                 prepared.right,
                 added as *const c_void,
                 prepared.out,

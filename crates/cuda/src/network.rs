@@ -6,7 +6,7 @@
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::linear::{logits_block, logits_stride};
-use crate::memory::{Address, Buffer};
+use crate::memory::{Buffer, View};
 use crate::operations::{Attention, GpuOperations, GradientPlace, OnQkv, Scratch, Training};
 use crate::ops::{DeviceBatch, Ops};
 use crate::weights::{Places, Upload};
@@ -45,8 +45,9 @@ impl Workspace {
     }
 
     /// Hidden states of the last forward pass after the final norm: `[T, H]`.
-    pub(crate) fn hidden(&self) -> Address<u16> {
-        self.buffers.hidden().map_or(Address::null(), Buffer::start)
+    pub(crate) fn hidden(&self) -> Result<View<'_, u16>, Error> {
+        let nothing = || Error::Shape("there was no forward pass".into());
+        self.buffers.hidden().map(Buffer::view).ok_or_else(nothing)
     }
 }
 
@@ -95,7 +96,7 @@ impl Network {
         for (index, place) in network.places.tensors().iter().enumerate() {
             numbers.resize(place.len(), 0.0);
             checkpoint.read(index, &mut numbers)?;
-            upload.put(&network.ops, &numbers, network.weights.at(place.start))?;
+            upload.put(&network.ops, &numbers, network.weights.part(place.clone()))?;
         }
         gpu.synchronize()?;
         Ok(network)
@@ -111,12 +112,12 @@ impl Network {
         for (index, (place, info)) in places.iter().zip(network.table.tensors()).enumerate() {
             match initial_deviation(config, info.role) {
                 Some(deviation) => {
-                    ops.fill_normal(scratch.start(), place.len(), seed, index as u32, deviation)?;
+                    ops.fill_normal(scratch.part(0..place.len()), seed, index as u32, deviation)?;
                 }
                 None if info.role == Role::QkvBias => continue,
-                None => gpu.write(scratch.start(), &vec![1.0f32; place.len()])?,
+                None => gpu.write(scratch.view(), &vec![1.0f32; place.len()])?,
             }
-            ops.narrow(scratch.start(), network.weights.at(place.start), place.len())?;
+            ops.narrow(scratch.view(), network.weights.part(place.clone()))?;
         }
         gpu.synchronize()?;
         Ok(network)
@@ -145,18 +146,18 @@ impl Network {
     pub(crate) fn set_weights(&mut self, weights: &transformer::Weights) -> Result<(), Error> {
         let mut upload = Upload::default();
         for (numbers, place) in weights.tensors().into_iter().zip(self.places.tensors()) {
-            upload.put(&self.ops, numbers, self.weights.at(place.start))?;
+            upload.put(&self.ops, numbers, self.weights.part(place.clone()))?;
         }
         self.gpu.synchronize()
     }
 
-    /// Where a tensor lies.
-    pub(crate) fn weight(&self, tensor: usize) -> Address<u16> {
-        self.weights.at(self.places.start(tensor))
+    /// A tensor.
+    pub(crate) fn weight(&self, tensor: usize) -> View<'_, u16> {
+        self.weights.part(self.places.tensors()[tensor].clone())
     }
 
     /// The matrix from hidden states to logits.
-    pub(crate) fn output(&self) -> Address<u16> {
+    pub(crate) fn output(&self) -> View<'_, u16> {
         self.weight(self.table.output())
     }
 
@@ -172,8 +173,8 @@ impl Network {
     }
 
     /// Cosines and sines that a layer's queries and keys turn with, if they do.
-    pub(crate) fn rotary_of(&self, layer: usize) -> Option<Address<f32>> {
-        self.config.has_rope(layer).then(|| self.rotary.start())
+    pub(crate) fn rotary_of(&self, layer: usize) -> Option<View<'_, f32>> {
+        self.config.has_rope(layer).then(|| self.rotary.view())
     }
 
     /// Whether the activations of so many rows find room.
@@ -246,8 +247,8 @@ impl Network {
         let Workspace { buffers, scratch } = workspace;
         let scratch = self.scratch(scratch, device.rows)?;
         let training = Training { gradient, tokens: &batch.tokens, scratch };
-        let mut nobody = |_, _| Ok(());
-        let mut operations = self.operations(device, &mut nobody, Some(training));
+        let nobody: &mut OnQkv = &mut |_, _| Ok(());
+        let mut operations = self.operations(device, nobody, Some(training));
         pass::backward(&mut operations, hidden_gradient, first_layer, buffers)
     }
 

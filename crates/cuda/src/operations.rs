@@ -3,7 +3,7 @@
 //! Activations are bf16, statistics f32.
 
 use crate::Error;
-use crate::memory::{Address, Buffer};
+use crate::memory::{Buffer, View};
 use crate::network::Network;
 use crate::ops::{DeviceBatch, SlotCache};
 use std::ops::Range;
@@ -14,14 +14,14 @@ use transformer::table::Table;
 type Done = Result<(), Error>;
 /// Sees each layer's queries, keys and values `[T, QKV]` after rotation, which is how a prompt fills the
 /// KV cache.
-pub(crate) type OnQkv<'a> = dyn FnMut(usize, Address<u16>) -> Done + 'a;
+pub(crate) type OnQkv<'a> = dyn FnMut(usize, View<u16>) -> Done + 'a;
 
 /// Some rows of a model on the GPU.
 pub(crate) struct GpuOperations<'a> {
     pub(crate) network: &'a Network,
     pub(crate) rows: usize,
     /// Token of each row.
-    pub(crate) tokens: Address<i32>,
+    pub(crate) tokens: View<'a, i32>,
     pub(crate) attention: Attention<'a>,
     /// What a backward pass needs besides.
     pub(crate) training: Option<Training<'a>>,
@@ -37,7 +37,7 @@ pub(crate) enum Attention<'a> {
 
 /// Where gradients go, and scratch memory of the kernels that make them.
 pub(crate) struct Training<'a> {
-    pub(crate) gradient: GradientPlace,
+    pub(crate) gradient: GradientPlace<'a>,
     /// Token of each row, on the host.
     pub(crate) tokens: &'a [u32],
     pub(crate) scratch: &'a Scratch,
@@ -52,23 +52,24 @@ pub(crate) struct Scratch {
 /// Where the gradient of each weight is added to: numbers laid out like a stretch of the weights. What
 /// lies outside of it is frozen.
 #[derive(Clone)]
-pub(crate) struct GradientPlace {
-    /// The first number.
-    pub numbers: Address<f32>,
+pub(crate) struct GradientPlace<'a> {
+    /// As many as the stretch is long.
+    pub numbers: View<'a, f32>,
     /// Their places among the weights.
     pub stretch: Range<usize>,
 }
 
-impl GradientPlace {
-    /// Where that of a tensor begins, unless it is frozen.
-    pub(crate) fn of(&self, network: &Network, tensor: usize) -> Option<Address<f32>> {
-        let place = network.places.start(tensor);
-        self.stretch.contains(&place).then(|| self.numbers.offset(place - self.stretch.start))
+impl<'a> GradientPlace<'a> {
+    /// That of a tensor, unless it is frozen.
+    pub(crate) fn of(&self, network: &Network, tensor: usize) -> Option<View<'a, f32>> {
+        let (place, start) = (&network.places.tensors()[tensor], self.stretch.start);
+        let is_trained = self.stretch.contains(&place.start);
+        is_trained.then(|| self.numbers.part(place.start - start..place.end - start))
     }
 }
 
-impl GpuOperations<'_> {
-    fn weight(&self, tensor: usize) -> Address<u16> {
+impl<'a> GpuOperations<'a> {
+    fn weight(&self, tensor: usize) -> View<'a, u16> {
         self.network.weight(tensor)
     }
 
@@ -78,7 +79,7 @@ impl GpuOperations<'_> {
         (self.rows, shape[1], shape[0])
     }
 
-    fn training(&self) -> Result<&Training<'_>, Error> {
+    fn training(&self) -> Result<&Training<'a>, Error> {
         let nothing = || Error::Shape("nothing was kept for a backward pass".into());
         self.training.as_ref().ok_or_else(nothing)
     }
@@ -121,18 +122,18 @@ impl Operations for GpuOperations<'_> {
     fn embed(&mut self, out: &mut Buffer<u16>) -> Done {
         let (network, width) = (self.network, self.network.config.hidden_size);
         let embedding = self.weight(network.table.embedding());
-        network.ops.embed(embedding, self.tokens, self.rows, width, out.start())
+        network.ops.embed(embedding, self.tokens, self.rows, width, out.view())
     }
 
     fn norm(&mut self, x: &Buffer<u16>, gain: usize, out: &mut Buffer<u16>, scale: &mut Buffer<f32>) -> Done {
         let (shape, epsilon) = (self.norm_shape(gain), self.network.config.rms_norm_eps);
-        self.network.ops.rms_norm(x.start(), self.weight(gain), shape, epsilon, out.start(), scale.start())
+        self.network.ops.rms_norm(x.view(), self.weight(gain), shape, epsilon, out.view(), scale.view())
     }
 
     fn linear(&mut self, x: &Buffer<u16>, weight: usize, bias: Option<usize>, out: &mut Buffer<u16>) -> Done {
         let bias = bias.map(|bias| self.weight(bias));
         let (matrix, shape) = (self.weight(weight), self.shape(weight));
-        self.network.gpu.linear(x.start(), matrix, bias, None, shape, out.start())
+        self.network.gpu.linear(x.view(), matrix, bias, None, shape, out.view())
     }
 
     fn linear_add(
@@ -143,7 +144,7 @@ impl Operations for GpuOperations<'_> {
         out: &mut Buffer<u16>,
     ) -> Done {
         let (matrix, shape) = (self.weight(weight), self.shape(weight));
-        self.network.gpu.linear(x.start(), matrix, None, Some(residual.start()), shape, out.start())
+        self.network.gpu.linear(x.view(), matrix, None, Some(residual.view()), shape, out.view())
     }
 
     fn head_norms(
@@ -156,7 +157,7 @@ impl Operations for GpuOperations<'_> {
         let (gains, epsilon) =
             ((self.weight(gains.0), self.weight(gains.1)), self.network.config.rms_norm_eps);
         let ops = &self.network.ops;
-        ops.head_norms(projected.start(), gains, self.rows, epsilon, qkv.start(), scale.start())
+        ops.head_norms(projected.view(), gains, self.rows, epsilon, qkv.view(), scale.view())
     }
 
     fn attend(
@@ -170,21 +171,21 @@ impl Operations for GpuOperations<'_> {
         match &mut self.attention {
             Attention::Batch { batch, on_qkv } => {
                 if let Some(table) = rotary {
-                    ops.rotate(qkv.start(), batch, table, false)?;
+                    ops.rotate(qkv.view(), batch, table, false)?;
                 }
-                ops.attention(batch, qkv.start(), out.start(), log_sum_exp.start())?;
-                on_qkv(layer, qkv.start())
+                ops.attention(batch, qkv.view(), out.view(), log_sum_exp.view())?;
+                on_qkv(layer, qkv.view())
             }
             Attention::Cache(cache) => {
-                ops.rotate_and_store(cache, layer, qkv.start(), rotary, self.rows)?;
-                ops.attend_cache(cache, layer, qkv.start(), out.start(), self.rows)
+                ops.rotate_and_store(cache, layer, qkv.view(), rotary, self.rows)?;
+                ops.attend_cache(cache, layer, qkv.view(), out.view(), self.rows)
             }
         }
     }
 
     fn swiglu(&mut self, gate_up: &Buffer<u16>, out: &mut Buffer<u16>) -> Done {
         let width = self.network.config.intermediate_size;
-        self.network.ops.swiglu(gate_up.start(), self.rows, width, out.start())
+        self.network.ops.swiglu(gate_up.view(), self.rows, width, out.view())
     }
 }
 
@@ -200,14 +201,14 @@ impl Gradients for GpuOperations<'_> {
     ) -> Done {
         let training = self.training()?;
         self.network.ops.rms_norm_backward(
-            gradient.start(),
-            x.start(),
+            gradient.view(),
+            x.view(),
             self.weight(gain),
-            scale.start(),
+            scale.view(),
             self.norm_shape(gain),
             replace,
-            x_gradient.start(),
-            training.scratch.partial.start(),
+            x_gradient.view(),
+            training.scratch.partial.view(),
             training.gradient.of(self.network, gain),
         )
     }
@@ -219,7 +220,7 @@ impl Gradients for GpuOperations<'_> {
         out: &mut Buffer<u16>,
     ) -> Done {
         let (matrix, shape) = (self.weight(weight), self.shape(weight));
-        self.network.gpu.linear_backward_input(gradient.start(), shape.2, matrix, shape, out.start())
+        self.network.gpu.linear_backward_input(gradient.view(), shape.2, matrix, shape, out.view())
     }
 
     fn linear_backward_weight(
@@ -231,12 +232,12 @@ impl Gradients for GpuOperations<'_> {
     ) -> Done {
         let (training, shape, network) = (self.training()?, self.shape(weight), self.network);
         if let Some(target) = training.gradient.of(network, weight) {
-            network.gpu.linear_backward_weight(gradient.start(), shape.2, x.start(), shape, target)?;
+            network.gpu.linear_backward_weight(gradient.view(), shape.2, x.view(), shape, target)?;
         }
         match bias.and_then(|bias| training.gradient.of(network, bias)) {
             Some(target) => {
-                let partial = training.scratch.partial.start();
-                network.ops.add_column_sums(gradient.start(), self.rows, shape.2, partial, target)
+                let partial = training.scratch.partial.view();
+                network.ops.add_column_sums(gradient.view(), self.rows, shape.2, partial, target)
             }
             None => Ok(()),
         }
@@ -244,7 +245,7 @@ impl Gradients for GpuOperations<'_> {
 
     fn swiglu_backward(&mut self, gate_up: &mut Buffer<u16>, gradient: &mut Buffer<u16>) -> Done {
         let width = self.network.config.intermediate_size;
-        self.network.ops.swiglu_backward(gate_up.start(), self.rows, width, gradient.start())
+        self.network.ops.swiglu_backward(gate_up.view(), self.rows, width, gradient.view())
     }
 
     fn attend_backward(
@@ -262,15 +263,15 @@ impl Gradients for GpuOperations<'_> {
         let ops = &self.network.ops;
         ops.attention_backward(
             batch,
-            qkv.start(),
-            out.start(),
-            log_sum_exp.start(),
-            out_gradient.start(),
-            self.training()?.scratch.delta.start(),
-            qkv_gradient.start(),
+            qkv.view(),
+            out.view(),
+            log_sum_exp.view(),
+            out_gradient.view(),
+            self.training()?.scratch.delta.view(),
+            qkv_gradient.view(),
         )?;
         match self.network.rotary_of(layer) {
-            Some(table) => ops.rotate(qkv_gradient.start(), batch, table, true),
+            Some(table) => ops.rotate(qkv_gradient.view(), batch, table, true),
             None => Ok(()),
         }
     }
@@ -285,12 +286,12 @@ impl Gradients for GpuOperations<'_> {
         let (training, network) = (self.training()?, self.network);
         let targets = (training.gradient.of(network, gains.0), training.gradient.of(network, gains.1));
         network.ops.head_norms_backward(
-            projected.start(),
+            projected.view(),
             (self.weight(gains.0), self.weight(gains.1)),
-            scale.start(),
+            scale.view(),
             self.rows,
-            gradient.start(),
-            training.scratch.partial.start(),
+            gradient.view(),
+            training.scratch.partial.view(),
             targets,
         )
     }
@@ -301,7 +302,7 @@ impl Gradients for GpuOperations<'_> {
         match training.gradient.of(network, network.table.embedding()) {
             Some(target) => {
                 let width = network.config.hidden_size;
-                network.ops.embed_backward(gradient.start(), training.tokens, width, target)
+                network.ops.embed_backward(gradient.view(), training.tokens, width, target)
             }
             None => Ok(()),
         }

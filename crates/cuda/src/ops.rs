@@ -1,4 +1,5 @@
-//! The kernels as functions: each one launch, on addresses whose sizes the caller vouches for.
+//! The kernels as functions: each one launch, on views whose sizes it asserts. What lies in buffers of
+//! tokens, positions, rows and pages is the caller's to vouch for: the host does not see it.
 //!
 //! T is the number of rows, H the hidden size, Q the width of all query heads, QKV that of queries,
 //! keys and values together, F the feed-forward width.
@@ -6,8 +7,8 @@
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::kernels::Kernels;
-use crate::memory::{Address, Buffer};
-use cudarc::driver::PushKernelArg;
+use crate::memory::{Buffer, View};
+use crate::tiles::{KeyTile, QueryTile, tiles};
 use std::sync::Arc;
 use transformer::Config;
 
@@ -17,11 +18,12 @@ const COLUMN_PARTS: usize = 128;
 /// Launches a kernel: name, grid, threads, arguments.
 macro_rules! launch {
     ($ops:expr, $name:literal, $grid:expr, $threads:expr, $($argument:expr),+ $(,)?) => {{
+        use cudarc::driver::PushKernelArg as _;
         let layout = $ops.kernels.layout($name, $grid, $threads);
         let mut builder = $ops.gpu.stream().launch_builder($ops.kernels.function($name));
-        $(let argument = $argument; builder.arg(&argument);)+
-        // SAFETY: the arguments are those that the kernel of this name takes, and the addresses lie in
-        // buffers of the sizes that the caller says.
+        $(let argument = $crate::memory::Argument::argument(&$argument); builder.arg(&argument);)+
+        // SAFETY: the arguments are those that the kernel of this name takes, and views of as many numbers
+        // as it touches, in buffers that are alive.
         unsafe { builder.launch(layout) }.map(|_| ()).map_err(Error::failed(concat!("running ", $name)))
     }};
 }
@@ -46,39 +48,54 @@ pub struct Ops {
 pub struct DeviceBatch {
     /// Number of rows.
     pub rows: usize,
-    tokens: Address<i32>,
-    positions: Address<i32>,
-    queries: (Address<i32>, usize),
-    keys: (Address<i32>, usize),
-    _memory: Buffer<i32>,
+    /// Its largest position, plus one.
+    longest: usize,
+    /// Tokens, positions, tiles of queries, tiles of keys, one after the other.
+    memory: Buffer<i32>,
+    query_tiles: usize,
+    key_tiles: usize,
 }
 
 impl DeviceBatch {
     /// Copies what the kernels need of a batch.
     pub fn upload(gpu: &Gpu, batch: &transformer::PackedBatch) -> Result<Self, Error> {
-        let (queries, keys) = crate::tiles::tiles(batch);
+        let (queries, keys) = tiles(batch);
         let mut numbers: Vec<i32> = batch.tokens.iter().map(|&token| token as i32).collect();
         numbers.extend(batch.positions.iter().map(|&position| position as i32));
-        let queries_at = numbers.len();
         numbers.extend(queries.iter().flatten());
-        let keys_at = numbers.len();
         numbers.extend(keys.iter().flatten());
-        let memory = gpu.upload(&numbers, "a batch")?;
         Ok(DeviceBatch {
             rows: batch.rows(),
-            tokens: memory.start(),
-            positions: memory.at(batch.rows()),
-            queries: (memory.at(queries_at), queries.len()),
-            keys: (memory.at(keys_at), keys.len()),
-            _memory: memory,
+            longest: batch.longest(),
+            memory: gpu.upload(&numbers, "a batch")?,
+            query_tiles: queries.len(),
+            key_tiles: keys.len(),
         })
     }
 
     /// Token of each row.
-    pub fn tokens(&self) -> Address<i32> {
-        self.tokens
+    pub fn tokens(&self) -> View<'_, i32> {
+        self.memory.part(0..self.rows)
+    }
+
+    fn positions(&self) -> View<'_, i32> {
+        self.memory.part(self.rows..2 * self.rows)
+    }
+
+    fn queries(&self) -> View<'_, i32> {
+        self.memory.view().after(2 * self.rows).first(self.query_tiles * QUERY_TILE)
+    }
+
+    fn keys(&self) -> View<'_, i32> {
+        let after = 2 * self.rows + self.query_tiles * QUERY_TILE;
+        self.memory.view().after(after).first(self.key_tiles * KEY_TILE)
     }
 }
+
+/// Numbers of a tile of queries.
+const QUERY_TILE: usize = size_of::<QueryTile>() / size_of::<i32>();
+/// Numbers of a tile of keys.
+const KEY_TILE: usize = size_of::<KeyTile>() / size_of::<i32>();
 
 /// Threads that a row of so many numbers occupies, eight at a time.
 fn row_threads(width: usize) -> usize {
@@ -97,30 +114,46 @@ impl Ops {
         })
     }
 
+    /// Width of queries, keys and values together.
     fn qkv_size(&self) -> usize {
         (self.heads + 2 * self.key_heads) as usize * self.kernels.shape.head_dim
+    }
+
+    /// Width of all query heads.
+    fn query_size(&self) -> usize {
+        self.heads as usize * self.kernels.shape.head_dim
     }
 
     /// `out [T, H] = embedding[tokens]`
     pub fn embed(
         &self,
-        embedding: Address<u16>,
-        tokens: Address<i32>,
+        embedding: View<u16>,
+        tokens: View<i32>,
         rows: usize,
         width: usize,
-        out: Address<u16>,
+        out: View<u16>,
     ) -> Result<(), Error> {
-        launch!(self, "embed", (rows, 1), row_threads(width), embedding, tokens, out, width as i32)
+        launch!(
+            self,
+            "embed",
+            (rows, 1),
+            row_threads(width),
+            embedding,
+            tokens.first(rows),
+            out.first(rows * width),
+            width as i32
+        )
     }
 
     /// Adds each row's gradient `[T, H]` to that of its token's embedding.
     pub fn embed_backward(
         &self,
-        rows_gradient: Address<u16>,
+        rows_gradient: View<u16>,
         tokens: &[u32],
         width: usize,
-        gradient: Address<f32>,
+        gradient: View<f32>,
     ) -> Result<(), Error> {
+        let largest = tokens.iter().max().map_or(0, |&token| token as usize + 1);
         let mut order: Vec<i32> = (0..tokens.len() as i32).collect();
         order.sort_by_key(|&row| tokens[row as usize]);
         let (mut distinct, mut starts) = (Vec::new(), Vec::new());
@@ -134,17 +167,17 @@ impl Ops {
         starts.push(order.len() as i32);
         let numbers = [distinct.as_slice(), &starts, &order].concat();
         let memory = self.gpu.upload(&numbers, "a batch")?;
-        let (starts_at, rows_at) = (memory.at(distinct.len()), memory.at(distinct.len() + starts.len()));
+        let (tokens_at, rest) = (memory.part(0..distinct.len()), memory.view().after(distinct.len()));
         launch!(
             self,
             "embed_backward",
             (distinct.len(), 1),
             row_threads(width),
-            rows_gradient,
-            memory.start(),
-            starts_at,
-            rows_at,
-            gradient,
+            rows_gradient.first(tokens.len() * width),
+            tokens_at,
+            rest.first(starts.len()),
+            rest.after(starts.len()).first(order.len()),
+            gradient.first(largest * width),
             width as i32
         )
     }
@@ -152,9 +185,9 @@ impl Ops {
     /// Rotates queries and keys of `qkv [T, QKV]` in place; `backward` is the gradient of that.
     pub fn rotate(
         &self,
-        qkv: Address<u16>,
+        qkv: View<u16>,
         batch: &DeviceBatch,
-        table: Address<f32>,
+        table: View<f32>,
         backward: bool,
     ) -> Result<(), Error> {
         let heads = self.heads + self.key_heads;
@@ -165,9 +198,9 @@ impl Ops {
             "rotate",
             (warps.div_ceil(4), 1),
             128,
-            qkv,
-            batch.positions,
-            table,
+            qkv.first(batch.rows * self.qkv_size()),
+            batch.positions(),
+            table.first(batch.longest * self.kernels.shape.head_dim),
             batch.rows as i32,
             heads,
             self.qkv_size() as i32,
@@ -176,72 +209,98 @@ impl Ops {
     }
 
     /// `out [T, F] = silu(gate) * up` of `gate_up [T, 2 F]`.
-    pub fn swiglu(
-        &self,
-        gate_up: Address<u16>,
-        rows: usize,
-        width: usize,
-        out: Address<u16>,
-    ) -> Result<(), Error> {
+    pub fn swiglu(&self, gate_up: View<u16>, rows: usize, width: usize, out: View<u16>) -> Result<(), Error> {
         let grid = (rows * width / 8).div_ceil(256);
-        launch!(self, "swiglu", (grid, 1), 256, gate_up, out, rows as i32, width as i32)
+        launch!(
+            self,
+            "swiglu",
+            (grid, 1),
+            256,
+            gate_up.first(2 * rows * width),
+            out.first(rows * width),
+            rows as i32,
+            width as i32
+        )
     }
 
     /// `gate_up` becomes its gradient, and `gradient [T, F]`, that of the output, the output itself.
     pub fn swiglu_backward(
         &self,
-        gate_up: Address<u16>,
+        gate_up: View<u16>,
         rows: usize,
         width: usize,
-        gradient: Address<u16>,
+        gradient: View<u16>,
     ) -> Result<(), Error> {
         let grid = (rows * width / 8).div_ceil(256);
-        launch!(self, "swiglu_backward", (grid, 1), 256, gate_up, gradient, rows as i32, width as i32)
+        launch!(
+            self,
+            "swiglu_backward",
+            (grid, 1),
+            256,
+            gate_up.first(2 * rows * width),
+            gradient.first(rows * width),
+            rows as i32,
+            width as i32
+        )
     }
 
     /// `out[i] = x[rows[i]]`, rows of `width` numbers.
     pub fn gather(
         &self,
-        x: Address<u16>,
-        rows: Address<i32>,
+        x: View<u16>,
+        rows: View<i32>,
         count: usize,
         width: usize,
-        out: Address<u16>,
+        out: View<u16>,
     ) -> Result<(), Error> {
-        launch!(self, "gather", (count, 1), row_threads(width), x, rows, out, width as i32)
+        launch!(
+            self,
+            "gather",
+            (count, 1),
+            row_threads(width),
+            x,
+            rows.first(count),
+            out.first(count * width),
+            width as i32
+        )
     }
 
     /// `out[rows[i]] += x[i]`; no row twice.
     pub fn scatter_add(
         &self,
-        x: Address<u16>,
-        rows: Address<i32>,
+        x: View<u16>,
+        rows: View<i32>,
         count: usize,
         width: usize,
-        out: Address<u16>,
+        out: View<u16>,
     ) -> Result<(), Error> {
-        launch!(self, "scatter_add", (count, 1), row_threads(width), x, rows, out, width as i32)
+        launch!(
+            self,
+            "scatter_add",
+            (count, 1),
+            row_threads(width),
+            x.first(count * width),
+            rows.first(count),
+            out,
+            width as i32
+        )
     }
 
-    /// bf16 to f32.
-    pub fn widen(&self, x: Address<u16>, out: Address<f32>, count: usize) -> Result<(), Error> {
-        launch!(self, "widen", (count.div_ceil(256), 1), 256, x, out, count as i64)
+    /// bf16 to f32: all of `x`, to the beginning of `out`.
+    pub fn widen(&self, x: View<u16>, out: View<f32>) -> Result<(), Error> {
+        let count = x.len();
+        launch!(self, "widen", (count.div_ceil(256), 1), 256, x, out.first(count), count as i64)
     }
 
-    /// f32 to bf16, rounded to nearest.
-    pub fn narrow(&self, x: Address<f32>, out: Address<u16>, count: usize) -> Result<(), Error> {
-        launch!(self, "narrow", (count.div_ceil(256), 1), 256, x, out, count as i64)
+    /// f32 to bf16, rounded to nearest: all of `out`, from the beginning of `x`.
+    pub fn narrow(&self, x: View<f32>, out: View<u16>) -> Result<(), Error> {
+        let count = out.len();
+        launch!(self, "narrow", (count.div_ceil(256), 1), 256, x.first(count), out, count as i64)
     }
 
     /// Normal numbers that depend on seed, tensor and place only.
-    pub fn fill_normal(
-        &self,
-        out: Address<f32>,
-        count: usize,
-        seed: u32,
-        tensor: u32,
-        deviation: f32,
-    ) -> Result<(), Error> {
+    pub fn fill_normal(&self, out: View<f32>, seed: u32, tensor: u32, deviation: f32) -> Result<(), Error> {
+        let count = out.len();
         launch!(
             self,
             "fill_normal",
@@ -263,11 +322,11 @@ impl Ops {
     /// `out[column] += sum over the rows of x [T, width]`; `scratch` holds `128 width` numbers.
     pub fn add_column_sums(
         &self,
-        x: Address<u16>,
+        x: View<u16>,
         rows: usize,
         width: usize,
-        scratch: Address<f32>,
-        out: Address<f32>,
+        scratch: View<f32>,
+        out: View<f32>,
     ) -> Result<(), Error> {
         let threads = 64;
         launch!(
@@ -275,8 +334,8 @@ impl Ops {
             "column_sums",
             ((width / 8).div_ceil(threads), COLUMN_PARTS),
             threads,
-            x,
-            scratch,
+            x.first(rows * width),
+            scratch.first(COLUMN_PARTS * width),
             rows as i32,
             width as i32
         )?;
@@ -285,11 +344,12 @@ impl Ops {
 
     fn add_partials(
         &self,
-        partial: Address<f32>,
+        partial: View<f32>,
         parts: usize,
         width: usize,
-        out: Address<f32>,
+        out: View<f32>,
     ) -> Result<(), Error> {
+        let (partial, out) = (partial.first(parts * width), out.first(width));
         launch!(self, "add_partials", (width.div_ceil(128), 1), 128, partial, out, parts as i32, width as i32)
     }
 
@@ -297,19 +357,19 @@ impl Ops {
     pub fn attention(
         &self,
         batch: &DeviceBatch,
-        qkv: Address<u16>,
-        out: Address<u16>,
-        log_sum_exp: Address<f32>,
+        qkv: View<u16>,
+        out: View<u16>,
+        log_sum_exp: View<f32>,
     ) -> Result<(), Error> {
         launch!(
             self,
             "attention_forward",
-            (batch.queries.1, self.heads as usize),
+            (batch.query_tiles, self.heads as usize),
             128,
-            qkv,
-            out,
-            log_sum_exp,
-            batch.queries.0,
+            qkv.first(batch.rows * self.qkv_size()),
+            out.first(batch.rows * self.query_size()),
+            log_sum_exp.first(batch.rows * self.heads as usize),
+            batch.queries(),
             self.heads,
             self.key_heads,
             self.scale
@@ -322,21 +382,25 @@ impl Ops {
     pub fn attention_backward(
         &self,
         batch: &DeviceBatch,
-        qkv: Address<u16>,
-        out: Address<u16>,
-        log_sum_exp: Address<f32>,
-        out_gradient: Address<u16>,
-        delta: Address<f32>,
-        qkv_gradient: Address<u16>,
+        qkv: View<u16>,
+        out: View<u16>,
+        log_sum_exp: View<f32>,
+        out_gradient: View<u16>,
+        delta: View<f32>,
+        qkv_gradient: View<u16>,
     ) -> Result<(), Error> {
         let (heads, key_heads, scale) = (self.heads, self.key_heads, self.scale);
         let items = batch.rows * heads as usize;
+        let (qkv, qkv_gradient) =
+            (qkv.first(batch.rows * self.qkv_size()), qkv_gradient.first(batch.rows * self.qkv_size()));
+        let out_gradient = out_gradient.first(batch.rows * self.query_size());
+        let (log_sum_exp, delta) = (log_sum_exp.first(items), delta.first(items));
         launch!(
             self,
             "attention_delta",
             (items.div_ceil(4), 1),
             128,
-            out,
+            out.first(batch.rows * self.query_size()),
             out_gradient,
             delta,
             items as i32
@@ -344,14 +408,14 @@ impl Ops {
         launch!(
             self,
             "attention_backward_keys",
-            (batch.keys.1, key_heads as usize),
+            (batch.key_tiles, key_heads as usize),
             128,
             qkv,
             out_gradient,
             log_sum_exp,
             delta,
             qkv_gradient,
-            batch.keys.0,
+            batch.keys(),
             heads,
             key_heads,
             scale
@@ -359,14 +423,14 @@ impl Ops {
         launch!(
             self,
             "attention_backward_queries",
-            (batch.queries.1, heads as usize),
+            (batch.query_tiles, heads as usize),
             128,
             qkv,
             out_gradient,
             log_sum_exp,
             delta,
             qkv_gradient,
-            batch.queries.0,
+            batch.queries(),
             heads,
             key_heads,
             scale
@@ -376,11 +440,11 @@ impl Ops {
     /// `statistics[row]` = log-probability of the row's target, entropy; `log_sum_exp[row]` is kept.
     pub fn predict(
         &self,
-        logits: Address<f32>,
-        targets: Address<i32>,
+        logits: View<f32>,
+        targets: View<i32>,
         (rows, vocabulary, stride): (usize, usize, usize),
-        statistics: Address<f32>,
-        log_sum_exp: Address<f32>,
+        statistics: View<f32>,
+        log_sum_exp: View<f32>,
     ) -> Result<(), Error> {
         let threads = (vocabulary / 4).next_multiple_of(32).clamp(32, 1024);
         launch!(
@@ -388,10 +452,10 @@ impl Ops {
             "predict",
             (rows, 1),
             threads,
-            logits,
-            targets,
-            statistics,
-            log_sum_exp,
+            logits.first(rows * stride),
+            targets.first(rows),
+            statistics.first(2 * rows),
+            log_sum_exp.first(rows),
             vocabulary as i32,
             stride as i32
         )
@@ -400,34 +464,34 @@ impl Ops {
     /// `gradient [rows, stride] = weight * (one-hot(target) - probabilities)`
     pub fn loss_gradient(
         &self,
-        logits: Address<f32>,
-        targets: Address<i32>,
-        log_sum_exp: Address<f32>,
-        weights: Address<f32>,
+        logits: View<f32>,
+        targets: View<i32>,
+        log_sum_exp: View<f32>,
+        weights: View<f32>,
         (rows, vocabulary, stride): (usize, usize, usize),
-        gradient: Address<u16>,
+        gradient: View<u16>,
     ) -> Result<(), Error> {
         launch!(
             self,
             "loss_gradient",
             (rows, 1),
             row_threads(stride).max(64),
-            logits,
-            targets,
-            log_sum_exp,
-            weights,
-            gradient,
+            logits.first(rows * stride),
+            targets.first(rows),
+            log_sum_exp.first(rows),
+            weights.first(rows),
+            gradient.first(rows * stride),
             vocabulary as i32,
             stride as i32
         )
     }
 
     /// The sum of squares of some numbers; waits for it.
-    pub fn square_sum(&self, x: Address<f32>, count: usize) -> Result<f64, Error> {
+    pub fn square_sum(&self, x: View<f32>) -> Result<f64, Error> {
         let blocks = 8 * self.gpu.multiprocessors();
         let partial = self.gpu.allocate::<f32>(blocks, "a sum")?;
-        launch!(self, "square_sums", (blocks, 1), 256, x, partial.start(), count as i64)?;
-        let parts = self.gpu.read(partial.start(), blocks)?;
+        launch!(self, "square_sums", (blocks, 1), 256, x, partial.view(), x.len() as i64)?;
+        let parts = self.gpu.read(partial.part(0..blocks))?;
         Ok(parts.into_iter().map(f64::from).sum())
     }
 }

@@ -3,7 +3,7 @@
 use crate::Error;
 use crate::gpu::Gpu;
 use crate::kernels::{PAGE, Shape};
-use crate::memory::{Address, Buffer};
+use crate::memory::{Buffer, View};
 use std::sync::Arc;
 use transformer::Config;
 
@@ -47,9 +47,9 @@ impl Pages {
         Ok(Pages { memory, free: (0..count as u32).rev().collect(), layer_numbers })
     }
 
-    /// Where a layer's pages begin.
-    pub fn layer(&self, layer: usize) -> Address<u16> {
-        self.memory.at(layer * self.layer_numbers)
+    /// A layer's pages.
+    pub fn layer(&self, layer: usize) -> View<'_, u16> {
+        self.memory.part(layer * self.layer_numbers..(layer + 1) * self.layer_numbers)
     }
 
     /// Pages that nobody has.

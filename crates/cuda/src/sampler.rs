@@ -1,9 +1,9 @@
 //! Drawing tokens on the GPU.
 
 use crate::Error;
-use crate::memory::Address;
+use crate::memory::View;
 use crate::ops::{Ops, launch};
-use cudarc::driver::{DeviceRepr, PushKernelArg};
+use cudarc::driver::DeviceRepr;
 use transformer::sampling::Sampling;
 
 /// `Drawing` of `sampling.cu`: how a slot's tokens are drawn.
@@ -35,23 +35,23 @@ impl Drawing {
 }
 
 /// Logits and where what is drawn from them goes.
-pub struct Draw {
+pub struct Draw<'a> {
     /// `[rows, stride]`
-    pub logits: Address<f32>,
-    /// Which row of logits each draw reads; the same number if null.
-    pub rows: Address<i32>,
+    pub logits: View<'a, f32>,
+    /// Which row of logits each draw reads; the same number if none.
+    pub rows: Option<View<'a, i32>>,
     /// How each slot draws.
-    pub drawings: Address<Drawing>,
+    pub drawings: View<'a, Drawing>,
     /// Token of each slot, replaced.
-    pub tokens: Address<i32>,
+    pub tokens: View<'a, i32>,
     /// Length of each slot, which grows by `advance`.
-    pub lengths: Address<i32>,
+    pub lengths: View<'a, i32>,
     /// What was drawn.
-    pub drawn: Address<i32>,
+    pub drawn: View<'a, i32>,
     /// Its log-probability under the model.
-    pub log_probabilities: Address<f32>,
-    /// Which slot each draw is for; the same number if null.
-    pub slots: Address<i32>,
+    pub log_probabilities: View<'a, f32>,
+    /// Which slot each draw is for; the same number if none.
+    pub slots: Option<View<'a, i32>>,
     /// 1 in a step; 0 where a slot's first token is drawn.
     pub advance: bool,
 }
@@ -59,22 +59,27 @@ pub struct Draw {
 impl Ops {
     /// Draws `count` tokens.
     pub fn draw(&self, draw: &Draw, count: usize, vocabulary: usize, stride: usize) -> Result<(), Error> {
+        // Rows and slots that are named are the caller's to vouch for.
+        let logits = if draw.rows.is_none() { count * stride } else { 0 };
+        let slots = if draw.slots.is_none() { count } else { 0 };
+        assert!(logits <= draw.logits.len() && slots <= draw.drawings.len());
+        assert!(slots <= draw.tokens.len() && slots <= draw.lengths.len());
         launch!(
             self,
             "draw",
             (count, 1),
             1024,
             draw.logits,
-            draw.rows,
+            draw.rows.map(|rows| rows.first(count)),
             draw.drawings,
             draw.tokens,
             draw.lengths,
-            draw.drawn,
-            draw.log_probabilities,
+            draw.drawn.first(count),
+            draw.log_probabilities.first(count),
             vocabulary as i32,
             stride as i32,
             i32::from(draw.advance),
-            draw.slots
+            draw.slots.map(|slots| slots.first(count))
         )
     }
 }

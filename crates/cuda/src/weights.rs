@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::gpu::Gpu;
-use crate::memory::{Address, Buffer};
+use crate::memory::{Buffer, View};
 use crate::ops::Ops;
 use std::ops::Range;
 use transformer::Weights;
@@ -66,24 +66,24 @@ pub struct Upload {
 
 impl Upload {
     /// One tensor to its place; its numbers may change as soon as this returns.
-    pub fn put(&mut self, ops: &Ops, numbers: &[f32], to: Address<u16>) -> Result<(), Error> {
+    pub fn put(&mut self, ops: &Ops, numbers: &[f32], to: View<u16>) -> Result<(), Error> {
         let scratch = ops.gpu.grow(&mut self.scratch, numbers.len(), "the weights")?;
-        ops.gpu.write(scratch.start(), numbers)?;
-        ops.narrow(scratch.start(), to, numbers.len())
+        ops.gpu.write(scratch.view(), numbers)?;
+        ops.narrow(scratch.view().first(numbers.len()), to)
     }
 }
 
-/// Copies numbers laid out like the weights from the GPU; `start` is the place of the first.
+/// Copies numbers laid out like a stretch of the weights from the GPU.
 pub fn download(
     gpu: &Gpu,
     places: &Places,
-    numbers: Address<f32>,
+    numbers: View<f32>,
     range: &Range<usize>,
     weights: &mut Weights,
 ) -> Result<(), Error> {
     for (tensor, place) in weights.tensors_mut().into_iter().zip(places.tensors()) {
         if range.contains(&place.start) {
-            gpu.read_into(numbers.offset(place.start - range.start), tensor)?;
+            gpu.read_into(numbers.after(place.start - range.start), tensor)?;
         }
     }
     Ok(())

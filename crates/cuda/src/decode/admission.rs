@@ -151,18 +151,18 @@ impl GpuDecoder<'_> {
         let rows = batch.rows();
         let numbers = gpu.upload(&[page_of, place_of, last_rows].concat(), "prompts")?;
         network.forward(&batch, prefill, &mut |layer, qkv| {
-            let places = (numbers.start(), numbers.at(rows));
+            let places = (numbers.view(), numbers.view().after(rows));
             ops.store_prompt(pages.layer(layer), qkv, places, rows)
         })?;
         let (count, width, stride) = (prompts.len(), config.hidden_size, logits_stride(config.vocab_size));
         let gathered = gpu.allocate::<u16>(count * width, "prompts")?;
         let logits = Arc::new(gpu.allocate::<f32>(count * stride, "the logits of prompts")?);
-        ops.gather(prefill.hidden(), numbers.at(2 * rows), count, width, gathered.start())?;
+        ops.gather(prefill.hidden()?, numbers.view().after(2 * rows), count, width, gathered.view())?;
         gpu.logits(
-            gathered.start(),
+            gathered.view(),
             network.output(),
             (count, width, config.vocab_size, stride),
-            logits.start(),
+            logits.view(),
         )?;
         let prefixes = taken.into_iter().zip(prompts).enumerate();
         let prefix = |(row, (pages, prompt)): (usize, (Vec<u32>, &&[u32]))| {
@@ -185,15 +185,15 @@ impl GpuDecoder<'_> {
             let numbers: Vec<i32> = rows.chain(group.iter().map(|(slot, _)| *slot as i32)).collect();
             let numbers = gpu.upload(&numbers, "first tokens")?;
             let draw = Draw {
-                logits: first.logits.start(),
-                rows: numbers.start(),
-                slots: numbers.at(same),
+                logits: first.logits.view(),
+                rows: Some(numbers.view()),
+                slots: Some(numbers.view().after(same)),
                 advance: false,
-                ..b.draw(first.logits.start())
+                ..b.draw(first.logits.view())
             };
             ops.draw(&draw, same, config.vocab_size, stride)?;
-            let tokens = gpu.read(b.drawn.start(), same)?;
-            let log_probabilities = gpu.read(b.log_probabilities.start(), same)?;
+            let tokens = gpu.read(b.drawn.part(0..same))?;
+            let log_probabilities = gpu.read(b.log_probabilities.part(0..same))?;
             for (((slot, _), token), log_probability) in group.iter().zip(tokens).zip(log_probabilities) {
                 check_number(log_probability)?;
                 if let Some(sequence) = &mut self.slots[*slot] {

@@ -3,7 +3,7 @@
 use super::{Flight, GpuDecoder, SLOTS, Sequence};
 use crate::Error;
 use crate::linear::logits_stride;
-use crate::memory::{Address, Buffer};
+use crate::memory::{Buffer, View};
 use crate::network::Network;
 use crate::operations::{Attention, GpuOperations};
 use crate::ops::SlotCache;
@@ -37,16 +37,16 @@ impl StepBuffers {
     }
 
     /// Draws from logits for all slots.
-    pub(super) fn draw(&self, logits: Address<f32>) -> Draw {
+    pub(super) fn draw<'a>(&'a self, logits: View<'a, f32>) -> Draw<'a> {
         Draw {
             logits,
-            rows: Address::null(),
-            drawings: self.drawings.start(),
-            tokens: self.tokens.start(),
-            lengths: self.lengths.start(),
-            drawn: self.drawn.start(),
-            log_probabilities: self.log_probabilities.start(),
-            slots: Address::null(),
+            rows: None,
+            drawings: self.drawings.view(),
+            tokens: self.tokens.view(),
+            lengths: self.lengths.view(),
+            drawn: self.drawn.view(),
+            log_probabilities: self.log_probabilities.view(),
+            slots: None,
             advance: true,
         }
     }
@@ -101,11 +101,14 @@ impl GpuDecoder<'_> {
             fill(&mut row[self.own_at..], &sequence.pages);
         }
         let (gpu, b) = (&self.network.gpu, &self.buffers);
-        gpu.write(b.tokens.start(), &tokens)?;
-        gpu.write(b.lengths.start(), &lengths)?;
-        gpu.write(b.prefixes.start(), &prefixes)?;
-        gpu.write(b.drawings.start(), &drawings)?;
-        gpu.write(self.table.as_ref().map_or(Address::null(), Buffer::start), &table)
+        gpu.write(b.tokens.view(), &tokens)?;
+        gpu.write(b.lengths.view(), &lengths)?;
+        gpu.write(b.prefixes.view(), &prefixes)?;
+        gpu.write(b.drawings.view(), &drawings)?;
+        match &self.table {
+            Some(there) => gpu.write(there.view(), &table),
+            None => Ok(()), // There is no sequence yet.
+        }
     }
 
     pub(super) fn launch_step(&mut self) -> Result<Flight, Error> {
@@ -156,29 +159,31 @@ impl GpuDecoder<'_> {
     /// One token for every slot of the batch: the model from top to bottom.
     fn run_step(&mut self, rows: usize) -> Result<(), Error> {
         let (network, b) = (&*self.network, &self.buffers);
-        let Some(pages) = &self.pages else { return Ok(()) };
+        // All are there since the first sequence was admitted, and logits since the step is launched.
+        let (Some(pages), Some(table), Some(logits)) = (&self.pages, &self.table, &b.logits) else {
+            return Ok(());
+        };
         let cache = SlotCache {
             pages,
-            tokens: b.tokens.start(),
-            lengths: b.lengths.start(),
-            prefixes: b.prefixes.start(),
-            table: self.table.as_ref().map_or(Address::null(), Buffer::start),
+            tokens: b.tokens.view(),
+            lengths: b.lengths.view(),
+            prefixes: b.prefixes.view(),
+            table: table.view(),
             width: self.table_width,
             own_at: self.own_at,
         };
         let mut operations = GpuOperations {
             network,
             rows,
-            tokens: b.tokens.start(),
+            tokens: b.tokens.view(),
             attention: Attention::Cache(cache),
             training: None,
         };
         pass::forward(&mut operations, &mut self.workspace.buffers)?;
         let (hidden, vocabulary) = (network.config.hidden_size, network.config.vocab_size);
-        let logits = b.logits.as_ref().map_or(Address::null(), Buffer::start);
         let stride = logits_stride(vocabulary);
         let shape = (rows, hidden, vocabulary, stride);
-        network.gpu.logits(self.workspace.hidden(), network.output(), shape, logits)?;
-        network.ops.draw(&b.draw(logits), rows, vocabulary, stride)
+        network.gpu.logits(self.workspace.hidden()?, network.output(), shape, logits.view())?;
+        network.ops.draw(&b.draw(logits.view()), rows, vocabulary, stride)
     }
 }

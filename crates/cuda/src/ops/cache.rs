@@ -2,18 +2,18 @@
 
 use super::Ops;
 use crate::Error;
-use crate::memory::Address;
+use crate::memory::{Argument, View};
 use crate::pages::Pages;
-use cudarc::driver::{DeviceRepr, PushKernelArg};
+use cudarc::driver::DeviceRepr;
 
-/// `Slots` of `cache.cu`.
+/// `Slots` of `cache.cu`: addresses of integers, and two integers.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct SlotTable {
-    tokens: Address<i32>,
-    lengths: Address<i32>,
-    prefixes: Address<i32>,
-    pages: Address<i32>,
+pub struct SlotTable {
+    tokens: u64,
+    lengths: u64,
+    prefixes: u64,
+    pages: u64,
     width: i32,
     own_at: i32,
 }
@@ -26,28 +26,34 @@ pub struct SlotCache<'a> {
     /// The pages of all layers.
     pub pages: &'a Pages,
     /// Last token of each slot; below zero where there is no sequence.
-    pub tokens: Address<i32>,
+    pub tokens: View<'a, i32>,
     /// Positions in each slot's own pages.
-    pub lengths: Address<i32>,
+    pub lengths: View<'a, i32>,
     /// Positions in the pages of each slot's prompt.
-    pub prefixes: Address<i32>,
+    pub prefixes: View<'a, i32>,
     /// Pages of each slot: `[slots, width]`, those of the prompt first, its own from `own_at` on.
-    pub table: Address<i32>,
+    pub table: View<'a, i32>,
     /// Pages that a slot may have.
     pub width: usize,
     /// Where its own begin.
     pub own_at: usize,
 }
 
-impl SlotCache<'_> {
-    fn slots(&self) -> SlotTable {
+/// What the kernels know of some slots.
+struct Slots<'a>(&'a SlotCache<'a>, usize);
+
+impl Argument for Slots<'_> {
+    type Raw = SlotTable;
+
+    fn argument(&self) -> SlotTable {
+        let Slots(cache, slots) = *self;
         SlotTable {
-            tokens: self.tokens,
-            lengths: self.lengths,
-            prefixes: self.prefixes,
-            pages: self.table,
-            width: self.width as i32,
-            own_at: self.own_at as i32,
+            tokens: cache.tokens.first(slots).argument(),
+            lengths: cache.lengths.first(slots).argument(),
+            prefixes: cache.prefixes.first(slots).argument(),
+            pages: cache.table.first(slots * cache.width).argument(),
+            width: cache.width as i32,
+            own_at: cache.own_at as i32,
         }
     }
 }
@@ -59,8 +65,8 @@ impl Ops {
         &self,
         cache: &SlotCache,
         layer: usize,
-        qkv: Address<u16>,
-        rotary: Option<Address<f32>>,
+        qkv: View<u16>,
+        rotary: Option<View<f32>>,
         rows: usize,
     ) -> Result<(), Error> {
         let warps = rows * (self.heads + self.key_heads) as usize;
@@ -70,9 +76,9 @@ impl Ops {
             (warps.div_ceil(4), 1),
             128,
             cache.pages.layer(layer),
-            qkv,
-            cache.slots(),
-            rotary.unwrap_or(Address::null()),
+            qkv.first(rows * self.qkv_size()),
+            Slots(cache, rows),
+            rotary,
             rows as i32,
             self.heads,
             self.key_heads
@@ -84,8 +90,8 @@ impl Ops {
         &self,
         cache: &SlotCache,
         layer: usize,
-        qkv: Address<u16>,
-        out: Address<u16>,
+        qkv: View<u16>,
+        out: View<u16>,
         rows: usize,
     ) -> Result<(), Error> {
         launch!(
@@ -94,9 +100,9 @@ impl Ops {
             (rows, self.key_heads as usize),
             128,
             cache.pages.layer(layer),
-            qkv,
-            out,
-            cache.slots(),
+            qkv.first(rows * self.qkv_size()),
+            out.first(rows * self.query_size()),
+            Slots(cache, rows),
             self.heads,
             self.key_heads,
             self.scale
@@ -107,9 +113,9 @@ impl Ops {
     /// to a page, and a place in it.
     pub fn store_prompt(
         &self,
-        pages: Address<u16>,
-        qkv: Address<u16>,
-        (page_of, place_of): (Address<i32>, Address<i32>),
+        pages: View<u16>,
+        qkv: View<u16>,
+        (page_of, place_of): (View<i32>, View<i32>),
         rows: usize,
     ) -> Result<(), Error> {
         let warps = rows * self.key_heads as usize;
@@ -119,9 +125,9 @@ impl Ops {
             (warps.div_ceil(4), 1),
             128,
             pages,
-            qkv,
-            page_of,
-            place_of,
+            qkv.first(rows * self.qkv_size()),
+            page_of.first(rows),
+            place_of.first(rows),
             rows as i32,
             self.heads,
             self.key_heads

@@ -2,21 +2,31 @@
 
 use super::{Ops, row_threads};
 use crate::Error;
-use crate::memory::Address;
-use cudarc::driver::PushKernelArg;
+use crate::memory::View;
 
 impl Ops {
     /// `out [T, H] = x * weight / rms(x)`; `scale [T]` keeps one over the root mean square.
     pub fn rms_norm(
         &self,
-        x: Address<u16>,
-        weight: Address<u16>,
+        x: View<u16>,
+        weight: View<u16>,
         (rows, width): (usize, usize),
         epsilon: f32,
-        out: Address<u16>,
-        scale: Address<f32>,
+        out: View<u16>,
+        scale: View<f32>,
     ) -> Result<(), Error> {
-        launch!(self, "rms_norm", (rows, 1), row_threads(width), x, weight, out, scale, width as i32, epsilon)
+        launch!(
+            self,
+            "rms_norm",
+            (rows, 1),
+            row_threads(width),
+            x.first(rows * width),
+            weight.first(width),
+            out.first(rows * width),
+            scale.first(rows),
+            width as i32,
+            epsilon
+        )
     }
 
     /// Rows of partial sums that the gradients of norms write, at most.
@@ -30,15 +40,15 @@ impl Ops {
     #[allow(clippy::too_many_arguments)]
     pub fn rms_norm_backward(
         &self,
-        gradient: Address<u16>,
-        x: Address<u16>,
-        weight: Address<u16>,
-        scale: Address<f32>,
+        gradient: View<u16>,
+        x: View<u16>,
+        weight: View<u16>,
+        scale: View<f32>,
         (rows, width): (usize, usize),
         replace: bool,
-        x_gradient: Address<u16>,
-        scratch: Address<f32>,
-        weight_gradient: Option<Address<f32>>,
+        x_gradient: View<u16>,
+        scratch: View<f32>,
+        weight_gradient: Option<View<f32>>,
     ) -> Result<(), Error> {
         let parts = self.norm_parts().min(rows);
         launch!(
@@ -46,12 +56,12 @@ impl Ops {
             "rms_norm_backward",
             (parts, 1),
             row_threads(width).max(128),
-            gradient,
-            x,
-            weight,
-            scale,
-            x_gradient,
-            scratch,
+            gradient.first(rows * width),
+            x.first(rows * width),
+            weight.first(width),
+            scale.first(rows),
+            x_gradient.first(rows * width),
+            scratch.first(parts * width),
             rows as i32,
             width as i32,
             i32::from(replace)
@@ -67,24 +77,25 @@ impl Ops {
     /// keys, as wide as a head.
     pub fn head_norms(
         &self,
-        x: Address<u16>,
-        gains: (Address<u16>, Address<u16>),
+        x: View<u16>,
+        gains: (View<u16>, View<u16>),
         rows: usize,
         epsilon: f32,
-        out: Address<u16>,
-        scale: Address<f32>,
+        out: View<u16>,
+        scale: View<f32>,
     ) -> Result<(), Error> {
         let warps = rows * (self.heads + 2 * self.key_heads) as usize;
+        let (width, head_dim) = (self.qkv_size(), self.kernels.shape.head_dim);
         launch!(
             self,
             "head_norms",
             (warps.div_ceil(4), 1),
             128,
-            x,
-            gains.0,
-            gains.1,
-            out,
-            scale,
+            x.first(rows * width),
+            gains.0.first(head_dim),
+            gains.1.first(head_dim),
+            out.first(rows * width),
+            scale.first(rows * (self.heads + self.key_heads) as usize),
             rows as i32,
             self.heads,
             self.key_heads,
@@ -98,34 +109,36 @@ impl Ops {
     #[allow(clippy::too_many_arguments)]
     pub fn head_norms_backward(
         &self,
-        x: Address<u16>,
-        gains: (Address<u16>, Address<u16>),
-        scale: Address<f32>,
+        x: View<u16>,
+        gains: (View<u16>, View<u16>),
+        scale: View<f32>,
         rows: usize,
-        gradient: Address<u16>,
-        scratch: Address<f32>,
-        gain_gradients: (Option<Address<f32>>, Option<Address<f32>>),
+        gradient: View<u16>,
+        scratch: View<f32>,
+        gain_gradients: (Option<View<f32>>, Option<View<f32>>),
     ) -> Result<(), Error> {
-        let (parts, width) = (self.norm_parts().min(rows), self.kernels.shape.head_dim);
+        let (parts, head_dim, width) =
+            (self.norm_parts().min(rows), self.kernels.shape.head_dim, self.qkv_size());
+        let scratch = scratch.first(2 * parts * head_dim);
         launch!(
             self,
             "head_norms_backward",
             (parts, 1),
             128,
-            gradient,
-            x,
-            gains.0,
-            gains.1,
-            scale,
+            gradient.first(rows * width),
+            x.first(rows * width),
+            gains.0.first(head_dim),
+            gains.1.first(head_dim),
+            scale.first(rows * (self.heads + self.key_heads) as usize),
             scratch,
             rows as i32,
             self.heads,
             self.key_heads
         )?;
-        let sums = [(gain_gradients.0, scratch), (gain_gradients.1, scratch.offset(parts * width))];
+        let sums = [(gain_gradients.0, scratch), (gain_gradients.1, scratch.after(parts * head_dim))];
         for (target, partial) in sums {
             if let Some(target) = target {
-                self.add_partials(partial, parts, width, target)?;
+                self.add_partials(partial, parts, head_dim, target)?;
             }
         }
         Ok(())

@@ -79,12 +79,12 @@ impl Bench<'_> {
     }
 
     fn get(&self, buffer: &Buffer<u16>) -> Vec<f32> {
-        let numbers = self.ops.gpu.read(buffer.start(), buffer.len()).expect("numbers");
+        let numbers = self.ops.gpu.read(buffer.view()).expect("numbers");
         numbers.into_iter().map(|bits| bf16::from_bits(bits).to_f32()).collect()
     }
 
     fn get_floats(&self, buffer: &Buffer<f32>) -> Vec<f32> {
-        self.ops.gpu.read(buffer.start(), buffer.len()).expect("numbers")
+        self.ops.gpu.read(buffer.view()).expect("numbers")
     }
 }
 
@@ -112,20 +112,13 @@ fn matrix_products() {
         let mut expected = vec![0.0; rows * outputs];
         matmul::linear(&x, &w, Some(&bias), rows, &mut expected);
         let out = bench.poison(rows * outputs);
-        gpu.linear(dx.start(), dw.start(), Some(dbias.start()), None, (rows, inputs, outputs), out.start())
+        gpu.linear(dx.view(), dw.view(), Some(dbias.view()), None, (rows, inputs, outputs), out.view())
             .expect("runs");
         close("linear", &bench.get(&out), &expected);
         matmul::linear(&x, &w, None, rows, &mut expected);
         expected.iter_mut().zip(&residual).for_each(|(out, add)| *out += add);
-        gpu.linear(
-            dx.start(),
-            dw.start(),
-            None,
-            Some(dresidual.start()),
-            (rows, inputs, outputs),
-            out.start(),
-        )
-        .expect("runs");
+        gpu.linear(dx.view(), dw.view(), None, Some(dresidual.view()), (rows, inputs, outputs), out.view())
+            .expect("runs");
         close("linear with a residual", &bench.get(&out), &expected);
 
         let gradient = random(rows * outputs, 5);
@@ -133,27 +126,15 @@ fn matrix_products() {
         let mut expected = vec![0.0; rows * inputs];
         matmul::linear_backward_input(&gradient, &w, rows, false, &mut expected);
         let out = bench.poison(rows * inputs);
-        gpu.linear_backward_input(
-            dgradient.start(),
-            outputs,
-            dw.start(),
-            (rows, inputs, outputs),
-            out.start(),
-        )
-        .expect("runs");
+        gpu.linear_backward_input(dgradient.view(), outputs, dw.view(), (rows, inputs, outputs), out.view())
+            .expect("runs");
         close("gradient of the input", &bench.get(&out), &expected);
         let start = random(outputs * inputs, 6);
         let mut expected = start.clone();
         matmul::linear_backward_weight(&gradient, &x, rows, &mut expected, None);
         let out = bench.put_floats(&start);
-        gpu.linear_backward_weight(
-            dgradient.start(),
-            outputs,
-            dx.start(),
-            (rows, inputs, outputs),
-            out.start(),
-        )
-        .expect("runs");
+        gpu.linear_backward_weight(dgradient.view(), outputs, dx.view(), (rows, inputs, outputs), out.view())
+            .expect("runs");
         close("gradient of the weight", &bench.get_floats(&out), &expected);
     }
 }
@@ -169,8 +150,7 @@ fn norms_and_elementwise_operations() {
         norm::rms_norm(&x, &gain, 1e-6, &mut expected, &mut scales);
         let (dx, dgain, dslope) = (bench.put(&x), bench.put(&gain), bench.put(&slope));
         let (out, scale) = (bench.poison(rows * width), bench.poison_floats(rows));
-        ops.rms_norm(dx.start(), dgain.start(), (rows, width), 1e-6, out.start(), scale.start())
-            .expect("runs");
+        ops.rms_norm(dx.view(), dgain.view(), (rows, width), 1e-6, out.view(), scale.view()).expect("runs");
         close("rms_norm", &bench.get(&out), &expected);
         close("rms_norm's scale", &bench.get_floats(&scale), &scales);
         let start = random(rows * width, 4);
@@ -178,17 +158,17 @@ fn norms_and_elementwise_operations() {
         let gain_gradient = norm::rms_norm_backward(&slope, &x, &gain, &scales, &mut expected);
         let (into, scratch) = (bench.put(&start), bench.poison_floats(ops.norm_parts() * width));
         let dgain_gradient = bench.put_floats(&vec![0.0; width]);
-        let sum = Some(dgain_gradient.start());
+        let sum = Some(dgain_gradient.view());
         let shape = (rows, width);
         ops.rms_norm_backward(
-            dslope.start(),
-            dx.start(),
-            dgain.start(),
-            scale.start(),
+            dslope.view(),
+            dx.view(),
+            dgain.view(),
+            scale.view(),
             shape,
             false,
-            into.start(),
-            scratch.start(),
+            into.view(),
+            scratch.view(),
             sum,
         )
         .expect("runs");
@@ -199,13 +179,13 @@ fn norms_and_elementwise_operations() {
         let mut expected = vec![0.0; rows * wide];
         elementwise::swiglu(&gate_up, wide, &mut expected);
         let (dgate_up, out) = (bench.put(&gate_up), bench.poison(rows * wide));
-        ops.swiglu(dgate_up.start(), rows, wide, out.start()).expect("runs");
+        ops.swiglu(dgate_up.view(), rows, wide, out.view()).expect("runs");
         close("swiglu", &bench.get(&out), &expected);
         let slope = random(rows * wide, 6);
         let dslope = bench.put(&slope);
         let mut gradient = gate_up.clone();
         elementwise::swiglu_backward(&mut slope.clone(), wide, &mut gradient);
-        ops.swiglu_backward(dgate_up.start(), rows, wide, dslope.start()).expect("runs");
+        ops.swiglu_backward(dgate_up.view(), rows, wide, dslope.view()).expect("runs");
         close("swiglu's gradient", &bench.get(&dgate_up), &gradient);
         close("swiglu's output again", &bench.get(&dslope), &expected);
 
@@ -215,24 +195,24 @@ fn norms_and_elementwise_operations() {
             sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
         }
         let scratch = bench.poison_floats(128 * width);
-        ops.add_column_sums(dx.start(), rows, width, scratch.start(), dsums.start()).expect("runs");
+        ops.add_column_sums(dx.view(), rows, width, scratch.view(), dsums.view()).expect("runs");
         close("sums of columns", &bench.get_floats(&dsums), &sums);
 
         let chosen = [5, 0, 36, 7];
         let numbers = bench.put_integers(&chosen);
         let out = bench.poison(4 * width);
-        ops.gather(dx.start(), numbers.start(), 4, width, out.start()).expect("runs");
+        ops.gather(dx.view(), numbers.view(), 4, width, out.view()).expect("runs");
         let expected: Vec<f32> =
             chosen.iter().flat_map(|&row| &x[row as usize * width..][..width]).copied().collect();
         close("gather", &bench.get(&out), &expected);
-        ops.scatter_add(out.start(), numbers.start(), 4, width, dx.start()).expect("runs");
+        ops.scatter_add(out.view(), numbers.view(), 4, width, dx.view()).expect("runs");
         let mut doubled = x.clone();
         chosen
             .iter()
             .for_each(|&row| doubled[row as usize * width..][..width].iter_mut().for_each(|v| *v *= 2.0));
         close("scatter_add", &bench.get(&dx), &doubled);
         let square: f64 = x.iter().map(|&value| f64::from(value * value)).sum();
-        let found = ops.square_sum(bench.put_floats(&x).start(), x.len()).expect("runs");
+        let found = ops.square_sum(bench.put_floats(&x).view()).expect("runs");
         assert!((found / square - 1.0).abs() < 1e-4, "{found} {square}");
     }
 }
@@ -261,13 +241,13 @@ fn rotary_positions_and_attention_over_trees() {
         let dqkv = bench.put(&qkv);
         let rotated = heads + config.num_key_value_heads;
         table.rotate(&mut qkv, width, rotated, &batch.positions, false);
-        ops.rotate(dqkv.start(), &device, dtable.start(), false).expect("runs");
+        ops.rotate(dqkv.view(), &device, dtable.view(), false).expect("runs");
         close("rotate", &bench.get(&dqkv), &qkv);
 
         let (mut expected, mut sums) = (vec![0.0; rows * config.query_size()], vec![0.0; rows * heads]);
         attention::attention(&config, &batch, &qkv, &mut expected, &mut sums);
         let (out, log_sum_exp) = (bench.poison(expected.len()), bench.poison_floats(sums.len()));
-        ops.attention(&device, dqkv.start(), out.start(), log_sum_exp.start()).expect("runs");
+        ops.attention(&device, dqkv.view(), out.view(), log_sum_exp.view()).expect("runs");
         close("attention", &bench.get(&out), &expected);
         close("attention's log-sum-exp", &bench.get_floats(&log_sum_exp), &sums);
 
@@ -278,17 +258,17 @@ fn rotary_positions_and_attention_over_trees() {
         let delta = bench.poison_floats(sums.len());
         ops.attention_backward(
             &device,
-            dqkv.start(),
-            out.start(),
-            log_sum_exp.start(),
-            dslope.start(),
-            delta.start(),
-            dgradient.start(),
+            dqkv.view(),
+            out.view(),
+            log_sum_exp.view(),
+            dslope.view(),
+            delta.view(),
+            dgradient.view(),
         )
         .expect("runs");
         close("attention's gradient", &bench.get(&dgradient), &gradient);
         table.rotate(&mut gradient, width, rotated, &batch.positions, true);
-        ops.rotate(dgradient.start(), &device, dtable.start(), true).expect("runs");
+        ops.rotate(dgradient.view(), &device, dtable.view(), true).expect("runs");
         close("rotate's gradient", &bench.get(&dgradient), &gradient);
     }
 }
@@ -303,7 +283,7 @@ fn embeddings() {
     let embedding = random(13 * width, 1);
     let numbers = bench.put_integers(&tokens.iter().map(|&token| token as i32).collect::<Vec<i32>>());
     let out = bench.poison(60 * width);
-    ops.embed(bench.put(&embedding).start(), numbers.start(), 60, width, out.start()).expect("runs");
+    ops.embed(bench.put(&embedding).view(), numbers.view(), 60, width, out.view()).expect("runs");
     let rows = tokens.iter().flat_map(|&token| &embedding[token as usize * width..][..width]);
     close("embed", &bench.get(&out), &rows.copied().collect::<Vec<f32>>());
     let slope = random(60 * width, 2);
@@ -313,7 +293,7 @@ fn embeddings() {
         let sums = gradient[token as usize * width..][..width].iter_mut();
         sums.zip(row).for_each(|(sum, value)| *sum += value);
     }
-    ops.embed_backward(bench.put(&slope).start(), &tokens, width, dgradient.start()).expect("runs");
+    ops.embed_backward(bench.put(&slope).view(), &tokens, width, dgradient.view()).expect("runs");
     close("embed's gradient", &bench.get_floats(&dgradient), &gradient);
 }
 
@@ -345,19 +325,12 @@ fn log_probabilities_and_their_gradient() {
         let (dlogits, dtargets) = (bench.put_floats(&logits), bench.put_integers(&targets));
         let (found, dsums) = (bench.poison_floats(2 * rows), bench.poison_floats(rows));
         let shape = (rows, vocabulary, stride);
-        ops.predict(dlogits.start(), dtargets.start(), shape, found.start(), dsums.start()).expect("runs");
+        ops.predict(dlogits.view(), dtargets.view(), shape, found.view(), dsums.view()).expect("runs");
         close("log-probabilities", &bench.get_floats(&found), &statistics);
         close("log-sum-exp", &bench.get_floats(&dsums), &sums);
         let (dweights, out) = (bench.put_floats(&weights), bench.poison(rows * stride));
-        ops.loss_gradient(
-            dlogits.start(),
-            dtargets.start(),
-            dsums.start(),
-            dweights.start(),
-            shape,
-            out.start(),
-        )
-        .expect("runs");
+        ops.loss_gradient(dlogits.view(), dtargets.view(), dsums.view(), dweights.view(), shape, out.view())
+            .expect("runs");
         close("gradient of logits", &bench.get(&out), &gradient);
     }
 }
@@ -384,11 +357,11 @@ fn a_step_of_adamw_is_the_cpus() {
             "adamw",
             (4, 1),
             256,
-            master.start(),
-            first.start(),
-            second.start(),
-            dgradient.start(),
-            half.start(),
+            master.view(),
+            first.view(),
+            second.view(),
+            dgradient.view(),
+            half.view(),
             count as i64,
             0.5f32,
             1e-2f32,
@@ -422,26 +395,26 @@ fn frequencies(ops: &Ops, logits: &[f32], sampling: Sampling) -> Vec<f64> {
     let (drawn, log_probabilities) = (bench.put_integers(&vec![-7; draws]), bench.poison_floats(draws));
     let logits_there = bench.put_floats(&row);
     let draw = Draw {
-        logits: logits_there.start(),
-        rows: rows.start(),
-        drawings: drawings.start(),
-        tokens: tokens.start(),
-        lengths: lengths.start(),
-        drawn: drawn.start(),
-        log_probabilities: log_probabilities.start(),
-        slots: Address::null(),
+        logits: logits_there.view(),
+        rows: Some(rows.view()),
+        drawings: drawings.view(),
+        tokens: tokens.view(),
+        lengths: lengths.view(),
+        drawn: drawn.view(),
+        log_probabilities: log_probabilities.view(),
+        slots: None,
         advance: true,
     };
     ops.draw(&draw, draws, logits.len(), stride).expect("runs");
     let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
     let mut counts = vec![0.0; logits.len()];
-    let drawn = ops.gpu.read(drawn.start(), draws).expect("tokens");
+    let drawn = ops.gpu.read(drawn.view()).expect("tokens");
     for (token, log_probability) in drawn.iter().zip(bench.get_floats(&log_probabilities)) {
         counts[*token as usize] += 1.0 / draws as f64;
         assert!((log_probability - (logits[*token as usize] - total.ln())).abs() < 1e-4);
     }
-    assert_eq!(ops.gpu.read(tokens.start(), draws).expect("tokens"), drawn);
-    assert!(ops.gpu.read(lengths.start(), draws).expect("lengths").iter().all(|&length| length == 5));
+    assert_eq!(ops.gpu.read(tokens.view()).expect("tokens"), drawn);
+    assert!(ops.gpu.read(lengths.view()).expect("lengths").iter().all(|&length| length == 5));
     counts
 }
 

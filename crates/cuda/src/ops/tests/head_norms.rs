@@ -15,10 +15,9 @@ fn norms_of_heads() {
         let (mut expected, mut scales) = (vec![0.0; rows * width], vec![0.0; rows * heads]);
         norm::head_norms(&config, &x, (&query, &key), &mut expected, &mut scales);
         let (dx, dquery, dkey) = (bench.put(&x), bench.put(&query), bench.put(&key));
-        let gains = (dquery.start(), dkey.start());
+        let gains = (dquery.view(), dkey.view());
         let (out, scale) = (bench.poison(rows * width), bench.poison_floats(rows * heads));
-        ops.head_norms(dx.start(), gains, rows, config.rms_norm_eps, out.start(), scale.start())
-            .expect("runs");
+        ops.head_norms(dx.view(), gains, rows, config.rms_norm_eps, out.view(), scale.view()).expect("runs");
         close("head_norms", &bench.get(&out), &expected);
         close("head_norms' scale", &bench.get_floats(&scale), &scales);
 
@@ -28,14 +27,14 @@ fn norms_of_heads() {
         let scratch = bench.poison_floats(2 * ops.norm_parts() * head_dim);
         let (dsums, frozen) = (bench.put_floats(&vec![0.0; head_dim]), bench.put(&random(rows * width, 4)));
         let backward = |gradient: &Buffer<u16>, targets| {
-            let (x, scale, scratch) = (dx.start(), scale.start(), scratch.start());
-            ops.head_norms_backward(x, gains, scale, rows, gradient.start(), scratch, targets).expect("runs");
+            let (x, scale, scratch) = (dx.view(), scale.view(), scratch.view());
+            ops.head_norms_backward(x, gains, scale, rows, gradient.view(), scratch, targets).expect("runs");
         };
-        backward(&dgradient, (Some(dsums.start()), None));
+        backward(&dgradient, (Some(dsums.view()), None));
         close("head_norms' gradient", &bench.get(&dgradient), &gradient);
         close("the queries' gain's gradient", &bench.get_floats(&dsums), &sums.0);
         let dsums = bench.put_floats(&vec![0.0; head_dim]);
-        let target = Some(dsums.start());
+        let target = Some(dsums.view());
         backward(&frozen, (None, target));
         close("head_norms' gradient", &bench.get(&frozen), &gradient);
         close("the keys' gain's gradient", &bench.get_floats(&dsums), &sums.1);
