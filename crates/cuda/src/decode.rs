@@ -78,7 +78,8 @@ pub struct GpuDecoder<'a> {
 impl<'a> GpuDecoder<'a> {
     /// A decoder without sequences.
     pub fn new(network: &'a mut Network) -> Result<Self, Error> {
-        let positions = network.extend_rotary(network.config.max_position_embeddings.min(1 << 15))?;
+        network.extend_rotary(network.config.max_position_embeddings.min(1 << 15))?;
+        let positions = network.rotary_positions();
         let buffers = StepBuffers::new(network)?;
         let mut workspace = Workspace::new(Keep::Nothing);
         network.make_room(&mut workspace, SLOTS)?;

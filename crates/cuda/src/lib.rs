@@ -12,11 +12,11 @@
 //! - [`Communicator`] joins several GPUs that train one model together.
 //!
 //! ```no_run
-//! use transformer::{Model, device::Device};
+//! use transformer::{Checkpoint, device::Device};
 //!
 //! let cuda = cuda::Cuda::open(0)?;
 //! println!("{}", cuda.describe());
-//! let mut reader = cuda.reader(Model::load("models/basics".as_ref())?)?;
+//! let mut reader = cuda.open(&Checkpoint::open("models/basics".as_ref())?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

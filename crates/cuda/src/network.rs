@@ -161,15 +161,20 @@ impl Network {
         self.weight(self.table.output())
     }
 
-    /// Makes cosines and sines for at least so many positions, and says for how many there are some: as
-    /// long as that number stays the same, so does their address.
-    pub(crate) fn extend_rotary(&mut self, positions: usize) -> Result<usize, Error> {
+    /// Makes cosines and sines for at least so many positions.
+    pub(crate) fn extend_rotary(&mut self, positions: usize) -> Result<(), Error> {
         if self.rotary_positions < positions {
             let positions = positions.next_power_of_two();
             self.rotary = rotary_table(&self.gpu, &self.config, positions)?;
             self.rotary_positions = positions;
         }
-        Ok(self.rotary_positions)
+        Ok(())
+    }
+
+    /// For how many positions there are cosines and sines: they stay where they are as long as that
+    /// number is the same.
+    pub(crate) fn rotary_positions(&self) -> usize {
+        self.rotary_positions
     }
 
     /// Cosines and sines that a layer's queries and keys turn with, if they do.

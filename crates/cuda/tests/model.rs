@@ -188,9 +188,9 @@ fn gradients_are_the_cpus() {
             for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let (error, info) =
                     (relative_error(found, expected), &model.weights.table().tensors()[index]);
-                // What turns queries and keys only sees the small differences between scores.
+                // What scales queries and keys is only seen through small differences between scores.
                 let is_head_norm = matches!(info.role, Role::QueryNorm | Role::KeyNorm);
-                let limit = if is_head_norm { 8e-2 } else { 3e-2 };
+                let limit = if is_head_norm { 5e-2 } else { 3e-2 };
                 assert!(error < limit, "{:?} of layer {:?}: {error} {plan:?}", info.role, info.layer);
             }
             let all = |tensors: &[Vec<f32>]| tensors.concat();

@@ -72,14 +72,13 @@ impl GpuDecoder<'_> {
             |count: fn(&Sequence) -> usize| self.in_flight().map(|(_, s)| count(s)).max().unwrap_or(0);
         let (own_at, own) = (widest(|s| s.prefix.pages.len()), widest(|s| s.pages.len()));
         let longest = widest(|s| s.prefix.length + s.max_new_tokens);
-        let positions = self.network.extend_rotary(longest + 1)?;
+        self.network.extend_rotary(longest + 1)?;
         // A graph holds addresses and widths, so it is captured again where they change.
-        if own_at > self.own_at || own > self.table_width - self.own_at || positions != self.positions {
+        if own_at > self.own_at || own > self.table_width - self.own_at {
             let own = own.max(self.table_width - self.own_at);
             self.own_at = own_at.max(self.own_at).next_multiple_of(8);
             self.table_width = self.own_at + own.next_multiple_of(8);
             self.table = Some(self.network.gpu.allocate(SLOTS * self.table_width, "the table of pages")?);
-            self.positions = positions;
             self.graphs.clear();
         }
         let count = self.slots.len();
@@ -117,6 +116,12 @@ impl GpuDecoder<'_> {
         let rows = rounded(used).min(SLOTS);
         let stream = self.network.gpu.stream().clone();
         let stride = logits_stride(self.network.config.vocab_size);
+        // Prompts may have moved the rotary table, even where they failed afterwards.
+        let positions = self.network.rotary_positions();
+        if positions != self.positions {
+            self.graphs.clear();
+            self.positions = positions;
+        }
         if self.buffers.logits.as_ref().is_none_or(|logits| logits.len() < rows * stride) {
             self.graphs.clear();
             self.network.gpu.grow(

@@ -457,3 +457,28 @@ fn shapes_that_cannot_run_are_named() {
     assert!(refused(Config { num_attention_heads: 34, ..Config::tiny() }).contains("17 query heads"));
     assert!(Shape::of(&Config::tiny()).is_ok());
 }
+
+#[test]
+fn shapes_of_known_models_can_run() {
+    let models = [
+        ("SmolLM2-135M", 576, 9, 3, 64, 1536),
+        ("Qwen3-0.6B", 1024, 16, 8, 128, 3072),
+        ("Llama-3.2-1B", 2048, 32, 8, 64, 8192),
+        ("DeepSeek-Coder-1.3B", 2048, 16, 16, 128, 5504),
+        ("SmolLM3-3B", 2048, 16, 4, 128, 11008),
+        ("Qwen2.5-7B", 3584, 28, 4, 128, 18944),
+    ];
+    for (name, hidden_size, heads, num_key_value_heads, head_dim, intermediate_size) in models {
+        let num_attention_heads = heads;
+        let config = Config {
+            hidden_size,
+            num_attention_heads,
+            num_key_value_heads,
+            head_dim,
+            intermediate_size,
+            ..Config::tiny()
+        };
+        let shape = Shape::of(&config).expect(name);
+        assert_eq!(shape, Shape { head_dim, group: heads / num_key_value_heads }, "{name}");
+    }
+}
