@@ -98,7 +98,7 @@ pub fn tokenizer(file: &File) -> Result<Value, Error> {
     }))
 }
 
-/// The vocabulary of ordinary tokens, and the tokens beside it, which no merge makes.
+/// The vocabulary, and those of its tokens that no merge makes.
 fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
     let metadata = file.metadata();
     let texts = metadata.strings("tokenizer.ggml.tokens")?;
@@ -113,10 +113,14 @@ fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
             NORMAL => {
                 vocabulary.insert(text.to_owned(), id.into());
             }
-            CONTROL | USER_DEFINED => added.push(json!({
-                "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": kind == CONTROL,
-            })),
+            CONTROL | USER_DEFINED => {
+                // In the vocabulary too: a token that is not there gets a number behind all others.
+                vocabulary.insert(text.to_owned(), id.into());
+                added.push(json!({
+                    "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": kind == CONTROL,
+                }));
+            }
             // Rows of the matrix that stand for nothing.
             UNUSED => {}
             _ => {
