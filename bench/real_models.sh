@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 models=${MODELS:-target/models}
-for name in smollm2-135m-instruct qwen2.5-coder-0.5b-instruct qwen2.5-coder-1.5b-instruct; do
+for name in smollm2-135m qwen2.5-coder-0.5b qwen2.5-coder-1.5b; do
     compgen -G "$models/$name*.gguf" >/dev/null || ../shared/models/get "$name" "$models"
 done
 cargo build --release -q -p generator --example inspect
