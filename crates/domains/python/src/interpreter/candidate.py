@@ -91,6 +91,9 @@ def load(job, module, out):
             exec(compiled(job["test_setup"], "<setup>"), namespace)
         if "defines" in job:
             namespace[job["defines"]]
+        if job.get("entry_point") not in namespace and hasattr(builtins, job.get("entry_point", "")):
+            # A function of Python's of that name is not the program's.
+            namespace[job["entry_point"]] = Missing(job["entry_point"])
     except MemoryError:
         send(out, b"M")
         return False
