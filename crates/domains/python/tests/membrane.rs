@@ -341,6 +341,7 @@ check(
     ("E", "def f(x):\n    if x is None: raise ValueError\n    raise SystemExit(0)", "try:\n    assert f(1) == 2\nfinally:\n    try: f(None)\n    except ValueError: pass"),
     # What the test asserts within `with` is not the candidate's to forgive.
     ("N", "class C:\n    def __enter__(self): return 1\n    def __exit__(self, *a): return True", "with C() as x: assert x == 2", "class C:\n    def __enter__(self): return 2\n    def __exit__(self, *a): return False"),
+    ("N", "def f():\n    try: yield 1\n    except BaseException: pass", "import contextlib\nwith contextlib.contextmanager(f)() as x: assert x == 2", "def f(): yield 2"),
     ("P", "class C:\n    def __enter__(self): return 1\n    def __exit__(self, kind, *a): return kind is ValueError", "with C(): raise ValueError", "class C:\n    def __enter__(self): return 1\n    def __exit__(self, kind, *a): return kind is ValueError"),
 )
 print("done")
@@ -380,6 +381,11 @@ test = "def build(l):\n    h = None\n    for x in reversed(l): h = ListNode(x, h
 reverse = "def f(h):\n    p = None\n    while h: h.next, p, h = p, h, h.next\n    return p"
 pair_ = "from dataclasses import dataclass\n@dataclass\nclass P:\n    a: int\n"
 forged = "class E:\n    def __eq__(self, o): return True\nclass P:\n    def __init__(self, a): self.a = E()\n    def __eq__(self, o): return True\n    __hash__ = None\ndef f(x): return P(1)"
+asks = "class P:\n    def __init__(self, a): self.a = a\n    def same(self, o): return self.a == o.a\n    def __eq__(self, o): return self.same(o)\n"
+check(
+    ("P", "def f(x): return P(x.a + 1)", "assert f(P(1)) == P(2)", None, asks), ("E", "def f(x): return P(x.a)", "assert f(P(1)) == P(2)", None, asks),
+    ("E", "class P:\n    a = 1\n    def same(self, o): return True\n    def __eq__(self, o): return True\ndef f(x): return P()", "assert f(P(1)) == P(2)", None, asks),
+)
 check(
     ("P", reverse, test, reverse, node), ("P", reverse.replace("while h:", "while isinstance(h, ListNode):"), test, reverse, node),
     ("P", "import copy\n" + reverse.replace("p = None", "p, h = None, copy.deepcopy(h)"), test, reverse, node), ("E", "def f(h): return h", test, reverse, node),

@@ -141,7 +141,8 @@ for test in (
     "assert f(1) is not None", "x = [1]\nassert f(x) is not x", "x = [3, 1]\nf(x)\nassert x == [3, 1]", "assert f(1) is not f(1)",
     "seen = []\nf(lambda: seen.append(1))\nassert seen == []", "it = iter([1])\nf(it)\nassert next(it) == 1",
     "try: f(1)\nexcept Exception: assert False, 'it must not raise'", "for x in f(3): assert x > 0", "assert not f(1)",
-    "assert abs(f(1) - 2) < 0.1", "assert f(1)[0].x > 2", "assert all(x > 0 for x in f(3))", "assert isinstance(f(1), int)",
+    "assert abs(f(1) - 2) < 0.1", "assert f(1)[0].x > 2", "try:\n  len(f())\n  assert False\nexcept TypeError: pass", "x = f()\nassert math.isclose(x, 1)",
+    "assert all(x > 0 for x in f(3))", "assert isinstance(f(1), int)",
     "import unittest\nclass T(unittest.TestCase):\n  def test(self): self.assertEqual(f(1), 2)\nunittest.main(argv=['x'])",
 ):
     assert fault(test) is None, (test, fault(test))
@@ -153,9 +154,10 @@ assert fault("cases = []\nassert f(1) != 2\ncases.append(1)", "for case in cases
 #[test]
 fn the_program_s_names_are_the_program_s() {
     run(r#"
-def names(*tests, entry_point="f", setup="", prompt=None, reference=None):
+def planned(*tests, entry_point="f", setup="", prompt=None, reference=None):
     job = {"tests": tests, "test_setup": "", "setup": setup, "prompt": prompt, "reference": reference, "entry_point": entry_point, "packages": ()}
-    return plan(job)["names"]
+    return plan(job)
+def names(*tests, **more): return planned(*tests, **more)["names"]
 # The entry point is, even where Python has a function of that name.
 assert names("for i in range(3):\n  r = sum([i] * 2)\n  assert r == h(2 * i)", entry_point="sum") == ["h", "sum"]
 assert names("for a in range(3): assert pow(a, 2) == a * a", entry_point="pow") == ["pow"]
@@ -172,5 +174,11 @@ for test in (
     "assert gcd(4, 2) == 2\nassert f(4, 2) == gcd(4, 2)", "with f(1) as x: assert isclose(x, 2)", "y = [x for x in f(3)]\nassert isclose(y[0], 2)",
 ):
     assert names(test, setup="from math import *") == ["f"], (test, names(test, setup="from math import *"))
+# What a program's own class decides takes a reference.
+for test in ("assert V(1) + V(2) == V(3)", "class W(V):\n  def g(self): return 1\nassert W().f() == 2"):
+    assert "needs a reference" in planned(test, entry_point="V")["error"]
+    assert names(test, entry_point="V", reference="class V: pass") == ["V"]
+assert names("class W(dict): pass\nassert f(W()) == 1") == ["f"] and names("assert f(1) == g(1)") == ["f", "g"]
+assert names("assert f(1) == Point(1, 2)") == ["Point", "f"], "what is data at heart can be compared"
 "#);
 }

@@ -178,8 +178,7 @@ class CandidatePeer(Peer):
 
     def perform(self, kind, values):
         if kind == 99:  # c
-            target, arguments, keywords = values
-            return target(*arguments, **keywords)
+            return values[0](*values[1]) if len(values) == 2 else values[0](*values[1], **values[2])
         if kind == 110:  # n
             return next(values[0]) if len(values) == 1 else getattr(values[0], values[1])(*values[2:])
         if kind == 103:  # g
@@ -193,7 +192,7 @@ class CandidatePeer(Peer):
         raise Garbage("an unknown request")
 
     def call(self, target, name, arguments, keywords):
-        return self.request(b"c", (target, arguments, keywords))
+        return self.request(b"c", (target, arguments, keywords) if keywords else (target, arguments))
 
     def attribute(self, target, name):
         if name.startswith("__") and name not in NAMES_OF_ITS_OWN:

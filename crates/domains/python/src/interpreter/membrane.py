@@ -35,6 +35,9 @@ COUNT = struct.Struct("<I")
 DOUBLE = struct.Struct("<d")
 WORD = struct.Struct("<q")
 V, X = b"vx"
+NONE = frozenset()
+# No container that has changed, and none that is let go.
+NOTHING_NEW = COUNT.pack(0) + COUNT.pack(0)
 
 
 class Garbage(BaseException):
@@ -132,6 +135,16 @@ def found_in(kind, name):
     return None
 
 
+def methods_of(kind):
+    """The functions and properties that a class written in Python gives its objects."""
+    members = {}
+    for base in reversed(type.__dict__["__mro__"].__get__(kind)):
+        members.update(base.__dict__)
+    kinds = types.FunctionType, property
+    return {name: member for name, member in members.items()
+            if isinstance(member, kinds) and (name in BIT_OF or not name.startswith("__"))}
+
+
 def operate(value, name, *arguments):
     """What an operator gives of a value, as Python asks for it."""
     if name in OTHER_OPERATORS:
@@ -181,7 +194,7 @@ class Peer:
         # Containers that both sides hold, by number; the numbers of each side's own differ in the last bit.
         self.shared, self.numbers, self.next_number = {}, {}, 2 if tester else 3
         # What of them the other side knows, and what is learnt of that while a message is written.
-        self.known, self.learnt, self.unchanged = {}, {}, frozenset()
+        self.known, self.learnt, self.unchanged = {}, {}, NONE
         # Objects that stay here, and proxies of those that stay there.
         self.kept, self.kept_numbers, self.proxies, self.proxy_numbers = [], {}, {}, {}
         self.written, self.touched, self.depth = set(), [], 0
@@ -238,8 +251,16 @@ class Peer:
 
     def parts_of(self, values, updates):
         self.written, self.learnt, self.depth = set(), {}, 0
-        changed, idle = self.look_at_shared()
+        changed, idle = self.look_at_shared() if self.shared else ([], [])
         changed.extend(number for number in updates if number not in self.unchanged and number in self.shared)
+        parts = self.news(changed, idle) if changed or idle else [NOTHING_NEW]
+        for value in values:
+            self.put(value, parts)
+        self.known.update(self.learnt)
+        return parts
+
+    def news(self, changed, idle):
+        """What has changed, and what is let go."""
         parts, count = [], 0
         for number in changed:
             if number not in self.written:
@@ -252,29 +273,33 @@ class Peer:
         self.written.difference_update(idle)
         for number in idle:
             self.let_go(number)
-        for value in values:
-            self.put(value, parts)
-        self.known.update(self.learnt)
         return parts
 
     def look_at_shared(self):
         """The numbers of containers that have changed since the other side was told, and of those that
         nothing but the table holds any longer: where the other side still has one, it comes back as a
         new one, and nobody here can tell."""
-        changed, idle, room = [], [], MOST_CHECKED
-        count, fewest, known = sys.getrefcount, FEWEST, self.known
+        changed, idle, unchanged, room = [], [], set(), MOST_CHECKED
+        count, fewest, known, same = sys.getrefcount, FEWEST, self.known, operator.is_
         for number, container in list(self.shared.items()):
             state = known.get(number)
             if state is None:
                 continue
             room -= len(state)
             if room < 0:
+                unchanged = NONE
                 break
-            if not is_in_state(container, state):
+            if type(container) is list:
+                is_same = len(container) == len(state) and all(map(same, container, state))
+            else:
+                is_same = is_in_state(container, state)
+            if is_same:
+                unchanged.add(number)
+            else:
                 changed.append(number)
             if count(container) <= fewest:
                 idle.append(number)
-        self.unchanged = frozenset(known).difference(changed) if room >= 0 else frozenset()
+        self.unchanged = unchanged
         return changed, idle
 
     def let_go(self, number):
@@ -321,6 +346,16 @@ class Peer:
     def rest(self, constructed=False):
         values, self.depth, self.subclass = [], 0, None
         self.is_constructed = False
+        if self.data.startswith(NOTHING_NEW, self.at):
+            self.at += len(NOTHING_NEW)
+        else:
+            self.read_news()
+        while self.at < self.end:
+            self.is_constructed = constructed
+            values.append(self.value())
+        return values
+
+    def read_news(self):
         for _ in range(self.length()):
             self.value()
         # What the other side has let go it will not bring up to date: here it is like any other.
@@ -328,10 +363,6 @@ class Peer:
             if type(number) is not int:
                 raise Garbage("a container without a number")
             self.let_go(number)
-        while self.at < self.end:
-            self.is_constructed = constructed
-            values.append(self.value())
-        return values
 
     def serve(self, kind):
         """Answers one request of the other side."""
@@ -833,11 +864,12 @@ class Peer:
     def body(self, name, what, special):
         body = {"__slots__": (), "__module__": "candidate", "__doc__": property(lambda remote: self.attribute(remote, "__doc__"))}
         own = self.setup_classes.get(name) if what == b"o" else None
+        # A method that the problem's setup defines is the problem's, whoever made the object.
+        methods = methods_of(own) if own is not None and self.tester else {}
+        body.update((method, written) for method, written in methods.items() if method not in BIT_OF)
         for method in SPECIAL[:-1]:
             if special & BIT_OF[method]:
-                written = getattr(own, method, None) if self.tester else None
-                # A method that the problem's setup defines is the problem's, whoever made the object.
-                body[method] = written if isinstance(written, types.FunctionType) else SPECIAL_METHODS[method]
+                body[method] = methods.get(method) or SPECIAL_METHODS[method]
         if special & (BIT_OF["__len__"] | BIT_OF["__bool__"]):
             body["__bool__"] = SPECIAL_METHODS["__bool__"]
         if special & BIT_OF["__get__"]:
@@ -871,6 +903,8 @@ class Peer:
                 return self.value()
             raise Garbage("an instance of nothing")
         made = number in self.proxies
+        if made and not issubclass(type(self.proxies[number]), base):
+            raise Garbage("an instance of another class")
         if not made:
             is_object = self.stays_object(is_object)
             if is_object:
@@ -943,8 +977,6 @@ def is_in_state(container, state):
         kind = kind_at_heart(container)
     if kind is bytearray:
         return bytearray.__eq__(container, state)
-    if kind is list:
-        return list.__len__(container) == len(state) and all(map(operator.is_, list.__iter__(container), state))
     now = state_of(container, kind)
     return len(now) == len(state) and all(map(operator.is_, now, state))
 

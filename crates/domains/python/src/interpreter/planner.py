@@ -25,8 +25,11 @@ def plan(job):
                 raise Refused("test %d checks nothing: expected an assert (%s)" % (at + 1, offer(tree, job["entry_point"])))
         others = [parsed(job[field], field) for field in ("setup", "test_setup")]
         needs_packages(trees + others, job["packages"])
-        prompt = helpers_of(job["prompt"])
-        return {"names": names_of(job, trees, others, prompt)}
+        names = names_of(job, trees, others, helpers_of(job["prompt"]))
+        if not job["reference"]:
+            for at, tree in enumerate(trees):
+                needs_reference(tree, set(names), "test %d" % (at + 1))
+        return {"names": names}
     except Refused as error:
         return {"error": str(error)}
 
@@ -89,6 +92,25 @@ def needs_packages(trees, packages):
             for name in (name.split(".")[0] for name in names):
                 if name != "candidate" and standard is not None and name not in standard and name not in packages and name not in sys.modules:
                     raise Refused("the tests import %s, which is no standard module: install it and add it to the packages" % name)
+
+
+def needs_reference(tree, names, where):
+    """Refuses what no program passes from another process unless a reference shows that its objects
+    are to be compared, or that the tests are to run beside it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(is_a(base, names) for base in node.bases):
+            raise Refused("%s derives a class from the program's own, which needs a reference to judge by: give one" % where)
+        if isinstance(node, ast.Compare) and constructs(node.left, names) and any(constructs(side, names) for side in node.comparators):
+            raise Refused("%s compares objects of the program's own, which needs a reference to judge by: give one" % where)
+
+
+def is_a(node, names):
+    """Whether an expression is one of these names, written as a class is."""
+    return isinstance(node, ast.Name) and node.id in names and node.id[:1].isupper()
+
+
+def constructs(node, names):
+    return any(isinstance(part, ast.Call) and is_a(part.func, names) for part in ast.walk(node))
 
 
 # Names.

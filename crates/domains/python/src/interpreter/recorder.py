@@ -433,6 +433,14 @@ class StandInProgram:
     def __hash__(self):
         return hash(StandInProgram)
 
+    def __len__(self):
+        return answered(1)
+
+    def __float__(self):
+        return answered(1.0)
+
+    __int__ = __index__ = __len__
+
     def __bool__(self):
         return answered(StandInProgram.mood != "disagrees")
 

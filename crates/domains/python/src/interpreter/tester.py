@@ -133,7 +133,7 @@ class TesterPeer(Peer):
         self.use(target)
         constructing = isinstance(target, RemoteClass)
         try:
-            return self.ask(self.label_of(target), b"c", (target, arguments, keywords), constructing)
+            return self.ask(self.label_of(target), b"c", (target, arguments, keywords) if keywords else (target, arguments), constructing)
         except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
             # These end a loop of the test's without a word.
             if not self.permits("raise " + type(error).__name__):
@@ -144,6 +144,10 @@ class TesterPeer(Peer):
         result = self.ask("." + name, b"g", (target, name))
         if isinstance(result, Remote):
             self.labels[id(result)] = "." + name
+            number = result._remote_number
+            if self.origins.get(number) == "." + name and not self.is_expected(target):
+                # A method of what should be data is no more to be used than that itself.
+                self.origins[number] = self.origins[self.proxy_numbers[id(target)]]
         return result
 
     def set_attribute(self, target, name, value):
@@ -151,7 +155,15 @@ class TesterPeer(Peer):
         self.ask("." + name, b"s", (target, name, value))
 
     def next_of(self, target, *what):
-        return self.ask("next", b"n", (target, *what))
+        if not what or what[0] != "throw":
+            return self.ask("next", b"n", (target, *what))
+        try:
+            return self.ask("next", b"n", (target, *what[:3]))
+        except StopIteration:
+            # So a `with` statement's exception is kept from the test.
+            if not self.permits("swallow"):
+                self.refuse("a generator keeps an exception to itself")
+            raise
 
     def truth(self, target):
         # Asked each time: what is asked for truth is told nothing.
@@ -203,8 +215,10 @@ class TesterPeer(Peer):
         target = values[1] if kind == 111 and len(values) > 1 else values[0]
         if not self.handed_over(target):
             raise AttributeError("the test keeps this to itself")
-        if kind == 99 and len(values) == 3 and type(values[1]) is tuple and type(values[2]) is dict and callable(target):
-            return target(*values[1], **values[2])
+        if kind == 99 and 2 <= len(values) <= 3 and type(values[1]) is tuple and callable(target):
+            keywords = values[2] if len(values) == 3 else {}
+            if type(keywords) is dict:
+                return target(*values[1], **keywords)
         if kind == 110 and type(target) in ITERATORS:
             if len(values) == 3 and values[1] == "send" and type(target) is types.GeneratorType:
                 return target.send(values[2])
