@@ -302,6 +302,17 @@ check(
 n, peer = pair("__kept = []\ndef keep(x): __kept.append(x); return len(__kept)")
 for turn in range(3000): assert n["keep"]([turn]) == turn + 1
 assert len(peer.shared) < 100, "what nobody holds is let go"
+n, peer = pair("__kept = []\ndef keep(x): __kept.append(x); return len(__kept)")
+large = [list(range(5000)), list(range(5000))]
+for turn in range(1000):
+    assert n["keep"](large if turn == 0 else [turn]) == turn + 1
+assert len(peer.shared) < 300
+# What was let go in a message that could not be sent was not.
+n, peer = pair("__held = [1]\ndef held(): return __held\ndef same(x): return x")
+assert n["held"]() == [1]
+try: n["same"](threading.Lock()); assert 0
+except Unfit: pass
+assert n["held"]() == [1]
 print("done")
 "#;
     assert_eq!(run(&format!("{PAIR}{JUDGED}{script}")), "done\n");
@@ -337,6 +348,7 @@ check(
     ("P", "import asyncio\nasync def f(x):\n    await asyncio.sleep(0.001)\n    return 2 * x", "import asyncio\nassert asyncio.run(f(3)) == 6"),
     ("P", "import functools\ndef f(g):\n    @functools.wraps(g)\n    def w(*a): return g(*a)\n    return w", "@f\ndef add(a, b):\n    'doc'\n    return a + b\nassert add(1, 2) == 3 and add.__name__ == 'add' and add.__doc__ == 'doc'"),
     ("P", "def f(g):\n    seen = {}\n    def w(*a):\n        if a not in seen: seen[a] = g(*a)\n        return seen[a]\n    return w", "class T:\n    @f\n    def m(self, x): return x + 1\nassert T().m(2) == 3"),
+    ("N", P.replace("self.x = x", "pass") + "    @property\n    def x(self): raise StopIteration\n", "assert all(map(lambda p: p.x, [P(1), P(2)]))", P),
     # Every exit is remembered, not the last exception alone.
     ("E", "def f(x):\n    if x is None: raise ValueError\n    raise SystemExit(0)", "try:\n    assert f(1) == 2\nfinally:\n    try: f(None)\n    except ValueError: pass"),
     # What the test asserts within `with` is not the candidate's to forgive.

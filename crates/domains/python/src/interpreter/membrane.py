@@ -27,6 +27,8 @@ import sys
 import types
 
 DEEPEST = 1000
+# So many containers are not looked through for what can be let go.
+FEW = 64
 # How many members of containers that both sides hold are looked at for changes before a message. Of
 # what is beyond that, what a message mentions is brought up to date.
 MOST_CHECKED = 1 << 13
@@ -88,6 +90,7 @@ PLAIN_READ = {
     bytes: lambda value: bytes.join(b"", [value]), tuple: lambda value: tuple(tuple.__iter__(value)),
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
 }
+# Special methods, in the order of their bits; the last says that a class has done away with its hash.
 SPECIAL = tuple("__%s__" % name for name in (
     "eq ne lt le gt ge hash bool len str repr format bytes int float complex index round trunc floor ceil iter next reversed "
     "contains getitem setitem delitem missing enter exit call get neg pos abs invert".split()
@@ -107,7 +110,7 @@ OTHER_OPERATORS = {
 HARMLESS = frozenset((
     "__iter__ __next__ __getitem__ __enter__ __exit__ __instancecheck__ __subclasscheck__ __hash__ __bool__ __copy__ "
     "__deepcopy__ __signature__ __await__").split())
-# What makes data of an object, which is told nothing either.
+# What makes data of an object, or changes it: it is told no more than by a call.
 CONVERSIONS = frozenset(
     "__len__ __str__ __repr__ __format__ __bytes__ __int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__ "
     "__ceil__ __reversed__ __delitem__ __setitem__ __delattr__ __call__ __get__ __missing__".split())
@@ -193,6 +196,7 @@ class Peer:
         self.buffer = b""
         # Containers that both sides hold, by number; the numbers of each side's own differ in the last bit.
         self.shared, self.numbers, self.next_number = {}, {}, 2 if tester else 3
+        self.look_at = FEW
         # What of them the other side knows, and what is learnt of that while a message is written.
         self.known, self.learnt, self.unchanged = {}, {}, NONE
         # Objects that stay here, and proxies of those that stay there.
@@ -256,7 +260,10 @@ class Peer:
         parts = self.news(changed, idle) if changed or idle else [NOTHING_NEW]
         for value in values:
             self.put(value, parts)
+        # Only now: what could not be written, the other side is not told.
         self.known.update(self.learnt)
+        for number in idle:
+            self.let_go(number)
         return parts
 
     def news(self, changed, idle):
@@ -268,11 +275,6 @@ class Peer:
                 count += 1
         parts.insert(0, COUNT.pack(count))
         self.write_items(b"", idle, parts)
-        # What is let go is written in full where it is mentioned after all.
-        self.unchanged = self.unchanged.difference(idle)
-        self.written.difference_update(idle)
-        for number in idle:
-            self.let_go(number)
         return parts
 
     def look_at_shared(self):
@@ -285,7 +287,7 @@ class Peer:
             state = known.get(number)
             if state is None:
                 continue
-            room -= len(state)
+            room -= len(state) + 1
             if room < 0:
                 unchanged = NONE
                 break
@@ -299,15 +301,23 @@ class Peer:
                 changed.append(number)
             if count(container) <= fewest:
                 idle.append(number)
+        if room < 0:
+            self.look_for_idle(changed, idle)
         self.unchanged = unchanged
         return changed, idle
+
+    def look_for_idle(self, changed, idle):
+        """Adds, where the table has grown, what nothing else holds any longer to both lists."""
+        if len(self.shared) > self.look_at:
+            idle[:] = [number for number in held_by_none_but(self.shared) if number in self.known]
+            changed.extend(number for number in idle if not is_in_state(self.shared[number], self.known[number]))
+            self.look_at = 2 * (len(self.shared) - len(idle)) + FEW
 
     def let_go(self, number):
         container = self.shared.pop(number, None)
         if container is not None:
             self.numbers.pop(id(container), None)
         self.known.pop(number, None)
-        self.learnt.pop(number, None)
 
     def request(self, kind, values):
         """Sends a request and serves the other side's until the answer comes."""
@@ -569,6 +579,8 @@ class Peer:
     def write_exception(self, error, kind, parts):
         """An exception by the classes that both sides know, and its arguments as far as they are data."""
         own = self.kept_numbers.get(id(kind), -1)
+        # What is kept would hold the frames that it came through.
+        error.__traceback__ = None
         # One of a class that the other side knows as this side's may be asked for its attributes.
         parts.append(b"X" + WORD.pack(own) + WORD.pack(self.keep(error) if own >= 0 else -1))
         self.put(bases_of(kind), parts)
@@ -863,7 +875,7 @@ class Peer:
 
     def body(self, name, what, special):
         body = {"__slots__": (), "__module__": "candidate", "__doc__": property(lambda remote: self.attribute(remote, "__doc__"))}
-        own = self.setup_classes.get(name) if what == b"o" else None
+        own = self.setup_classes.get(name) if what != b"k" and special != BOUND else None
         # A method that the problem's setup defines is the problem's, whoever made the object.
         methods = methods_of(own) if own is not None and self.tester else {}
         body.update((method, written) for method, written in methods.items() if method not in BIT_OF)
@@ -1064,7 +1076,7 @@ class Remote:
         put(self, "_remote_what", what)
 
     def __getattr__(self, name):
-        if name == "__signature__":
+        if name == "__signature__" and self._remote_what != b"o":
             return signature(self._remote_peer.operate(self, name))
         return self._remote_peer.attribute(self, name)
 

@@ -122,6 +122,12 @@ class TesterPeer(Peer):
         except Unfit as error:
             self.refused = self.refused or str(error)
             raise
+        except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
+            # These end a loop of the test's without a word.
+            is_awaited = kind == b"n" or label == "operator __next__"
+            if not is_awaited and not self.permits("raise " + type(error).__name__):
+                self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
+            raise
         finally:
             self.label, self.constructing = before
         return result
@@ -132,13 +138,7 @@ class TesterPeer(Peer):
     def call(self, target, name, arguments, keywords):
         self.use(target)
         constructing = isinstance(target, RemoteClass)
-        try:
-            return self.ask(self.label_of(target), b"c", (target, arguments, keywords) if keywords else (target, arguments), constructing)
-        except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
-            # These end a loop of the test's without a word.
-            if not self.permits("raise " + type(error).__name__):
-                self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
-            raise
+        return self.ask(self.label_of(target), b"c", (target, arguments, keywords) if keywords else (target, arguments), constructing)
 
     def attribute(self, target, name):
         result = self.ask("." + name, b"g", (target, name))
