@@ -90,7 +90,7 @@ for test in (
     "assert f(**{'from': 1}) == 1", "assert f(**{'a=1)#': 1}) == 1", "global n\nn = 1\nassert f(1) == 1",
     "class A: pass\nassert f(1) == 2", "def g():\n  yield f(1)\nfor r in g(): assert r == 1", "x = 1\ndel x\nassert f(1) == 1",
     "x = [3, 1]\nassert f(x) is None\nassert x == [3, 1]",
-    "x = [3, 1]\nassert f(x) == x", "x = [1]\nassert f(x) == 1\nassert f(x) == 2",
+    "x = []\nfor _ in range(230): x = [x]\nassert f(230) == x", "x = [3, 1]\nassert f(x) == x", "x = [1]\nassert f(x) == 1\nassert f(x) == 2",
     "import copy\nx = {'a': [1]}\nassert f(x) == 1\nassert f(2) == len(x['a'])",
 ):
     assert claims(test) is None, (test, claims(test))

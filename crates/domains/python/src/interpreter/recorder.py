@@ -187,6 +187,9 @@ def references_to_fresh(with_keywords, counted={}):
 def data(value, met=None, depth=0):
     """A value as a literal; of an argument with what was met in it."""
     kind = type(value)
+    # A candidate's value is not compared to such a depth as data.
+    if depth > MAX_DEPTH - 20:
+        raise NotData
     if met is not None:
         met.meet(value, depth)
     if value is None or kind in (bool, int, bytes):
