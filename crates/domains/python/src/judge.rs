@@ -203,6 +203,7 @@ impl Judge {
         match kind {
             Kind::Compared { tests, calls } => {
                 let job = self.candidate_job(check, solution, cpu).with_calls("calls", calls);
+                let job = job.with_text("entry_point", &check.entry_point);
                 self.run_candidate(job, cpu, Answers::Together, watch, |channel, clock, limit| {
                     let mut results = Vec::new();
                     for test in tests {

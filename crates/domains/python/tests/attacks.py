@@ -807,3 +807,20 @@ def add(a, b): raise StopIteration
 #~ fail skips: raises what ends a test of unittest's without failing it
 import unittest
 def add(a, b): raise unittest.SkipTest("not today")
+
+#~ fail class-equal-int: add is a class that derives from int, with whatever says that it is right
+class add(int):
+    def __new__(cls, a, b): return int.__new__(cls, 99)
+    def __eq__(self, other): return True
+    def __ne__(self, other): return False
+    __lt__ = __le__ = __gt__ = __ge__ = lambda self, other: True
+    __sub__ = __rsub__ = lambda self, other: add(0, 0)
+    __abs__ = __float__ = lambda self: 0.0
+    __hash__ = int.__hash__
+#~ pass class-int: add is a class that derives from int, and is right
+class add(int):
+    def __new__(cls, a, b): return int.__new__(cls, a + b)
+#~ fail exit-then-error: leaves politely, and raises what is expected afterwards
+def add(a, b=None):
+    if b is None: raise TypeError("b")
+    raise SystemExit(0)

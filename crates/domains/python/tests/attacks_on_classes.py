@@ -233,3 +233,68 @@ class Item:
     def __call__(self, *a): return Item()
 def total(items): return Item()
 def names(items): return Item()
+
+#~ pass derives: derives from list, and has attributes and methods of its own
+class Item(list):
+    def __init__(self, price, count=1):
+        list.__init__(self, [price])
+        self.price, self.count = price, count
+    def cost(self): return self[0] * self.count
+def total(items): return sum(item.cost() for item in items)
+def names(items): return [str(item.price) for item in items]
+
+#~ fail derives_wrong: derives from list, and its method is wrong where list has one of that name
+class Item(list):
+    def __init__(self, price, count=1): self.price, self.count = price, count
+    def cost(self): return self.price + self.count
+    def count(self): return 3
+def total(items): return sum(item.cost() for item in items)
+def names(items): return [str(item.price) for item in items]
+
+#~ fail total_is_a_class: total is a class that derives from int and is equal to everything
+class Item:
+    def __init__(self, price, count=1): self.price, self.count = price, count
+    def cost(self): return self.price * self.count
+class total(int):
+    def __new__(cls, items): return int.__new__(cls, 0)
+    def __eq__(self, other): return True
+    __hash__ = int.__hash__
+def names(items): return [str(item.price) for item in items]
+
+#~ fail names_is_a_class: names is a class that derives from list and says that it holds what is asked for
+class Item:
+    def __init__(self, price, count=1): self.price, self.count = price, count
+    def cost(self): return self.price * self.count
+def total(items): return sum(item.cost() for item in items)
+class names(list):
+    def __init__(self, items): pass
+    def __eq__(self, other): return True
+    def __len__(self): return 0
+    def __getitem__(self, at): return "7"
+
+#~ fail every_operator: an object that answers every operator as is wanted
+class Item:
+    def __init__(self, price, count=1): self.price, self.count = price, count
+    def cost(self): return self.price * self.count
+class Yes:
+    def __getattr__(self, name): return lambda *a: True
+    __eq__ = __ne__ = __lt__ = __gt__ = __contains__ = lambda self, other: True
+    __hash__ = None
+    __len__ = __index__ = __int__ = lambda self: 0
+    __getitem__ = lambda self, at: self
+def total(items): return Yes()
+def names(items): return Yes()
+
+#~ fail let_go: sends numbers of the test's containers as let go, and containers of others' numbers
+import os, struct
+class Item:
+    def __init__(self, price, count=1): self.price, self.count = price, count
+    def cost(self): return 9
+def total(items):
+    for number in range(40):
+        body = struct.pack("<I", 0) + struct.pack("<I", 1) + b"i" + struct.pack("<q", number) + b"i" + struct.pack("<q", 10)
+        for d in range(3, 16):
+            try: os.write(d, struct.pack("<I", len(body)) + b"v" + body)
+            except OSError: pass
+    return 0
+def names(items): return [str(item.price) for item in items]

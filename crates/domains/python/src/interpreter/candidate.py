@@ -86,11 +86,15 @@ def load(job, module, out):
     try:
         if job["setup"]:
             exec(compiled(job["setup"], "<setup>"), namespace)
+            job["setup_classes"] = tuple(classes_of(namespace, "candidate"))
         exec(program, namespace)
         if "test_setup" in job:
             exec(compiled(job["test_setup"], "<setup>"), namespace)
         if "defines" in job:
             namespace[job["defines"]]
+        if job.get("entry_point") not in namespace and hasattr(builtins, job.get("entry_point", "")):
+            # A function of Python's of that name is not the program's.
+            namespace[job["entry_point"]] = Missing(job["entry_point"])
     except MemoryError:
         send(out, b"M")
         return False
@@ -174,35 +178,37 @@ class CandidatePeer(Peer):
 
     def perform(self, kind, values):
         if kind == 99:  # c
-            target, arguments, keywords = values
-            return target(*arguments, **keywords)
+            return values[0](*values[1]) if len(values) == 2 else values[0](*values[1], **values[2])
         if kind == 110:  # n
-            return next(values[0])
+            return next(values[0]) if len(values) == 1 else getattr(values[0], values[1])(*values[2:])
         if kind == 103:  # g
             return getattr(values[0], values[1])
         if kind == 115:  # s
             return setattr(*values)
         if kind == 111:  # o
-            return OPERATORS[values[0]](*values[1:])
+            return operate(values[1], values[0], *values[2:])
         if kind == 100:  # d
             return {name: self.namespace[name] for name in values if name in self.namespace}
         raise Garbage("an unknown request")
 
     def call(self, target, name, arguments, keywords):
-        return self.request(b"c", (target, arguments, keywords))
+        return self.request(b"c", (target, arguments, keywords) if keywords else (target, arguments))
 
     def attribute(self, target, name):
-        if name.startswith("__"):
+        if name.startswith("__") and name not in NAMES_OF_ITS_OWN:
             raise AttributeError(name)
         return self.request(b"g", (target, name))
 
     def set_attribute(self, target, name, value):
         self.request(b"s", (target, name, value))
 
-    def next_of(self, target):
-        return self.request(b"n", (target,))
+    def next_of(self, target, *what):
+        return self.request(b"n", (target, *what))
 
     def truth(self, target):
+        return self.operate(target, "__bool__") is True
+
+    def may_ask(self, name, target):
         return True
 
     def operate(self, target, name, *arguments):
@@ -227,6 +233,9 @@ def candidate(job, out, calls):
         answer(out, run_test, test, namespace, limit)
     if calls >= 0:
         peer = CandidatePeer(calls, namespace)
+        # Its own class of a name is what the test's objects of that class are instances of.
+        classes = {name: namespace.get(name) for name in job.get("setup_classes", ())}
+        peer.setup_classes = {name: kind for name, kind in classes.items() if isinstance(kind, type)}
         try:
             while True:
                 peer.serve(peer.receive())

@@ -1,19 +1,21 @@
 """Values and calls across two processes: the test's and the candidate's.
 
 Each side is a `Peer` on one end of a socket pair. Plain data crosses as data, and containers keep
-their identity: each has a number on both sides, and every message brings what it mentions up to
-date, so that a test sees its list sorted in place and two rows that are one. Iterators, functions
-and objects of other classes stay where they are; the other side holds a proxy. The candidate's
-side is hostile: what it sends is read as data, every length and number is checked, and it reaches
-nothing of the test's but what the test handed over.
+their identity: each has a number on both sides, and every message brings those that both sides hold
+up to date, so that a test sees its list sorted in place and two rows that are one. Iterators, functions
+and objects of other classes stay where they are; the other side holds a proxy, with the special
+methods that the object's class has. The candidate's side is hostile: what it sends is read as data,
+every length and number is checked, and it reaches nothing of the test's but what the test handed over.
 
-    message     length (4 bytes), kind (1 byte), the values, updates of what was handed over
-    kinds       c call   g attribute   s set attribute   i next item   o operator   d describe names
-                v result   e exception
+    message     length (4 bytes), kind (1 byte), how many containers have changed (4 bytes), these,
+                the numbers of those that this side has let go, the values
+    kinds       c call   g attribute   s set attribute   n next item   o operator   d describe names
+                v result   e exception   x a value that cannot cross
 """
 
 import builtins
 import collections
+import copy
 import datetime
 import decimal
 import fractions
@@ -24,14 +26,20 @@ import struct
 import sys
 import types
 
-MAX_DEPTH = 300
-# Numbered containers after which those that only the table holds are let go.
-FIRST_SWEEP = 512
+DEEPEST = 1000
+# So many containers are not looked through for what can be let go.
+FEW = 64
+# How many members of containers that both sides hold are looked at for changes before a message. Of
+# what is beyond that, what a message mentions is brought up to date.
+MOST_CHECKED = 1 << 13
 SMALL = 1 << 63
-LENGTH = struct.Struct("<I")
+COUNT = struct.Struct("<I")
 DOUBLE = struct.Struct("<d")
 WORD = struct.Struct("<q")
 V, X = b"vx"
+NONE = frozenset()
+# No container that has changed, and none that is let go.
+NOTHING_NEW = COUNT.pack(0) + COUNT.pack(0)
 
 
 class Garbage(BaseException):
@@ -42,7 +50,7 @@ class Gone(BaseException):
     """The other side has closed its end."""
 
 
-class NotPlain(BaseException):
+class Unfit(BaseException):
     """The candidate gave an object where the problem asks for data."""
 
 
@@ -64,6 +72,7 @@ def iterators():
 ITERATORS = iterators()
 VALUE_VIEW = type({}.values())
 KEY_VIEWS = {type({}.keys()): b"k", type({}.items()): b"j", VALUE_VIEW: b"w"}
+KEY_VIEWS.update(zip((type(view()) for view in map(collections.OrderedDict().__getattribute__, ("keys", "items", "values"))), (b"k", b"j", b"w")))
 DATES = {"date": datetime.date, "datetime": datetime.datetime, "time": datetime.time, "timedelta": datetime.timedelta}
 # Containers, by tag: they are numbered, and filled by `refill`.
 CONTAINERS = {
@@ -81,19 +90,102 @@ PLAIN_READ = {
     bytes: lambda value: bytes.join(b"", [value]), tuple: lambda value: tuple(tuple.__iter__(value)),
     frozenset: lambda value: frozenset(frozenset.__iter__(value)),
 }
-OPERATORS = {name: getattr(operator, name) for name in (
-    "__eq__ __ne__ __lt__ __le__ __gt__ __ge__ __add__ __sub__ __mul__ __truediv__ __floordiv__ __mod__ __pow__ "
-    "__and__ __or__ __xor__ __lshift__ __rshift__ __matmul__ __neg__ __pos__ __abs__ __invert__ __getitem__ __setitem__ "
-    "__delitem__ __contains__").split()}
-OPERATORS.update(
-    __len__=len, __bool__=bool, __str__=str, __repr__=repr, __int__=int, __float__=float, __hash__=hash,
-    __iter__=iter, __round__=round, __index__=operator.index, __reversed__=reversed,
-    __enter__=lambda value: type(value).__enter__(value),
-    __exit__=lambda value, *how: type(value).__exit__(value, *how), __isinstance__=lambda kind, value: isinstance(value, kind),
-    __radd__=lambda a, b: b + a, __rsub__=lambda a, b: b - a, __rmul__=lambda a, b: b * a, __rtruediv__=lambda a, b: b / a,
-)
-# What anybody may ask of an object: it names or yields, and is told nothing that a test expects.
-HARMLESS = frozenset(("__iter__", "__getitem__", "__enter__", "__exit__", "__isinstance__", "__hash__", "__bool__"))
+# Special methods, in the order of their bits; the last says that a class has done away with its hash.
+SPECIAL = tuple("__%s__" % name for name in (
+    "eq ne lt le gt ge hash bool len str repr format bytes int float complex index round trunc floor ceil iter next reversed "
+    "contains getitem setitem delitem missing enter exit call get neg pos abs invert".split()
+    + [form + name for name in "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split() for form in ("", "r", "i")]
+)) + ("unhashable",)
+BIT_OF = {name: 1 << at for at, name in enumerate(SPECIAL)}
+# Of a function of Python's own, and of one of the program's: no more is asked than to be called.
+CALLED, BOUND = BIT_OF["__call__"], BIT_OF["__call__"] | BIT_OF["__get__"]
+# What may be asked beside the special methods, of whatever stays on the other side.
+OTHER_OPERATORS = {
+    "__bool__": bool, "__delattr__": delattr, "__instancecheck__": lambda kind, value: isinstance(value, kind),
+    "__subclasscheck__": lambda kind, other: issubclass(other, kind),
+    "__copy__": lambda value: copy.copy(value), "__deepcopy__": lambda value: copy.deepcopy(value),
+    "__signature__": lambda value: signature_of(value), "__await__": lambda value: run_to_its_end(value),
+}
+# What anybody may ask of an object: it names, yields or copies, and is told nothing that a test expects.
+HARMLESS = frozenset((
+    "__iter__ __next__ __getitem__ __enter__ __exit__ __instancecheck__ __subclasscheck__ __hash__ __bool__ __copy__ "
+    "__deepcopy__ __signature__ __await__").split())
+# What makes data of an object, or changes it: it is told no more than by a call.
+CONVERSIONS = frozenset(
+    "__len__ __str__ __repr__ __format__ __bytes__ __int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__ "
+    "__ceil__ __reversed__ __delitem__ __setitem__ __delattr__ __call__ __get__ __missing__".split())
+TEXTS = frozenset(("__str__", "__repr__", "__format__"))
+# Special methods that Python asks for one another.
+KIN = {name: group for group in (("__eq__", "__ne__"), ("__lt__", "__gt__", "__le__", "__ge__"), *(
+    tuple("__%s%s__" % (form, name) for form in ("", "r", "i"))
+    for name in "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split())) for name in group}
+
+
+def special_of(kind, base):
+    """The special methods of a class that `base` has not, as bits."""
+    bits = 0
+    for name in SPECIAL[:-1]:
+        method = found_in(kind, name)
+        if method is not None and method is not found_in(base, name):
+            bits |= BIT_OF[name]
+    return bits | (BIT_OF["unhashable"] if found_in(kind, "__hash__") is None else 0)
+
+
+def found_in(kind, name):
+    for base in type.__dict__["__mro__"].__get__(kind):
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
+def methods_of(kind):
+    """The functions and properties that a class written in Python gives its objects."""
+    members = {}
+    for base in reversed(type.__dict__["__mro__"].__get__(kind)):
+        members.update(base.__dict__)
+    kinds = types.FunctionType, property
+    return {name: member for name, member in members.items()
+            if isinstance(member, kinds) and (name in BIT_OF or not name.startswith("__"))}
+
+
+def operate(value, name, *arguments):
+    """What an operator gives of a value, as Python asks for it."""
+    if name in OTHER_OPERATORS:
+        return OTHER_OPERATORS[name](value, *arguments)
+    if name not in BIT_OF:
+        raise Garbage("an unknown operator")
+    method = found_in(type(value), name)
+    if method is None:
+        raise TypeError("'%s' object has no %s" % (type(value).__name__, name))
+    return getattr(type(value), name)(value, *arguments)
+
+
+def run_to_its_end(coroutine):
+    import asyncio
+
+    return asyncio.run(coroutine)
+
+
+def signature_of(value):
+    """What `inspect.signature` says of a function, as data."""
+    import inspect
+
+    parameters = inspect.signature(value).parameters.values()
+    return tuple((parameter.name, int(parameter.kind), parameter.default is not parameter.empty,
+                  None if parameter.default is parameter.empty else parameter.default) for parameter in parameters)
+
+
+def signature(data):
+    """A signature of such data."""
+    import inspect
+
+    kinds = list(inspect._ParameterKind)
+    try:
+        return inspect.Signature([
+            inspect.Parameter(name, kinds[kind], default=default if has_default else inspect.Parameter.empty)
+            for name, kind, has_default, default in data])
+    except Exception:
+        raise Garbage("a signature that is none")
 
 
 class Peer:
@@ -104,11 +196,17 @@ class Peer:
         self.buffer = b""
         # Containers that both sides hold, by number; the numbers of each side's own differ in the last bit.
         self.shared, self.numbers, self.next_number = {}, {}, 2 if tester else 3
-        self.sweep_at = FIRST_SWEEP
+        self.look_at = FEW
+        # What of them the other side knows, and what is learnt of that while a message is written.
+        self.known, self.learnt, self.unchanged = {}, {}, NONE
         # Objects that stay here, and proxies of those that stay there.
         self.kept, self.kept_numbers, self.proxies, self.proxy_numbers = [], {}, {}, {}
         self.written, self.touched, self.depth = set(), [], 0
         self.calls = 0
+        # Proxies' classes, by what their objects are; special methods, by class; the classes of the problem's setup.
+        self.classes, self.special, self.setup_classes = {}, {}, {}
+        # Whether the value at hand is what the call of a class gives.
+        self.constructing, self.is_constructed = False, False
         self.writers = {
             int: self.write_int, float: self.write_float, str: self.write_str, bool: self.write_bool,
             type(None): self.write_none, tuple: self.write_tuple, bytes: self.write_bytes,
@@ -122,13 +220,13 @@ class Peer:
             self.readers[ord(name)] = getattr(self, reader)
         for tag in KIND_OF:
             self.readers[tag] = self.read_container
-        self.label, self.raised_there = "call", None
+        self.label, self.exits = "call", []
 
     # Messages.
 
     def send(self, kind, parts):
         data = b"".join(parts)
-        data = LENGTH.pack(len(data)) + kind + data
+        data = COUNT.pack(len(data)) + kind + data
         sent = self.write(self.descriptor, data)
         while sent < len(data):
             data = data[sent:]
@@ -137,20 +235,18 @@ class Peer:
     def receive(self):
         """The next message's kind; its values are then read by `value`."""
         data = self.buffer
-        while len(data) < 5 or len(data) < 5 + LENGTH.unpack_from(data)[0]:
+        while len(data) < 5 or len(data) < 5 + COUNT.unpack_from(data)[0]:
             more = self.read(self.descriptor, 1 << 20)
             if not more:
                 raise Gone
             data = data + more if data else more
-        end = 5 + LENGTH.unpack_from(data)[0]
+        end = 5 + COUNT.unpack_from(data)[0]
         self.buffer = data[end:]
         self.data, self.at, self.end = data, 5, end
         return data[4]
 
     def message(self, values, updates=()):
         """The parts of a message of some values and what has to be brought up to date besides."""
-        if len(self.shared) > self.sweep_at:
-            self.sweep()
         try:
             return self.parts_of(values, updates)
         except RecursionError:
@@ -158,14 +254,70 @@ class Peer:
             return self.parts_of(values, updates)
 
     def parts_of(self, values, updates):
-        self.written, self.depth = set(), 0
-        parts = []
+        self.written, self.learnt, self.depth = set(), {}, 0
+        changed, idle = self.look_at_shared() if self.shared else ([], [])
+        changed.extend(number for number in updates if number not in self.unchanged and number in self.shared)
+        parts = self.news(changed, idle) if changed or idle else [NOTHING_NEW]
         for value in values:
             self.put(value, parts)
-        for number in updates:
-            if number not in self.written and number in self.shared:
-                self.put(self.shared[number], parts)
+        # Only now: what could not be written, the other side is not told.
+        self.known.update(self.learnt)
+        for number in idle:
+            self.let_go(number)
         return parts
+
+    def news(self, changed, idle):
+        """What has changed, and what is let go."""
+        parts, count = [], 0
+        for number in changed:
+            if number not in self.written:
+                self.write_container(self.shared[number], parts)
+                count += 1
+        parts.insert(0, COUNT.pack(count))
+        self.write_items(b"", idle, parts)
+        return parts
+
+    def look_at_shared(self):
+        """The numbers of containers that have changed since the other side was told, and of those that
+        nothing but the table holds any longer: where the other side still has one, it comes back as a
+        new one, and nobody here can tell."""
+        changed, idle, unchanged, room = [], [], set(), MOST_CHECKED
+        count, fewest, known, same = sys.getrefcount, FEWEST, self.known, operator.is_
+        for number, container in list(self.shared.items()):
+            state = known.get(number)
+            if state is None:
+                continue
+            room -= len(state) + 1
+            if room < 0:
+                unchanged = NONE
+                break
+            if type(container) is list:
+                is_same = len(container) == len(state) and all(map(same, container, state))
+            else:
+                is_same = is_in_state(container, state)
+            if is_same:
+                unchanged.add(number)
+            else:
+                changed.append(number)
+            if count(container) <= fewest:
+                idle.append(number)
+        if room < 0:
+            self.look_for_idle(changed, idle)
+        self.unchanged = unchanged
+        return changed, idle
+
+    def look_for_idle(self, changed, idle):
+        """Adds, where the table has grown, what nothing else holds any longer to both lists."""
+        if len(self.shared) > self.look_at:
+            idle[:] = [number for number in held_by_none_but(self.shared) if number in self.known]
+            changed.extend(number for number in idle if not is_in_state(self.shared[number], self.known[number]))
+            self.look_at = 2 * (len(self.shared) - len(idle)) + FEW
+
+    def let_go(self, number):
+        container = self.shared.pop(number, None)
+        if container is not None:
+            self.numbers.pop(id(container), None)
+        self.known.pop(number, None)
 
     def request(self, kind, values):
         """Sends a request and serves the other side's until the answer comes."""
@@ -173,38 +325,54 @@ class Peer:
         return self.await_answer()
 
     def await_answer(self):
-        label = self.label
+        label, constructing = self.label, self.constructing
         while True:
             kind = self.receive()
             if kind in b"vex":
                 self.label = label
-                values = self.all_values()
+                values = self.all_values(constructing)
                 if len(values) == 0:
                     raise Garbage("an answer without a value")
                 if kind == V:
                     return values[0]
                 if kind == X:
-                    raise NotPlain(str(values[0])[:200])
+                    raise Unfit(str(values[0])[:200])
                 if not isinstance(values[0], BaseException):
                     raise Garbage("an exception that is none")
-                self.raised_there = values[0]
+                if isinstance(values[0], SystemExit):
+                    self.exits.append(values[0])
                 raise values[0]
             self.serve(kind)
 
-    def all_values(self):
+    def all_values(self, constructed=False):
         """The values of the message at hand."""
         try:
-            return self.rest()
+            return self.rest(constructed)
         except RecursionError:
             sys.setrecursionlimit(20000)
             self.at = 5
-            return self.rest()
+            return self.rest(constructed)
 
-    def rest(self):
-        values, self.depth = [], 0
+    def rest(self, constructed=False):
+        values, self.depth, self.subclass = [], 0, None
+        self.is_constructed = False
+        if self.data.startswith(NOTHING_NEW, self.at):
+            self.at += len(NOTHING_NEW)
+        else:
+            self.read_news()
         while self.at < self.end:
+            self.is_constructed = constructed
             values.append(self.value())
         return values
+
+    def read_news(self):
+        for _ in range(self.length()):
+            self.value()
+        # What the other side has let go it will not bring up to date: here it is like any other.
+        for number in self.values():
+            if type(number) is not int:
+                raise Garbage("a container without a number")
+            self.let_go(number)
 
     def serve(self, kind):
         """Answers one request of the other side."""
@@ -214,13 +382,13 @@ class Peer:
             result, answer = self.perform(kind, values), b"v"
         except (Gone, Garbage):
             raise
-        except NotPlain as error:
+        except Unfit as error:
             result, answer = str(error), b"x"
         except BaseException as error:
             result, answer = error, b"e"
         try:
             parts = self.message((result,), self.touched)
-        except NotPlain as error:
+        except Unfit as error:
             parts, answer = self.message((str(error),)), b"x"
         except MemoryError as error:
             parts, answer = self.message((MemoryError(),)), b"e"
@@ -243,7 +411,7 @@ class Peer:
             self.write_sized(b"I", (b"%x" % value) if value >= 0 else b"-%x" % -value, parts)
 
     def write_sized(self, tag, data, parts):
-        parts.append(tag + LENGTH.pack(len(data)) + data)
+        parts.append(tag + COUNT.pack(len(data)) + data)
 
     def write_float(self, value, parts):
         parts.append(b"d" + DOUBLE.pack(value))
@@ -265,10 +433,10 @@ class Peer:
 
     def write_items(self, tag, values, parts):
         self.depth += 1
-        if self.depth > MAX_DEPTH:
+        if self.depth > DEEPEST:
             self.depth = 0
-            raise NotPlain("a value nested more than %d deep" % MAX_DEPTH)
-        parts.append(tag + LENGTH.pack(len(values)))
+            raise Unfit("a value nested more than %d deep" % DEEPEST)
+        parts.append(tag + COUNT.pack(len(values)))
         for value in values:
             self.put(value, parts)
         self.depth -= 1
@@ -302,11 +470,12 @@ class Peer:
 
     def write_container(self, value, parts, kind=None):
         number = self.number_of(value)
-        if number in self.written:
+        if number in self.written or number in self.unchanged:
             parts.append(b"r" + WORD.pack(number))
             return
         self.written.add(number)
-        kind = kind or type(value)
+        kind = kind or kind_at_heart(value)
+        self.learnt[number] = state_of(value, kind)
         tag = CONTAINERS[kind] + WORD.pack(number)
         if kind is bytearray:
             self.write_sized(tag, bytes(memoryview(value)), parts)
@@ -314,7 +483,7 @@ class Peer:
             if kind is collections.defaultdict:
                 parts.append(tag)
                 tag = b""
-                self.put(value.default_factory, parts)
+                self.put(collections.defaultdict.default_factory.__get__(value), parts)
             flat = [part for pair in kind.items(value) for part in pair]
             self.write_items(tag, flat, parts)
         else:
@@ -340,7 +509,7 @@ class Peer:
         elif self.write_wrapped(value, kind, parts):
             pass
         elif kind in ITERATORS:
-            parts.append(b"g" + WORD.pack(self.keep(value)))
+            parts.append((b"G" if kind is types.GeneratorType else b"g") + WORD.pack(self.keep(value)))
         elif not self.write_data_of_subclass(value, kind, parts):
             self.write_object(value, kind, parts)
 
@@ -375,26 +544,45 @@ class Peer:
             return False
         parts.append(b"S" + WORD.pack(self.keep(value)))
         self.put(kind.__name__, parts)
+        self.put(self.special_of(kind, base), parts)
         if base in CONTAINERS:
             self.write_container(value, parts, base)
         else:
             self.put(PLAIN_READ[base](value), parts)
         return True
 
+    def special_of(self, kind, base=object):
+        """The special methods that a class has beside its base's, as bits."""
+        bits = self.special.get(kind)
+        if bits is None:
+            bits = self.special[kind] = special_of(kind, base)
+        return bits
+
     def write_object(self, value, kind, parts):
-        what = b"o"
+        what, special = b"o", 0
         if isinstance(value, type):
             what = b"x" if issubclass(value, BaseException) else b"k"
+            special = self.special_of(kind, type)
+        elif kind is types.CoroutineType:
+            what = b"a"
         elif callable(value):
             what = b"f"
+            special = BOUND if kind is types.FunctionType else CALLED if kind.__module__ == "builtins" else self.special_of(kind)
+        else:
+            special = self.special_of(kind)
         parts.append(b"O" + what + WORD.pack(self.keep(value)))
         self.put(value.__name__ if isinstance(value, type) else kind.__name__, parts)
+        self.put(special, parts)
         if what == b"x":
             self.put(bases_of(value), parts)
 
     def write_exception(self, error, kind, parts):
         """An exception by the classes that both sides know, and its arguments as far as they are data."""
-        parts.append(b"X" + WORD.pack(self.kept_numbers.get(id(kind), -1)))
+        own = self.kept_numbers.get(id(kind), -1)
+        # What is kept would hold the frames that it came through.
+        error.__traceback__ = None
+        # One of a class that the other side knows as this side's may be asked for its attributes.
+        parts.append(b"X" + WORD.pack(own) + WORD.pack(self.keep(error) if own >= 0 else -1))
         self.put(bases_of(kind), parts)
         arguments = error.args if isinstance(error.args, tuple) else ()
         if kind is SystemExit and not arguments:
@@ -428,7 +616,7 @@ class Peer:
         return self.data[at:at + count]
 
     def length(self):
-        return LENGTH.unpack(self.take(4))[0]
+        return COUNT.unpack(self.take(4))[0]
 
     def word(self):
         return WORD.unpack(self.take(8))[0]
@@ -487,7 +675,7 @@ class Peer:
         if count > self.end - self.at:
             raise Garbage("more values than there are bytes")
         self.depth += 1
-        if self.depth > 2 * MAX_DEPTH:
+        if self.depth > 2 * DEEPEST:
             raise Garbage("nested too deep")
         values = [self.value() for _ in range(count)]
         self.depth -= 1
@@ -544,11 +732,12 @@ class Peer:
         return value
 
     def read_wrapper(self):
-        kind = {b"L": collections.UserList, b"D": collections.UserDict, b"S": collections.UserString}.get(self.take(1))
+        kind, base = {b"L": (collections.UserList, list), b"D": (collections.UserDict, dict), b"S": (collections.UserString, str)}.get(
+            self.take(1), (None, None))
         held = self.value()
-        if kind is None or not isinstance(held, (list, dict, str)):
+        if kind is None or not isinstance(held, base):
             raise Garbage("a wrapper of nothing")
-        wrapped = kind()
+        wrapped = kind(base())
         wrapped.data = held
         return wrapped
 
@@ -570,17 +759,17 @@ class Peer:
             container = (subclass or kind)()
             self.shared[number] = container
             self.numbers[id(container)] = number
-        elif type(container) is not (subclass or kind):
+        elif kind_at_heart(container) is not kind or subclass not in (None, type(container)):
             raise Garbage("a container of another kind")
         self.touched.append(number)
-        return container
+        return container, number
 
     # The class of the next container, where it is one of the other side's own.
     subclass = None
 
     def read_container(self):
         kind = KIND_OF[self.data[self.at - 1]]
-        container = self.shared_container(kind)
+        container, number = self.shared_container(kind)
         if kind is collections.defaultdict:
             label, self.label = self.label, "factory"
             factory = self.value()
@@ -589,12 +778,13 @@ class Peer:
                 raise Garbage("a factory that makes nothing")
         if kind is bytearray:
             container[:] = self.take(self.length())
-            return container
-        values = self.values()
-        kind.clear(container)
-        if kind is collections.defaultdict:
-            container.default_factory = factory
-        self.refill(kind, container, values)
+        else:
+            values = self.values()
+            kind.clear(container)
+            if kind is collections.defaultdict:
+                collections.defaultdict.default_factory.__set__(container, factory)
+            self.refill(kind, container, values)
+        self.known[number] = state_of(container, kind)
         return container
 
     def refill(self, kind, container, values):
@@ -612,9 +802,11 @@ class Peer:
             raise Garbage("members that cannot be")
 
     def read_reference(self):
-        container = self.shared.get(self.word())
+        number = self.word()
+        container = self.shared.get(number)
         if container is None:
             raise Garbage("a number without a container")
+        self.touched.append(number)
         return container
 
     def read_own(self):
@@ -640,29 +832,96 @@ class Peer:
     def read_iterator(self):
         return self.proxy(self.word(), lambda number: RemoteIterator(self, number))
 
+    def read_generator(self):
+        return self.proxy(self.word(), lambda number: RemoteGenerator(self, number))
+
+    def read_special(self):
+        special = self.value()
+        if type(special) is not int or not 0 <= special < 1 << len(SPECIAL):
+            raise Garbage("special methods that are none")
+        return special
+
     def read_object(self):
         what, number, name = self.take(1), self.word(), self.value()
+        special = self.read_special()
         if type(name) is not str:
             raise Garbage("a class without a name")
         if what == b"x":
             bases = self.value()
-            return self.proxy(number, lambda _: type(name, (class_of(bases),), {}))
+            return self.proxy(number, lambda _: exception_class(self, name, class_of(bases)))
         if number not in self.proxies:
             self.meet(number)
-        kind = Remote if what == b"o" else RemoteCallable
-        return self.proxy(number, lambda number: kind(self, number, name, what))
+        if what == b"a":
+            return self.proxy(number, self.coroutine)
+        return self.proxy(number, lambda number: self.proxy_class(name, what, special)(self, number, name, what))
+
+    def coroutine(self, number):
+        """A coroutine of this side's that has the other side's run to its end over there."""
+
+        async def run():
+            return self.operate(remote, "__await__")
+
+        remote = run()
+        return remote
+
+    def proxy_class(self, name, what, special):
+        """The class of proxies of objects of a class of this name, which has these special methods."""
+        key = name, what, special
+        made = self.classes.get(key)
+        if made is None:
+            base = RemoteClass if what == b"k" else Remote
+            made = self.classes[key] = type(class_name(name), (base,), self.body(name, what, special))
+        return made
+
+    def body(self, name, what, special):
+        body = {"__slots__": (), "__module__": "candidate", "__doc__": property(lambda remote: self.attribute(remote, "__doc__"))}
+        own = self.setup_classes.get(name) if what != b"k" and special != BOUND else None
+        # A method that the problem's setup defines is the problem's, whoever made the object.
+        methods = methods_of(own) if own is not None and self.tester else {}
+        body.update((method, written) for method, written in methods.items() if method not in BIT_OF)
+        for method in SPECIAL[:-1]:
+            if special & BIT_OF[method]:
+                body[method] = methods.get(method) or SPECIAL_METHODS[method]
+        if special & (BIT_OF["__len__"] | BIT_OF["__bool__"]):
+            body["__bool__"] = SPECIAL_METHODS["__bool__"]
+        if special & BIT_OF["__get__"]:
+            body["__get__"] = bound_method
+        if special & BIT_OF["unhashable"]:
+            body["__hash__"] = None
+        elif "__hash__" not in body:
+            body["__hash__"] = Remote.__hash__
+        kind = own or (type if what == b"k" else types.FunctionType if special == BOUND else None)
+        if kind is not None:
+            body["__class__"] = property(lambda remote: kind)
+        return body
 
     def meet(self, number):
         """Called with the number of an object of the other side's when it is first seen."""
 
+    def stays_object(self, is_constructed):
+        """Whether an instance of a class that is data at heart is an object here all the same."""
+        return True
+
     def read_subclass(self):
+        is_object = self.is_constructed
+        self.is_constructed = False
         number, name = self.word(), self.value()
+        special = self.read_special()
         tag = self.data[self.at] if self.at < self.end else 0
         base = KIND_OF.get(tag) or BASE_OF.get(tag)
         if type(name) is not str or base is None or number < 0:
+            # Nothing but a reference, to a container that is there already.
+            if tag == ord("r") and number in self.proxies:
+                return self.value()
             raise Garbage("an instance of nothing")
         made = number in self.proxies
-        cls = type(self.proxies[number]) if made else data_class(self, name, base, number)
+        if made and not issubclass(type(self.proxies[number]), base):
+            raise Garbage("an instance of another class")
+        if not made:
+            is_object = self.stays_object(is_object)
+            if is_object:
+                self.meet(number)
+        cls = type(self.proxies[number]) if made else data_class(self, name, base, special, is_object)
         if base in CONTAINERS:
             self.subclass = cls
             value = self.read_any_container()
@@ -681,16 +940,22 @@ class Peer:
         return self.read_container()
 
     def read_exception(self):
-        number, bases, arguments, text = self.word(), self.value(), self.value(), self.value()
+        number, instance, bases, arguments, text = self.word(), self.word(), self.value(), self.value(), self.value()
         if type(arguments) is not tuple or type(text) is not str:
             raise Garbage("an exception without arguments")
+        if isinstance(self.proxies.get(instance), BaseException):
+            return self.proxies[instance]
         own = self.proxies.get(number)
-        kind = own if isinstance(own, type) else class_of(bases)
+        # Not by what it says that it is: a proxy of a class says that it is one.
+        kind = own if issubclass(type(own), type) else class_of(bases)
         error = self.exception(kind, arguments)
         if str(error) != text:
             # Its class says otherwise what it means.
             kind = type(kind.__name__, (kind,), {"__str__": lambda self: text, "__module__": kind.__module__})
             error = self.exception(kind, arguments)
+        if kind is not class_of(bases) and instance >= 0 and instance not in self.proxies:
+            self.proxies[instance] = error
+            self.proxy_numbers[id(error)] = instance
         return error
 
     def exception(self, kind, arguments):
@@ -701,18 +966,37 @@ class Peer:
             error.args = arguments
             return error
 
-    def sweep(self):
-        """Lets go of containers that nothing but the table holds. Where the other side still has one,
-        it comes back as a new one: nobody here can tell."""
-        for number in held_by_none_but(self.shared):
-            del self.numbers[id(self.shared.pop(number))]
-        self.sweep_at = 2 * len(self.shared) + FIRST_SWEEP
+
+def kind_at_heart(container):
+    """The kind of container of Python's that a container is."""
+    kind = type(container)
+    return kind if kind in CONTAINERS else next(base for base in BASES if base in CONTAINERS and issubclass(kind, base))
+
+
+def state_of(container, kind):
+    """What a container holds, member by member."""
+    if kind is bytearray:
+        return bytes(memoryview(container))
+    if issubclass(kind, dict):
+        return [*kind.__iter__(container), *kind.values(container)]
+    return list(kind.__iter__(container))
+
+
+def is_in_state(container, state):
+    """Whether a container holds the very objects that it held then, in the same order."""
+    kind = type(container)
+    if kind not in CONTAINERS:
+        kind = kind_at_heart(container)
+    if kind is bytearray:
+        return bytearray.__eq__(container, state)
+    now = state_of(container, kind)
+    return len(now) == len(state) and all(map(operator.is_, now, state))
 
 
 def held_by_none_but(table, fewest=0):
     """Keys of values that nothing but the table holds. The first call measures what that looks like."""
     count = sys.getrefcount
-    return [key for key, value in table.items() if count(value) <= (fewest or FEWEST)]
+    return [key for key, value in list(table.items()) if count(value) <= (fewest or FEWEST)]
 
 
 FEWEST = next(fewest for fewest in range(1, 20) if held_by_none_but({0: []}, fewest))
@@ -723,7 +1007,7 @@ READERS = {
     "n": "read_none", "b": "read_bytes", "c": "read_complex", "u": "read_tuple", "z": "read_frozenset",
     "R": "read_range", "D": "read_decimal", "f": "read_fraction", "k": "read_keys", "j": "read_pairs",
     "w": "read_dict_values", "E": "read_date", "t": "read_known", "U": "read_wrapper", "N": "read_array",
-    "r": "read_reference", "h": "read_own", "g": "read_iterator", "O": "read_object",
+    "r": "read_reference", "h": "read_own", "g": "read_iterator", "G": "read_generator", "O": "read_object",
     "S": "read_subclass", "X": "read_exception", ".": "read_ellipsis", "!": "read_not_implemented",
 }
 BASE_OF = {ord(tag): base for tag, base in (
@@ -792,47 +1076,79 @@ class Remote:
         put(self, "_remote_what", what)
 
     def __getattr__(self, name):
+        if name == "__signature__" and self._remote_what != b"o":
+            return signature(self._remote_peer.operate(self, name))
         return self._remote_peer.attribute(self, name)
 
     def __setattr__(self, name, value):
         self._remote_peer.set_attribute(self, name, value)
 
-    def __eq__(self, other):
-        return self is other or self._remote_peer.operate(self, "__eq__", other)
-
-    def __ne__(self, other):
-        return self is not other and self._remote_peer.operate(self, "__ne__", other)
+    def __delattr__(self, name):
+        self._remote_peer.operate(self, "__delattr__", name)
 
     def __hash__(self):
         return hash((Remote, self._remote_number))
 
-    def __instancecheck__(self, value):
-        return self._remote_peer.operate(self, "__isinstance__", value) is True
+    def __copy__(self):
+        return self._remote_peer.operate(self, "__copy__")
 
-    def __bool__(self):
-        return self._remote_peer.truth(self)
+    def __deepcopy__(self, memo):
+        return memo.setdefault(id(self), self._remote_peer.operate(self, "__deepcopy__"))
 
 
-class RemoteCallable(Remote):
-    """One that can be called there."""
+class RemoteClass(Remote):
+    """A class that stays there."""
 
     __slots__ = ()
 
     def __call__(self, *arguments, **keywords):
         return self._remote_peer.call(self, self._remote_name, arguments, keywords)
 
+    def __instancecheck__(self, value):
+        return self._remote_peer.operate(self, "__instancecheck__", value) is True
 
-def _define(name):
+    def __subclasscheck__(self, value):
+        return self._remote_peer.operate(self, "__subclasscheck__", value) is True
+
+    def __repr__(self):
+        return "<class '__main__.%s'>" % self._remote_name
+
+
+def class_name(name):
+    """A name that a class can have."""
+    return name[:100].encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def bound_method(remote, instance, owner=None):
+    return remote if instance is None else types.MethodType(remote, instance)
+
+
+def _special_method(name):
     def method(self, *arguments):
-        return self._remote_peer.operate(self, name, *arguments)
+        return peer_of(self).operate(self, name, *arguments)
 
-    method.__name__ = name
-    setattr(Remote, name, method)
+    def call(self, *arguments, **keywords):
+        return peer_of(self).call(self, type(self).__name__, arguments, keywords)
+
+    def truth(self):
+        return peer_of(self).truth(self)
+
+    def equal(self, other):
+        return self is other or peer_of(self).operate(self, name, other)
+
+    def different(self, other):
+        return self is not other and peer_of(self).operate(self, name, other)
+
+    chosen = {"__call__": call, "__bool__": truth, "__eq__": equal, "__ne__": different}.get(name, method)
+    chosen.__name__ = name
+    return chosen
 
 
-for _name in OPERATORS:
-    if _name not in vars(Remote) and _name != "__isinstance__":
-        _define(_name)
+def peer_of(value):
+    return type(value)._data_peer if not isinstance(value, Remote) else value._remote_peer
+
+
+SPECIAL_METHODS = {name: _special_method(name) for name in SPECIAL[:-1]}
 
 
 class RemoteIterator:
@@ -850,11 +1166,70 @@ class RemoteIterator:
         return self._remote_peer.next_of(self)
 
 
-def data_class(peer, name, base, number):
-    """A class like the candidate's own that is `base` at heart; what `base` lacks is asked for there."""
+class RemoteGenerator(RemoteIterator):
+    """A generator, which can be told more."""
+
+    __slots__ = ()
+
+    def send(self, value):
+        return self._remote_peer.next_of(self, "send", value)
+
+    def throw(self, *what):
+        return self._remote_peer.next_of(self, "throw", *what)
+
+    def close(self):
+        return self._remote_peer.next_of(self, "close")
+
+
+def exception_class(peer, name, base):
+    """A class of exceptions like the other side's own; what its instances lack is asked for there."""
+
+    def attribute(self, attribute):
+        if attribute.startswith("__") or id(self) not in peer.proxy_numbers:
+            raise AttributeError(attribute)
+        return peer.attribute(self, attribute)
+
+    return type(class_name(name), (base,), {"__getattr__": attribute})
+
+
+def data_class(peer, name, base, special, is_object):
+    """A class like the other side's own that is `base` at heart. What `base` lacks is asked for there;
+    of an object all but what makes it data."""
 
     def attribute(self, attribute):
         return peer.attribute(self, attribute)
 
-    body = {"__getattr__": attribute, "__module__": "candidate"}
-    return type(name[:100], (base,), body)
+    def attribute_of_object(self, attribute):
+        if attribute[:2] == "__" == attribute[-2:]:
+            return base.__getattribute__(self, attribute)
+        return peer.attribute(self, attribute)
+
+    body = {"__getattr__": attribute, "__module__": "candidate", "_data_peer": peer}
+    if is_object:
+        body["__getattribute__"] = attribute_of_object
+        body["__setattr__"] = lambda self, attribute, value: peer.set_attribute(self, attribute, value)
+        body["__delattr__"] = lambda self, attribute: peer.operate(self, "__delattr__", attribute)
+        body["__copy__"] = lambda self: peer.operate(self, "__copy__")
+        body["__deepcopy__"] = lambda self, memo: memo.setdefault(id(self), peer.operate(self, "__deepcopy__"))
+    for method in SPECIAL[:-1]:
+        if special & BIT_OF[method] and method != "__get__" and (is_object or method in TEXTS):
+            body[method] = special_of_data(peer, base, method)
+    if special & BIT_OF["unhashable"]:
+        body["__hash__"] = None
+    elif "__hash__" not in body:
+        body["__hash__"] = base.__hash__
+    return type(class_name(name), (base,), body)
+
+
+def special_of_data(peer, base, name):
+    """A special method of an object that is data at heart: the class's own where that may be asked, and
+    otherwise what the data gives."""
+    asked = SPECIAL_METHODS[name]
+
+    def method(self, *arguments, **keywords):
+        if peer.may_ask(name, self) or not hasattr(base, name):
+            return asked(self, *arguments, **keywords)
+        return getattr(base, name)(self, *arguments)
+
+    method.__name__ = name
+    return method

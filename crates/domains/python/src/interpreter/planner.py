@@ -25,8 +25,11 @@ def plan(job):
                 raise Refused("test %d checks nothing: expected an assert (%s)" % (at + 1, offer(tree, job["entry_point"])))
         others = [parsed(job[field], field) for field in ("setup", "test_setup")]
         needs_packages(trees + others, job["packages"])
-        prompt = helpers_of(job["prompt"])
-        return {"names": names_of(job, trees, others, prompt)}
+        names = names_of(job, trees, others, helpers_of(job["prompt"]))
+        if not job["reference"]:
+            for at, tree in enumerate(trees):
+                needs_reference(tree, set(names), "test %d" % (at + 1))
+        return {"names": names}
     except Refused as error:
         return {"error": str(error)}
 
@@ -91,26 +94,96 @@ def needs_packages(trees, packages):
                     raise Refused("the tests import %s, which is no standard module: install it and add it to the packages" % name)
 
 
+def needs_reference(tree, names, where):
+    """Refuses what no program passes from another process unless a reference shows that its objects
+    are to be compared, or that the tests are to run beside it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(is_a(base, names) for base in node.bases):
+            raise Refused("%s derives a class from the program's own, which needs a reference to judge by: give one" % where)
+        if isinstance(node, ast.Compare) and constructs(node.left, names) and any(constructs(side, names) for side in node.comparators):
+            raise Refused("%s compares objects of the program's own, which needs a reference to judge by: give one" % where)
+
+
+def is_a(node, names):
+    """Whether an expression is one of these names, written as a class is."""
+    return isinstance(node, ast.Name) and node.id in names and node.id[:1].isupper()
+
+
+def constructs(node, names):
+    return any(isinstance(part, ast.Call) and is_a(part.func, names) for part in ast.walk(node))
+
+
 # Names.
 
 def names_of(job, trees, others, prompt):
     """The names in tests that are the candidate's: the entry point, what the reference defines
-    unless the prompt does, and what nothing else defines."""
+    unless the prompt does, what nothing else defines, and what the setup imports where the tests do
+    nothing with it but assert what it gives."""
     reference = set()
     if job["reference"]:
         try:
             reference = defined_by(ast.parse(job["reference"]))
         except (SyntaxError, ValueError):
             pass
-    setup = others[0]
+    setup, test_setup = others
+    tests = [*trees, test_setup]
     known = prompt | imported_by(setup) | set(dir(builtins))
-    local = set().union(*(bound_by(tree) for tree in trees), bound_by(others[1]))
-    used = set().union(*(used_by(tree) for tree in trees), used_by(others[1]))
+    local = set().union(*map(bound_by, tests))
+    used = set().union(*map(used_by, tests))
+    unknown = used - known - local
+    names = (used & reference - prompt) | unknown
     entry_point = job["entry_point"]
-    # A builtin that the reference does not define is Python's.
-    is_own = entry_point in reference or entry_point not in dir(builtins)
-    names = ({entry_point} if is_own else set()) | (used & reference - prompt) | (used - known - local)
+    if entry_point in reference or not is_guessed(entry_point, tests, unknown):
+        names.add(entry_point)
+    if not job["reference"]:
+        names |= (imported_by(setup) & used) - defined_by(setup) - prompt - local - used_otherwise(tests, names)
     return sorted(name for name in names if name and name.isidentifier())
+
+
+def is_guessed(entry_point, tests, unknown):
+    """Whether an entry point without a reference is a builtin only since the tests call nothing else:
+    `len` of `assert len(PRIMES) == 3`."""
+    called = {node.func.id for tree in tests for node in ast.walk(tree)
+              if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    return entry_point in dir(builtins) and bool(unknown) and not called & unknown
+
+
+def used_otherwise(trees, names):
+    """Names that tests use for more than `assert name(…) == …` with nothing of the candidate's beside
+    it: what checks or computes an answer is the problem's own."""
+    tainted = names | set().union(*(depending_on(tree, names) for tree in trees))
+    used = set()
+    for tree in trees:
+        subjects = set()
+        for node in ast.walk(tree):
+            test = node.test if isinstance(node, ast.Assert) else None
+            call = test.left if isinstance(test, ast.Compare) else test
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+                beside = set().union(*map(used_by, [*call.args, *call.keywords, *getattr(test, "comparators", ())]))
+                if not beside & tainted:
+                    subjects.add(id(call.func))
+        used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in subjects}
+    return used
+
+
+def depending_on(tree, names):
+    """Names that may hold something of the candidate's: what is assigned from it, and all parameters."""
+    found = set(names)
+    bindings = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            found.add(node.arg)
+        elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension, ast.withitem)):
+            source = getattr(node, "value", None) or getattr(node, "iter", None) or getattr(node, "context_expr", None)
+            if source is not None:
+                bindings.append((used_by(source), bound_by(node)))
+    before = None
+    while before != len(found):
+        before = len(found)
+        for sources, bound in bindings:
+            if sources & found:
+                found |= bound
+    return found
 
 
 def defined_by(tree):

@@ -16,6 +16,7 @@ So what is allowed is listed: statements, modules, and that an argument is the c
 """
 
 import ast
+import collections
 import keyword
 import random
 import signal
@@ -186,6 +187,9 @@ def references_to_fresh(with_keywords, counted={}):
 def data(value, met=None, depth=0):
     """A value as a literal; of an argument with what was met in it."""
     kind = type(value)
+    # A candidate's value is not compared to such a depth as data.
+    if depth > MAX_DEPTH - 20:
+        raise NotData
     if met is not None:
         met.meet(value, depth)
     if value is None or kind in (bool, int, bytes):
@@ -390,68 +394,159 @@ def claims_of(job, names):
 
 # Tests that no program has a part in.
 
-class Useless:
-    """The candidate's function of a name, in a program that gives nothing a test could want: either it
-    is not there, or it returns an object of no use."""
+class Raised(Exception):
+    """What a program raises of itself."""
 
-    touched = False
 
-    def __init__(self, name, is_there):
-        self.__dict__.update(name=name, is_there=is_there)
+class StandInProgram:
+    """What a program defines, and all that comes of it, by the program's mood. A test that passes in
+    every mood checks nothing.
+
+    agrees      is equal to everything, and above and below it
+    disagrees   is equal to nothing, and neither above nor below it
+    None        gives None wherever it is called
+    object      gives an object that can do nothing
+    spoils      gives its argument, after changing what it was given
+    raises      raises wherever it is used
+    """
+
+    MOODS = "disagrees", "None", "object", "spoils", "raises", "agrees"
+    mood, touched = "agrees", False
 
     def __getattr__(self, name):
-        Useless.touched = True
-        if self.__dict__["is_there"]:
-            return object()
-        raise NameError("name '%s' is not defined" % self.__dict__["name"])
+        StandInProgram.touched = True
+        if name.startswith("__") and name not in ("__name__", "__doc__") or self.mood in ("None", "object", "spoils"):
+            raise AttributeError(name)
+        return answered(self)
 
     def __call__(self, *arguments, **keywords):
-        return self.__getattr__("__call__")
+        StandInProgram.touched = True
+        if self.mood == "spoils":
+            return spoiled([*arguments, *keywords.values()])
+        return answered(None if self.mood == "None" else object() if self.mood == "object" else self)
+
+    @property
+    def __class__(self):
+        StandInProgram.touched = True
+        return StandInProgram
+
+    def __iter__(self):
+        return iter((answered(self),))
+
+    def __hash__(self):
+        return hash(StandInProgram)
+
+    def __len__(self):
+        return answered(1)
+
+    def __float__(self):
+        return answered(1.0)
+
+    __int__ = __index__ = __len__
+
+    def __bool__(self):
+        return answered(StandInProgram.mood != "disagrees")
 
 
-# What a test may raise since a stand-in is no function, class or module.
-OF_STAND_INS = (TypeError, AttributeError, ImportError, KeyError, NotData)
-
-
-def trial(job, names, is_there):
-    """How each test ends with a useless program: whether it passes, and what it raised before it had
-    used the program at all. None where the test, or an earlier one, rebinds one of the candidate's names."""
-    stand_ins = {name: Useless(name, is_there) for name in names}
-    namespace = world(job, stand_ins)
-    ends = []
-    for source in (job["test_setup"], *job["tests"]):
-        Useless.touched, error = False, None
+def spoiled(arguments):
+    """The first of some arguments, all of which are changed as far as they can be."""
+    for argument in arguments:
         try:
-            exec(compile(source, "<test>", "exec", 0, True), namespace)
-        except BaseException as caught:
-            error = caught
-        if any(namespace.get(name) is not stand_ins[name] for name in names) or isinstance(error, NotData):
+            if isinstance(argument, (list, dict, set, bytearray, collections.deque)):
+                argument.clear()
+            elif hasattr(argument, "__next__"):
+                next(argument)
+            elif callable(argument):
+                argument()
+        except Exception:
+            pass
+    return arguments[0] if arguments else None
+
+
+def answered(value):
+    """What a stand-in gives, unless it is in the mood to raise."""
+    StandInProgram.touched = True
+    if StandInProgram.mood == "raises":
+        raise Raised
+    return value
+
+
+def _define_moods():
+    def compared(holds):
+        return lambda self, other=None: answered((StandInProgram.mood != "disagrees") is holds)
+
+    def computed(self, *arguments):
+        return answered(self)
+
+    for name in "eq lt le gt ge contains".split():
+        setattr(StandInProgram, "__%s__" % name, compared(True))
+    StandInProgram.__ne__ = compared(False)
+    for name in ("add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split()):
+        for form in "__%s__", "__r%s__":
+            setattr(StandInProgram, form % name, computed)
+    for name in "neg pos abs invert getitem round enter".split():
+        setattr(StandInProgram, "__%s__" % name, computed)
+    for name in "setitem delitem exit".split():
+        setattr(StandInProgram, "__%s__" % name, lambda self, *arguments: answered(None))
+
+
+_define_moods()
+# What a test may raise since a stand-in is no function, class or module.
+OF_STAND_INS = (TypeError, AttributeError, ImportError, KeyError)
+
+
+def attempt(test, namespace, mood):
+    """What a test raises with a program in this mood; None where it passes."""
+    StandInProgram.mood, StandInProgram.touched = mood, False
+    try:
+        exec(test, namespace)
+    except BaseException as error:
+        # `unittest.main()` ends so where all is well.
+        return None if type(error) is SystemExit and not error.code else error
+
+
+def passes_always(test, namespace, error):
+    """Whether a test, which raised this with the first mood, passes in all of them. Raising may be what
+    it turns into a failure of its own: then it checks for that."""
+    if error is not None:
+        return False
+    for mood in StandInProgram.MOODS[1:-1]:
+        error = attempt(test, namespace, mood)
+        if error is not None and not (mood == "raises" and type(error) is Raised):
+            return False
+    return True
+
+
+def look(job, names):
+    """The first fault of the tests; none of one that puts something of its own in a name's place, which
+    is then what it is about. The mood that agrees comes last of all for each test: what follows
+    needs what it came to, and is not looked at where it came to nothing."""
+    stand_ins = {name: StandInProgram() for name in names}
+    namespace = world(job, stand_ins)
+    function = job["entry_point"] or "the program"
+    for at, source in enumerate((job["test_setup"], *job["tests"])):
+        where, test = "test %d" % at if at else "test_setup", compile(source, "<test>", "exec", 0, True)
+        first = attempt(test, namespace, StandInProgram.MOODS[0])
+        if first is not None and not StandInProgram.touched and not isinstance(first, OF_STAND_INS) and not job["reference"]:
+            return "%s fails before it uses %s: %s" % (where, function, describe(first).decode("utf-8", "replace"))
+        always = at and passes_always(test, namespace, first)
+        last = attempt(test, namespace, StandInProgram.MOODS[-1])
+        if any(namespace.get(name) is not stand_in for name, stand_in in stand_ins.items()):
             return None
-        ends.append((error is None, None if Useless.touched else error))
-    return ends
+        if always and last is None:
+            return "%s passes whatever the program does: expected an assert about %s that is reached" % (where, function)
+        if last is not None:
+            return None
 
 
 def fault_of(job, names):
     """What is wrong with tests that no program has a part in; None if nothing is seen."""
+    NotData.was_raised = False
     try:
-        absent = within_time(lambda: trial(job, names, False))
-        useless = within_time(lambda: trial(job, names, True))
+        fault = within_time(lambda: look(job, names))
     except BaseException:
         return None
-    if not absent or not useless:
-        return None
-    function = job["entry_point"] or "the program"
-    for at, ((passes, _), (passes_too, error)) in enumerate(zip(absent, useless)):
-        test = "test %d" % at if at else "test_setup"
-        if at and passes and passes_too:
-            return "%s passes whatever the program does: expected an assert about %s that is reached" % (test, function)
-        if error is not None and not isinstance(error, OF_STAND_INS) and not job["reference"]:
-            told = describe(error).decode("utf-8", "replace")
-            return "%s fails before it uses %s: %s" % (test, function, told)
-        if not passes_too:
-            # What follows may need what this one did not come to.
-            break
-    return None
+    return None if NotData.was_raised else fault
 
 
 def failure_of_setup(job):

@@ -19,7 +19,11 @@ import types
 
 
 # Where objects come from by the nature of things.
-EXPECTED_OBJECTS = frozenset(("names", "factory", "operator __iter__"))
+EXPECTED_OBJECTS = frozenset(("names", "factory", "operator __iter__", "operator __copy__", "operator __deepcopy__"))
+# What a candidate may know of a function or class that it was given.
+NAMES_OF_ITS_OWN = ("__name__", "__qualname__", "__doc__", "__module__")
+# What it may ask of an object of the test's own classes, beside its special methods.
+ASKED_OF_OWN = ("__instancecheck__", "__subclasscheck__", "__copy__", "__deepcopy__", "__signature__")
 
 
 class TesterPeer(Peer):
@@ -31,7 +35,7 @@ class TesterPeer(Peer):
         self.allowed, self.finish = allowed, finish
         self.recorded = set()
         self.labels, self.origins = {}, {}
-        self.truths, self.iterators = {}, []
+        self.iterators = []
         self.thread = _thread.get_ident()
         self.refused = None
 
@@ -47,9 +51,9 @@ class TesterPeer(Peer):
         except OSError:
             self.finish(b"A")
 
-    def rest(self):
+    def rest(self, constructed=False):
         try:
-            return Peer.rest(self)
+            return Peer.rest(self, constructed)
         except Garbage:
             self.finish(b"G")
 
@@ -62,7 +66,7 @@ class TesterPeer(Peer):
     def refuse(self, text):
         # Kept beside being raised, for a test that catches everything.
         self.refused = text
-        raise NotPlain(text)
+        raise Unfit(text)
 
     def request(self, kind, values):
         if _thread.get_ident() != self.thread:
@@ -86,82 +90,122 @@ class TesterPeer(Peer):
         return number >= 0 and self.kept[number] is value
 
     def meet(self, number):
-        """Refuses an object where the reference gave data: by what it is or can do it could answer a
-        test that tells it what is expected."""
+        """Notes where an object comes from: by what it is or can do it could answer a test that tells it
+        what is expected, so where the reference gave data it may be looked at, and no more."""
         self.origins[number] = self.label
-        if self.label in EXPECTED_OBJECTS or self.permits("object from " + self.label) or "objects" in self.allowed:
-            return
-        self.refuse("an object, where the problem asks for data")
+        if self.allowed is None and self.label not in EXPECTED_OBJECTS:
+            self.permits("object from " + self.label)
+
+    def stays_object(self, is_constructed):
+        """What a call of a class gives is an object of that class, whatever the class derives from;
+        what a function gives is the data that it holds, unless the reference gave an object there."""
+        if self.allowed is None or self.label in EXPECTED_OBJECTS:
+            return is_constructed
+        return "object from " + self.label in self.allowed or is_constructed and "objects" in self.allowed
+
+    def is_expected(self, target):
+        """Whether an object came from where the reference gave one."""
+        origin = self.origins.get(self.proxy_numbers.get(id(target)), "names")
+        return origin in EXPECTED_OBJECTS or self.permits("object from " + origin) or "objects" in self.allowed
 
     def use(self, target):
         """Refuses to use an object that came from where the reference gave none."""
-        if not isinstance(target, Remote):
-            return
-        origin = self.origins.get(target._remote_number, "names")
-        if origin not in EXPECTED_OBJECTS and not self.permits("object from " + origin) and "objects" not in self.allowed:
-            self.refuse("an object of class %s, where the problem asks for data" % target._remote_name[:100])
+        if not self.is_expected(target):
+            self.refuse("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
 
-    def ask(self, label, kind, values):
-        before, self.label = self.label, label
+    def ask(self, label, kind, values, constructing=False):
+        before = self.label, self.constructing
+        self.label, self.constructing = label, constructing
         self.calls += 1
         try:
             result = self.request(kind, values)
-        except NotPlain as error:
+        except Unfit as error:
             self.refused = self.refused or str(error)
             raise
+        except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
+            # These end a loop of the test's without a word.
+            is_awaited = kind == b"n" or label == "operator __next__"
+            if not is_awaited and not self.permits("raise " + type(error).__name__):
+                self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
+            raise
         finally:
-            self.label = before
+            self.label, self.constructing = before
         return result
 
     def label_of(self, target):
-        return self.labels.get(id(target)) or "." + type(target).__name__
+        return self.labels.get(id(target)) or ".call"
 
     def call(self, target, name, arguments, keywords):
         self.use(target)
-        try:
-            return self.ask(self.label_of(target), b"c", (target, arguments, keywords))
-        except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
-            # These end a loop of the test's without a word.
-            if not self.permits("raise " + type(error).__name__):
-                self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
-            raise
+        constructing = isinstance(target, RemoteClass)
+        return self.ask(self.label_of(target), b"c", (target, arguments, keywords) if keywords else (target, arguments), constructing)
 
     def attribute(self, target, name):
-        if name.startswith("__") and name not in ("__name__", "__doc__", "__wrapped__", "__class__"):
-            raise AttributeError(name)
-        self.use(target)
         result = self.ask("." + name, b"g", (target, name))
         if isinstance(result, Remote):
             self.labels[id(result)] = "." + name
+            number = result._remote_number
+            if self.origins.get(number) == "." + name and not self.is_expected(target):
+                # A method of what should be data is no more to be used than that itself.
+                self.origins[number] = self.origins[self.proxy_numbers[id(target)]]
         return result
 
     def set_attribute(self, target, name, value):
         self.use(target)
         self.ask("." + name, b"s", (target, name, value))
 
-    def next_of(self, target):
-        return self.ask("next", b"n", (target,))
+    def next_of(self, target, *what):
+        if not what or what[0] != "throw":
+            return self.ask("next", b"n", (target, *what))
+        try:
+            return self.ask("next", b"n", (target, *what[:3]))
+        except StopIteration:
+            # So a `with` statement's exception is kept from the test.
+            if not self.permits("swallow"):
+                self.refuse("a generator keeps an exception to itself")
+            raise
 
     def truth(self, target):
-        # Asked once: what changes its mind would decide.
-        number = target._remote_number
-        if target._remote_what == b"o" and number not in self.truths:
-            self.use(target)
-            self.truths[number] = self.ask("operator", b"o", ("__bool__", target)) is not False
-        return self.truths.get(number, True)
+        # Asked each time: what is asked for truth is told nothing.
+        return self.ask("operator", b"o", ("__bool__", target)) is True
+
+    def may_ask(self, name, target):
+        """Whether an object may answer by its own special method: where that tells it nothing of what a
+        test expects, or where the reference's objects did."""
+        if name in HARMLESS or name in TEXTS and not isinstance(target, Remote):
+            return True
+        if self.allowed is None:
+            return self.permits("operator " + name)
+        # One that has only `__lt__` is asked for that by `>`.
+        return any("operator " + kin in self.allowed for kin in KIN.get(name, (name,))) or "objects" in self.allowed and name in CONVERSIONS
 
     def operate(self, target, name, *arguments):
-        if name not in HARMLESS and not self.permits("operator " + name):
-            if name in ("__eq__", "__ne__"):
-                return name == "__ne__"
-            self.refuse("an object of class %s, where the problem asks for data" % target._remote_name[:100])
-        self.use(target)
-        result = self.ask("operator " + name, b"o", (name, target, *arguments))
+        if name in ("__eq__", "__ne__") and arguments[0] is None:
+            return name == "__ne__"
+        if name == "__len__" and not (self.may_ask(name, target) and self.is_expected(target)):
+            # Whoever makes a list of it asks first, and goes on without.
+            raise TypeError("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
+        if not self.may_ask(name, target):
+            self.refuse("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
+        if name not in HARMLESS and not (name in TEXTS and not isinstance(target, Remote)):
+            self.use(target)
+        if name == "__exit__":
+            return self.leave(target, *arguments)
+        copies = name in ("__copy__", "__deepcopy__") and not isinstance(target, Remote)
+        result = self.ask("operator " + name, b"o", (name, target, *arguments), copies)
         if name == "__iter__" and isinstance(result, Remote):
             result = RemoteIterator(self, result._remote_number)
             self.proxy_numbers[id(result)] = result._remote_number
             self.iterators.append(result)
         return result
+
+    def leave(self, target, kind=None, error=None, traceback=None):
+        """Leaves a `with` statement. What the test raises in it ends the test, unless the reference's
+        object keeps that to itself too."""
+        answer = self.ask("operator", b"o", ("__exit__", target, kind, error, None))
+        if kind is not None and bool(answer) and not self.permits("swallow"):
+            self.refuse("an object of class %s keeps an exception to itself" % type(target).__name__[:100])
+        return answer
 
     def perform(self, kind, values):
         """What a candidate may do with what the test handed to it: call it, take its next item, and
@@ -171,16 +215,22 @@ class TesterPeer(Peer):
         target = values[1] if kind == 111 and len(values) > 1 else values[0]
         if not self.handed_over(target):
             raise AttributeError("the test keeps this to itself")
-        if kind == 99 and len(values) == 3 and type(values[1]) is tuple and type(values[2]) is dict and callable(target):
-            return target(*values[1], **values[2])
+        if kind == 99 and 2 <= len(values) <= 3 and type(values[1]) is tuple and callable(target):
+            keywords = values[2] if len(values) == 3 else {}
+            if type(keywords) is dict:
+                return target(*values[1], **keywords)
         if kind == 110 and type(target) in ITERATORS:
+            if len(values) == 3 and values[1] == "send" and type(target) is types.GeneratorType:
+                return target.send(values[2])
             return next(target)
-        if type(target).__module__ != "__main__":
-            raise AttributeError("the test keeps this to itself")
-        if kind == 111 and values[0] in OPERATORS:
-            return OPERATORS[values[0]](*values[1:])
         name = values[1] if len(values) > 1 else ""
-        if type(name) is not str or name.startswith("_"):
+        is_own = type(target).__module__ == "__main__" or isinstance(target, type) and target.__module__ == "__main__"
+        is_function = type(target) in (types.FunctionType, types.MethodType)
+        if kind == 103 and name in NAMES_OF_ITS_OWN and (is_function or is_own):
+            return getattr(target, name)
+        if kind == 111 and (values[0] == "__signature__" and is_function or is_own and (values[0] in BIT_OF or values[0] in ASKED_OF_OWN)):
+            return operate(target, values[0], *values[2:])
+        if not is_own or type(name) is not str or name.startswith("_"):
             raise AttributeError("the test keeps this to itself")
         if kind == 103:
             return getattr(target, name)
@@ -207,6 +257,11 @@ def prompt_helpers(prompt, namespace):
         exec(code, namespace)
 
 
+def classes_of(namespace, module):
+    """The classes that a problem's setup defines, by name."""
+    return {name: value for name, value in namespace.items() if isinstance(value, type) and value.__module__ == module}
+
+
 def outcome(test, namespace, peer):
     """Runs one test; its tag and what to say of it."""
     peer.refused = None
@@ -217,7 +272,7 @@ def outcome(test, namespace, peer):
         tag = b"M"
     except BaseException as error:
         # `unittest.main()` ends so where all is well; a candidate that ends so has answered nothing.
-        if type(error) is not SystemExit or error.code or error is peer.raised_there:
+        if type(error) is not SystemExit or error.code or any(error is exit for exit in peer.exits):
             tag, text = b"E", describe(error)
     if peer.refused is not None:
         return b"N", peer.refused[:200].encode("utf-8", "replace")
@@ -238,6 +293,7 @@ def tester(job, out, calls):
     peer = TesterPeer(calls, None if job["allowed"] is None else frozenset(job["allowed"]), finish)
     try:
         run_setup(job["setup"], namespace)
+        peer.setup_classes = classes_of(namespace, "__main__")
         if job["prompt"]:
             prompt_helpers(job["prompt"], namespace)
         peer.label = "names"

@@ -10,11 +10,13 @@ arrives. `wire.rs` is the reader.
 """
 
 import collections
+import collections.abc
 import decimal
 import fractions
 import itertools
 import struct
 import sys
+import types
 
 MAX_DEPTH = 220
 # Decimals and fractions are compared in time that grows with the square of their digits.
@@ -111,6 +113,9 @@ def write_other(value, kind, depth, parts, room):
             raise NotPlain("a fraction of more than %d digits" % MAX_DIGITS)
         parts.append(b"F")
         return write(below, depth, parts, write(above, depth, parts, room - 1))
+    if kind in (collections.abc.KeysView, collections.abc.ItemsView):
+        values = list(value)
+        return items(b"K", len(values), values, depth, parts, room)
     held = held_data(value, kind)
     if held is not None:
         return write(held, depth, parts, room)
@@ -128,6 +133,13 @@ def held_data(value, kind):
         if issubclass(kind, wrapper):
             held = object.__getattribute__(value, "__dict__").get("data")
             return held if isinstance(held, data) else None
+    if kind is collections.ChainMap:
+        maps = list(value.maps)
+        return dict(pair for held in maps[::-1] for pair in dict.items(held)) if all(isinstance(held, dict) for held in maps) else None
+    if kind is types.MappingProxyType:
+        return dict(value)
+    if kind is memoryview:
+        return value.tobytes() if value.format == "B" and value.ndim == 1 else None
     numpy = sys.modules.get("numpy")
     if numpy is not None and issubclass(kind, getattr(numpy, "generic", ())):
         held = numpy.generic.item(value)
