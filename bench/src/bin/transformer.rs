@@ -75,7 +75,8 @@ fn training_step(model: &Model) -> f64 {
         targets.extend(rows.zip(&tokens[1..]).map(|(row, &token)| Target { row, token }));
     }
     // The processor has no room to run out of, and nothing to fail at.
-    let mut learner = Cpu::default().learner(model.clone(), &Plan::default()).expect("a model on the processor");
+    let mut learner =
+        Cpu::default().learner(model.clone(), &Plan::default()).expect("a model on the processor");
     let weight = -1.0 / targets.len() as f32;
     let mut seconds = 0.0;
     for _ in 0..2 {

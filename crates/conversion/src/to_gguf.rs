@@ -107,7 +107,8 @@ fn all_metadata(model: &Checkpoint, kind: BlockType) -> Result<Vec<(String, Valu
     })?;
     all.extend(known);
     for (key, token) in [("bos", "bos_token"), ("padding", "pad_token")] {
-        let text = settings.get(token).and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+        let text =
+            settings.get(token).and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
         if let Some(id) = text.and_then(|text| metadata::token_of(&tokenizer, text)) {
             all.push((format!("tokenizer.ggml.{key}_token_id"), Value::U32(id)));
         }

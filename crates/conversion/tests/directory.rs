@@ -89,9 +89,9 @@ fn converted(
     let path = directory.path().join("m.gguf");
     write(&path, metadata, tensors);
     let out = directory.path().join("model");
-    let done = Checkpoint::open(&path).map_err(Error::from).and_then(|model| {
-        to_directory(&model, &out, Precision::F32, &mut |_, _| ControlFlow::Continue(()))
-    });
+    let done = Checkpoint::open(&path)
+        .map_err(Error::from)
+        .and_then(|model| to_directory(&model, &out, Precision::F32, &mut |_, _| ControlFlow::Continue(())));
     (done, directory, out)
 }
 
@@ -106,7 +106,12 @@ fn every_number_arrives_where_it_belongs() {
         assert_eq!((config.rms_norm_eps, config.eos_token_ids.as_slice()), (1e-6, &[6][..]));
         let model = Model::load(&out).expect("a model");
         for (index, part) in model.weights.table().parts() {
-            assert_eq!(model.weights.tensor(index)[part.range.clone()], tensors[&part.gguf].1, "{}", part.gguf);
+            assert_eq!(
+                model.weights.tensor(index)[part.range.clone()],
+                tensors[&part.gguf].1,
+                "{}",
+                part.gguf
+            );
         }
     }
 }
@@ -127,7 +132,8 @@ fn a_directory_survives_being_a_gguf_file() {
         (Architecture::Llama, RopeScaling::Linear { factor: 4.0 }, vec![]),
         (Architecture::SmolLm3, RopeScaling::None, vec![3]),
     ];
-    let tokenizer = Tokenizer::train(["ab ab abc", "abc ab"].into_iter(), 270, &["<end>"]).expect("a tokenizer");
+    let tokenizer =
+        Tokenizer::train(["ab ab abc", "abc ab"].into_iter(), 270, &["<end>"]).expect("a tokenizer");
     for (architecture, rope_scaling, layers_without_rope) in all {
         let config = Config {
             architecture,

@@ -4,7 +4,7 @@ use crate::error::Fault;
 use crate::parse::{Contents, parse};
 use crate::split::PartNumber;
 use crate::{BlockType, Error, Metadata, Problem, TensorInfo, dequantize_row};
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use std::collections::HashMap;
 use std::fs;
 use std::ops::{Deref, Range};
@@ -119,6 +119,18 @@ impl File {
     pub fn tensor(&self, name: &str) -> Result<Tensor<'_>, Error> {
         let problem = || Problem::MissingTensor(self.entries.len()).at_tensor(name);
         self.optional_tensor(name).ok_or_else(|| problem().of(&self.path))
+    }
+
+    /// Lets go of the memory that tensors' data occupies since it was read; the next access reads it
+    /// from disk again. Nothing changes for a file that was not mapped.
+    pub fn release(&self) {
+        for part in &self.parts {
+            if let Bytes::Mapped(map) = part {
+                // SAFETY: nothing was ever written to the map, so that what is read again is the same.
+                // That the system may refuse costs memory, not correctness.
+                let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+            }
+        }
     }
 
     fn tensor_at<'a>(&'a self, entry: &'a Entry) -> Tensor<'a> {

@@ -4,8 +4,8 @@ use anyhow::{Result, anyhow};
 use cuda::Cuda;
 use std::str::FromStr;
 use std::sync::OnceLock;
-use transformer::{Cpu, Format};
 use transformer::device::Device;
+use transformer::{Cpu, Format};
 
 /// What `--device` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl FromStr for Choice {
 /// Names what there is.
 pub fn format_named(text: &str) -> Result<Format, String> {
     let found = Format::NAMES.into_iter().find(|(name, _)| *name == text);
-    found.map(|(_, format)| format).ok_or_else(|| {
-        format!("expected {}", Format::NAMES.map(|(name, _)| name).join(", "))
-    })
+    found
+        .map(|(_, format)| format)
+        .ok_or_else(|| format!("expected {}", Format::NAMES.map(|(name, _)| name).join(", ")))
 }
 
 static CHOICE: OnceLock<(Choice, Format)> = OnceLock::new();

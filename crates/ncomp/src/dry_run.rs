@@ -25,7 +25,8 @@ struct Step {
 
 /// Prints the steps of a run as a table, or as JSON.
 pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
-    let found = model_path(&recipe.model.path).and_then(|directory| Ok(Checkpoint::open(&directory)?.config().clone()));
+    let found = model_path(&recipe.model.path)
+        .and_then(|directory| Ok(Checkpoint::open(&directory)?.config().clone()));
     let (config, note) = match found {
         Ok(config) => (Some(config), "present"),
         Err(_) => {

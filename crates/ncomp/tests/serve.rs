@@ -353,7 +353,7 @@ fn it_ends_after_what_is_under_way() {
 #[test]
 fn what_keeps_it_from_starting_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
-    std::fs::write(directory.path().join("config.json"), r#"{"model_type": "llama"}"#).expect("written");
+    std::fs::write(directory.path().join("config.json"), r#"{"model_type": "gemma"}"#).expect("written");
     let other = directory.path().display().to_string();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port().to_string();

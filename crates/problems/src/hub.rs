@@ -116,12 +116,16 @@ fn matching(files: &[String], wanted: &str) -> Vec<String> {
             Some((whole, _)) => whole,
             None => stem,
         };
-        file == wanted || whole.strip_suffix(wanted.as_str()).is_some_and(|before| before.ends_with(['-', '.', '_', '/']))
+        file == wanted
+            || whole
+                .strip_suffix(wanted.as_str())
+                .is_some_and(|before| before.ends_with(['-', '.', '_', '/']))
     };
     let mut parts: Vec<String> = files.iter().filter(is_meant).cloned().collect();
     parts.sort();
     // A name stands for one model: of several, the first.
-    let parts_of_first = parts.first().map_or(0, |first| if first.contains("-00001-of-") { parts.len() } else { 1 });
+    let parts_of_first =
+        parts.first().map_or(0, |first| if first.contains("-00001-of-") { parts.len() } else { 1 });
     parts.truncate(parts_of_first);
     parts
 }
@@ -244,13 +248,15 @@ mod tests {
 
     #[test]
     fn a_quantisation_names_a_file_or_all_its_parts() {
-        let files = ["a-q4_k_m.gguf", "a-q4_k_m-00001-of-00002.gguf", "A.Q8_0.gguf", "b-q5_0.gguf", "README.md"];
+        let files =
+            ["a-q4_k_m.gguf", "a-q4_k_m-00001-of-00002.gguf", "A.Q8_0.gguf", "b-q5_0.gguf", "README.md"];
         let files = files.map(str::to_owned);
         let found = |wanted: &str| matching(&files, wanted);
         assert_eq!(found("Q8_0"), ["A.Q8_0.gguf"]);
         assert_eq!(found("b-q5_0.gguf"), ["b-q5_0.gguf"]);
         assert_eq!(found("Q5_K_M"), [""; 0]);
-        let split = ["q4_k_m-00002-of-00002.gguf", "q4_k_m-00001-of-00002.gguf"].map(|part| format!("m-{part}"));
+        let split =
+            ["q4_k_m-00002-of-00002.gguf", "q4_k_m-00001-of-00002.gguf"].map(|part| format!("m-{part}"));
         assert_eq!(matching(&split, "Q4_K_M"), [split[1].clone(), split[0].clone()]);
     }
 }

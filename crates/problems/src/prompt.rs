@@ -133,7 +133,8 @@ impl ChatTemplate {
         if !own_file.exists() {
             return Self::of(&path, &settings);
         }
-        let source = std::fs::read_to_string(&own_file).map_err(|error| fail(&own_file, error.to_string()))?;
+        let source =
+            std::fs::read_to_string(&own_file).map_err(|error| fail(&own_file, error.to_string()))?;
         settings["chat_template"] = source.into();
         Self::of(&own_file, &settings)
     }

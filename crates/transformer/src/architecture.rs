@@ -103,10 +103,14 @@ impl RopeScaling {
         match *self {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => frequency / factor,
-            RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
+            RopeScaling::Llama3 {
+                factor,
+                low_frequency_factor,
+                high_frequency_factor,
+                original_positions,
+            } => {
                 let turns = original_positions as f64 * frequency / std::f64::consts::TAU;
-                let smooth =
-                    (turns - low_frequency_factor) / (high_frequency_factor - low_frequency_factor);
+                let smooth = (turns - low_frequency_factor) / (high_frequency_factor - low_frequency_factor);
                 let smooth = smooth.clamp(0.0, 1.0);
                 (1.0 - smooth) * frequency / factor + smooth * frequency
             }

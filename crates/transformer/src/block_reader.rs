@@ -105,7 +105,12 @@ impl BlockReader {
     pub(crate) fn open(checkpoint: &Checkpoint, format: Format) -> Result<Self, Error> {
         check_memory(checkpoint, format)?;
         let table = checkpoint.table();
-        let read = |index: usize| read(checkpoint, &table.tensors()[index], index, format);
+        let read = |index: usize| {
+            let tensor = read(checkpoint, &table.tensors()[index], index, format)?;
+            // One copy in memory: the packed one.
+            checkpoint.release();
+            Ok(tensor)
+        };
         Ok(BlockReader {
             config: checkpoint.config().clone(),
             tensors: (0..table.tensors().len()).map(read).collect::<Result<_, Error>>()?,
@@ -148,7 +153,12 @@ fn available_memory() -> Option<usize> {
     line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
 }
 
-fn read(checkpoint: &Checkpoint, info: &TensorInfo, index: usize, format: Format) -> Result<BlockTensor, Error> {
+fn read(
+    checkpoint: &Checkpoint,
+    info: &TensorInfo,
+    index: usize,
+    format: Format,
+) -> Result<BlockTensor, Error> {
     let &[_, inputs] = info.shape.as_slice() else {
         let mut numbers = vec![0.0; info.len()];
         checkpoint.read(index, &mut numbers)?;

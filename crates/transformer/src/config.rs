@@ -290,7 +290,8 @@ impl Fields<'_> {
     /// Refuses what would change the computation and is not implemented.
     fn expect_plain(&self, architecture: Architecture) -> Result<(), Error> {
         let wrong = |message: String| Err(Error::invalid(self.path, message));
-        if self.get("hidden_act") != "silu" {
+        // transformers takes an absent one for the family's, which is this.
+        if !self.get("hidden_act").is_null() && self.get("hidden_act") != "silu" {
             return wrong(format!("hidden_act: expected \"silu\", found {}", self.get("hidden_act")));
         }
         for name in ["use_sliding_window", "attention_bias", "mlp_bias"] {

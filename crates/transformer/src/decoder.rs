@@ -80,8 +80,7 @@ impl<'a> Decoder<'a> {
                 let pack = |(index, info): (usize, &crate::table::TensorInfo)| {
                     // An embedding that is not the output is never multiplied with.
                     let is_product = info.is_matrix() && (index > 0 || table.output() == 0);
-                    is_product
-                        .then(|| Packed::weight(weights.tensor(index), info.shape[0], info.shape[1]))
+                    is_product.then(|| Packed::weight(weights.tensor(index), info.shape[0], info.shape[1]))
                 };
                 Some(tensors.map(pack).collect())
             }
@@ -209,7 +208,10 @@ impl<'a> Decoder<'a> {
             };
             let logits = &mut buffers.logits;
             match parts {
-                1 => sequences.par_iter_mut().zip(logits.par_chunks_exact_mut(config.vocab_size)).for_each(draw),
+                1 => sequences
+                    .par_iter_mut()
+                    .zip(logits.par_chunks_exact_mut(config.vocab_size))
+                    .for_each(draw),
                 _ => sequences.iter_mut().zip(logits.chunks_exact_mut(config.vocab_size)).for_each(draw),
             }
         });

@@ -50,11 +50,11 @@ pub mod weights;
 
 pub use architecture::{Architecture, RopeScaling};
 pub use batch::PackedBatch;
+pub use block_reader::Format;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
-pub use block_reader::Format;
-pub use processor::Cpu;
 pub use model::{Model, Workspace};
+pub use processor::Cpu;
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;
 

@@ -83,7 +83,8 @@ impl Adapters {
                 let info = &table.tensors()[*tensor];
                 info.layer.is_some() && info.is_matrix()
             });
-            parts.filter_map(|(tensor, part)| Some((tensor, part, part.hugging_face.strip_suffix(".weight")?)))
+            parts
+                .filter_map(|(tensor, part)| Some((tensor, part, part.hugging_face.strip_suffix(".weight")?)))
         };
         let is = |module: &str, target: &String| module.ends_with(&format!(".{target}"));
         for target in &settings.target_modules {

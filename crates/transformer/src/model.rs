@@ -137,7 +137,6 @@ impl Model {
             gradient: Some(gradient),
         };
         let hidden_gradient = hidden_gradient.to_vec();
-        let Ok(()) =
-            pass::backward(&mut operations, &hidden_gradient, first_layer, &mut workspace.buffers);
+        let Ok(()) = pass::backward(&mut operations, &hidden_gradient, first_layer, &mut workspace.buffers);
     }
 }

@@ -230,9 +230,7 @@ impl Gradients for CpuOperations<'_> {
         out_gradient: &Vec<f32>,
         qkv_gradient: &mut Vec<f32>,
     ) -> Done {
-        let Attention::Batch { batch, .. } = &self.attention else {
-            unreachable!("a cache is for decoding")
-        };
+        let Attention::Batch { batch, .. } = &self.attention else { unreachable!("a cache is for decoding") };
         let (config, query) = (self.config, self.config.query_size());
         let sums = self.used(log_sum_exp, config.num_attention_heads);
         let qkv = self.used(qkv, config.qkv_size());
@@ -254,8 +252,7 @@ impl Gradients for CpuOperations<'_> {
         let width = self.config.qkv_size();
         let (projected, gradient) = (self.used(projected, width), self.used_mut(gradient, width));
         let scale = self.used(scale, heads);
-        let (query, key) =
-            head_norms_backward(self.config, projected, self.gains(gains), scale, gradient);
+        let (query, key) = head_norms_backward(self.config, projected, self.gains(gains), scale, gradient);
         self.add_to_gradient(gains.0, &query);
         self.add_to_gradient(gains.1, &key);
         Ok(())

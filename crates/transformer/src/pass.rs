@@ -270,14 +270,7 @@ pub struct Workspace<R, S> {
 impl<R, S> Workspace<R, S> {
     /// Buffers that grow with the batches they are used for.
     pub fn new(keep: Keep) -> Self {
-        Workspace {
-            keep,
-            capacity: 0,
-            layers: Vec::new(),
-            inputs: Vec::new(),
-            shared: None,
-            backward: None,
-        }
+        Workspace { keep, capacity: 0, layers: Vec::new(), inputs: Vec::new(), shared: None, backward: None }
     }
 
     /// Keeps every layer's activations, for a backward pass.

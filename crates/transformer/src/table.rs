@@ -159,7 +159,10 @@ impl Table {
 
     /// All parts, with the index of the tensor that each belongs to.
     pub fn parts(&self) -> impl Iterator<Item = (usize, &Part)> {
-        self.tensors.iter().enumerate().flat_map(|(index, tensor)| tensor.parts.iter().map(move |part| (index, part)))
+        self.tensors
+            .iter()
+            .enumerate()
+            .flat_map(|(index, tensor)| tensor.parts.iter().map(move |part| (index, part)))
     }
 }
 

@@ -118,8 +118,7 @@ impl Sft {
         }
         let recipe = Recipe::load(&self.recipe)?;
         let settings = recipe.pretrain.clone().unwrap_or_default().training;
-        let generator =
-            Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
+        let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let pairs: Vec<Pair> = jsonl::read(&self.data)?;
         let end = generator.config().eos_token_ids.first().copied();
         let examples = pairs.iter().map(|pair| {
@@ -170,8 +169,7 @@ impl TrainCritic {
         let problems: Vec<Problem> = sets.train.into_iter().chain(sets.test).collect();
         let candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts = verdicts::read(&self.verdicts)?;
-        let generator =
-            Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
+        let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let mut critic = loop_run::new_critic(&generator, settings.head_width, recipe.seed)?;
         critic.max_tokens = settings.max_tokens;
         let prompt = |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible);

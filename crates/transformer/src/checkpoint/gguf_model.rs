@@ -70,12 +70,8 @@ fn rope_scaling(file: &File, architecture: Architecture) -> Result<RopeScaling, 
     let key = |name: &str| format!("{}.rope.scaling.{name}", architecture.gguf());
     match file.metadata().optional::<&str>(&key("type"))? {
         None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") => {
-            Ok(RopeScaling::Linear { factor: decimal(file.metadata().f32(&key("factor"))?) })
-        }
-        Some(other) => {
-            Err(invalid(file, format!("{}: expected none or linear, found {other}", key("type"))))
-        }
+        Some("linear") => Ok(RopeScaling::Linear { factor: decimal(file.metadata().f32(&key("factor"))?) }),
+        Some(other) => Err(invalid(file, format!("{}: expected none or linear, found {other}", key("type")))),
     }
 }
 
@@ -96,9 +92,11 @@ fn with_rope_factors(file: &File, config: Config, factors: &[f32]) -> Result<Con
     for rope_scaling in published {
         let scaled = Config { rope_scaling, ..config.clone() };
         let frequencies = scaled.rope_frequencies();
-        let same = plain.iter().zip(&frequencies).zip(factors).all(|((plain, scaled), factor)| {
-            (plain / factor - scaled).abs() <= 1e-4 * scaled.abs()
-        });
+        let same = plain
+            .iter()
+            .zip(&frequencies)
+            .zip(factors)
+            .all(|((plain, scaled), factor)| (plain / factor - scaled).abs() <= 1e-4 * scaled.abs());
         if same && factors.len() == plain.len() {
             return Ok(scaled);
         }
@@ -115,7 +113,10 @@ pub(super) fn part<'a>(file: &'a File, part: &Part) -> Result<(BlockType, Cow<'a
     // GGUF names the contiguous dimension first.
     if !tensor.shape().iter().rev().eq(&part.shape) {
         let (expected, found) = (part.shape.iter().rev().collect::<Vec<_>>(), tensor.shape());
-        return Err(invalid(file, format!("tensor {}: expected shape {expected:?}, found {found:?}", part.gguf)));
+        return Err(invalid(
+            file,
+            format!("tensor {}: expected shape {expected:?}, found {found:?}", part.gguf),
+        ));
     }
     if part.paired_head_dim.is_none() {
         return Ok((tensor.block_type(), Cow::Borrowed(tensor.bytes())));

@@ -123,6 +123,14 @@ impl Checkpoint {
         }
     }
 
+    /// Lets go of the memory of what was read; see [`gguf::File::release`].
+    pub fn release(&self) {
+        match &self.files {
+            Files::SafeTensors(files) => files.release(),
+            Files::Gguf(file) => file.release(),
+        }
+    }
+
     /// Reads a tensor in single precision.
     ///
     /// # Errors

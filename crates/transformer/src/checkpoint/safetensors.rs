@@ -4,7 +4,7 @@ use crate::Error;
 use crate::model::Model;
 use gguf::BlockType;
 use half::bf16;
-use memmap2::Mmap;
+use memmap2::{Mmap, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -142,6 +142,15 @@ impl TensorFiles {
             opened.files.push((path, map));
         }
         Ok(opened)
+    }
+
+    /// Lets go of the memory that tensors' data occupies since it was read; the next access reads it
+    /// from disk again.
+    pub(crate) fn release(&self) {
+        for (_, map) in &self.files {
+            // SAFETY: nothing was ever written to the map, so that what is read again is the same.
+            let _ = unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) };
+        }
     }
 
     /// Whether there is a tensor of that name.

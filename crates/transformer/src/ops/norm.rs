@@ -2,8 +2,8 @@
 
 use super::elementwise::dot;
 use super::rows_per_task;
-use multiversion::multiversion;
 use crate::Config;
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 /// `out = x / rms(x) * weight` row by row; `scale` keeps `1 / rms(x)` for the backward pass.

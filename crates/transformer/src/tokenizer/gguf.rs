@@ -139,9 +139,8 @@ fn merges(file: &File) -> Result<Vec<[String; 2]>, Error> {
         Some([left.to_owned(), right.to_owned()])
     };
     let pairs = merges.iter().map(|merge| {
-        pair(merge).ok_or_else(|| {
-            unknown(file, "tokenizer.ggml.merges", "two tokens and a space between", merge)
-        })
+        pair(merge)
+            .ok_or_else(|| unknown(file, "tokenizer.ggml.merges", "two tokens and a space between", merge))
     });
     pairs.collect()
 }
@@ -205,7 +204,8 @@ pub struct Unknown {
 /// # Errors
 /// Names the field that has no counterpart.
 pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::Value)>, Unknown> {
-    let unknown = |what: &str, expected: &str| Unknown { what: what.to_owned(), expected: expected.to_owned() };
+    let unknown =
+        |what: &str, expected: &str| Unknown { what: what.to_owned(), expected: expected.to_owned() };
     if tokenizer["model"]["type"] != "BPE" {
         return Err(unknown("model.type", "BPE"));
     }
@@ -217,7 +217,8 @@ pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::
     let mut types = vec![UNUSED; config.vocab_size];
     let mut place = |id: Option<u64>, text: &str, kind: i32| {
         let id = id.and_then(|id| usize::try_from(id).ok()).filter(|&id| id < config.vocab_size);
-        let id = id.ok_or_else(|| unknown(&format!("token {text}"), "a number below the model's vocab_size"))?;
+        let id =
+            id.ok_or_else(|| unknown(&format!("token {text}"), "a number below the model's vocab_size"))?;
         text.clone_into(&mut texts[id]);
         types[id] = kind;
         Ok(())
@@ -232,7 +233,8 @@ pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::
     }
     let merges = tokenizer["model"]["merges"].as_array().into_iter().flatten().map(|merge| {
         // A pair, or both in one text as older files have it.
-        let pair = merge.as_array().map(|pair| pair.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "));
+        let pair =
+            merge.as_array().map(|pair| pair.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "));
         pair.or_else(|| merge.as_str().map(str::to_owned))
     });
     let merges: Option<Vec<String>> = merges.collect();
@@ -281,7 +283,8 @@ fn split_of(tokenizer: &Value) -> Option<&'static Split> {
     }
     SPLITS.iter().find(|split| {
         split.patterns == patterns
-            && (split.is_gpt2, split.is_normalized, split.ignores_merges) == (is_gpt2, is_normalized, ignores_merges)
+            && (split.is_gpt2, split.is_normalized, split.ignores_merges)
+                == (is_gpt2, is_normalized, ignores_merges)
     })
 }
 
