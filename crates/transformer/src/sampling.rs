@@ -1,6 +1,6 @@
 //! From logits to a token: temperature, top-k, top-p, and the token's log-probability.
 
-use crate::ops::elementwise::exponentiate;
+use crate::ops::elementwise::{exponentiate, sum_of_exponentials};
 use multiversion::multiversion;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -41,8 +41,7 @@ pub fn draw(logits: &mut [f32], sampling: &Sampling, random: &mut ChaCha8Rng) ->
     let log_sum_exp = if sampling.temperature == 1.0 {
         None
     } else {
-        let mut plain = original.clone();
-        let (max, sum) = exponentiate(&mut plain);
+        let (max, sum) = sum_of_exponentials(&original);
         logits.iter_mut().for_each(|logit| *logit /= sampling.temperature);
         Some(max + sum.ln())
     };
@@ -72,10 +71,26 @@ fn draw_from(weights: &[f32], sum: f32, sampling: &Sampling, random: &mut ChaCha
     }
     if sampling.top_p < 1.0 {
         let goal = sampling.top_p * mass;
-        floor = largest_floor(|floor| mass_from(weights, floor) >= goal).max(floor);
+        let likely = likely(weights, (1.0 - sampling.top_p) * mass);
+        let searched = likely.as_deref().unwrap_or(weights);
+        floor = largest_floor(|floor| mass_from(searched, floor) >= goal).max(floor);
         mass = mass_from(weights, floor);
     }
     walk(weights, floor, uniform * mass)
+}
+
+/// Tokens from which the nucleus of a large vocabulary is searched among fewer.
+const LARGE: usize = 1 << 14;
+
+/// The weights that a nucleus may be made of, if `rest` of the mass may be left out: those that are so
+/// small that all of them together have less cannot matter. None where it is not worth the while.
+fn likely(weights: &[f32], rest: f32) -> Option<Vec<f32>> {
+    if weights.len() < LARGE {
+        return None;
+    }
+    // Half of it, which is more than rounding can be off.
+    let least = 0.5 * rest / weights.len() as f32;
+    Some(weights.iter().copied().filter(|&weight| weight >= least).collect())
 }
 
 /// The largest weight at which a property of "all tokens with at least this weight" still holds;
@@ -145,6 +160,23 @@ mod tests {
         let total: f64 = weights.iter().sum();
         for (found, weight) in frequencies(sampling).into_iter().zip(weights) {
             assert!((found - weight / total).abs() < 0.012, "{found} {}", weight / total);
+        }
+    }
+
+    #[test]
+    fn a_nucleus_of_a_large_vocabulary_is_that_of_all_its_tokens() {
+        let mut random = stream(1, 2);
+        for spread in [1.0, 8.0, 30.0] {
+            let mut weights: Vec<f32> = (0..2 * LARGE).map(|_| spread * random.random::<f32>()).collect();
+            let (_, sum) = exponentiate(&mut weights);
+            for top_p in [0.1, 0.9, 0.999] {
+                let goal = top_p * sum;
+                let among = |weights: &[f32]| largest_floor(|floor| mass_from(weights, floor) >= goal);
+                let few = likely(&weights, (1.0 - top_p) * sum).expect("a large vocabulary");
+                let (all, few) = (among(&weights), among(&few));
+                // Sums of other lengths round differently, by less than one token's weight.
+                assert!((mass_from(&weights, all) - mass_from(&weights, few)).abs() <= 1e-5 * sum);
+            }
         }
     }
 

@@ -95,6 +95,24 @@ pub fn exponentiate(row: &mut [f32]) -> (f32, f32) {
     (max, sum)
 }
 
+/// What [`exponentiate`] returns, without replacing anything.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
+pub fn sum_of_exponentials(row: &[f32]) -> (f32, f32) {
+    let max = maximum(row);
+    let mut lanes = [0.0f32; 16];
+    let (chunks, rest) = row.as_chunks::<16>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += exp(*value - max);
+        }
+    }
+    let mut sum = lanes.iter().sum::<f32>();
+    for value in rest {
+        sum += exp(*value - max);
+    }
+    (max, sum)
+}
+
 #[inline(always)]
 fn maximum(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
