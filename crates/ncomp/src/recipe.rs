@@ -43,7 +43,7 @@ pub struct Recipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelRecipe {
-    /// A directory in Hugging Face layout, or `owner/name` on the Hub.
+    /// A directory in Hugging Face layout, a GGUF file, or `owner/name` on the Hub.
     pub path: String,
     /// How it is asked: `comment` or `chat`.
     pub prompt: PromptFormat,

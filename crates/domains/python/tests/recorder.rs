@@ -130,7 +130,8 @@ for test in (
 for test in ("helper(1)\nassert f(1) == 1", "import sys\nsys.exit(1)\nassert f(1)", "raise RuntimeError('x')", "assert False"):
     assert "before it uses f" in fault(test), (test, fault(test))
     assert fault(test, reference="def f(x): return x") is None, test
-assert "test_setup fails before" in fault("assert [f(1)] == [1]", test_setup="raise RuntimeError('no')")
+for reference in ("", "def f(x): return x"):
+    assert "test_setup fails before" in fault("assert [f(1)] == [1]", test_setup="raise RuntimeError('no')", reference=reference)
 for test in (
     "assert [f(1)] == [1]", "assert f(1) != 2", "assert f(1) == 1 or f(1) == 2", "assert len(f(1)) == 1",
     "try:\n  f(1)\n  assert False\nexcept TypeError: pass", "try:\n  f(1)\nexcept Exception: pass\nelse: assert False",

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// Samples candidates for problems into a file of records; resumes where it stopped.
 #[derive(clap::Args)]
 pub struct Generate {
-    /// A model's directory, or owner/name on the Hub
+    /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf)
     #[arg(long, default_value = "models/basics")]
     model: String,
     /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, or a file

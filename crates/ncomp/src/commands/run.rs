@@ -18,7 +18,7 @@ pub struct Run {
     /// Directory of the run [default: runs/NAME]
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Generator instead of the recipe's: a directory, or owner/name on the Hub
+    /// Generator instead of the recipe's: a directory, a GGUF file, or owner/name on the Hub
     #[arg(long)]
     model: Option<String>,
     /// Problem set instead of the recipe's: a name or a file

@@ -23,7 +23,7 @@ pub struct Signals {
     /// A critic's directory, for the selector critic
     #[arg(long)]
     critic: Option<PathBuf>,
-    /// A model's directory, or owner/name on the Hub, for the selectors reviewer and generated_tests
+    /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf), for the selectors reviewer and generated_tests
     #[arg(long)]
     model: Option<String>,
     /// Tests that the model writes for each problem

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// A model here or elsewhere.
 #[derive(clap::Args, Clone)]
 pub struct Source {
-    /// A model's directory, or owner/name on the Hub
+    /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf)
     #[arg(long, default_value = "models/basics")]
     model: String,
     /// Another server with OpenAI's interface (vLLM, llama.cpp, …), as http://host:port; --model is

@@ -527,7 +527,9 @@ def look(job, names):
     for at, source in enumerate((job["test_setup"], *job["tests"])):
         where, test = "test %d" % at if at else "test_setup", compile(source, "<test>", "exec", 0, True)
         first = attempt(test, namespace, StandInProgram.MOODS[0])
-        if first is not None and not StandInProgram.touched and not isinstance(first, OF_STAND_INS) and not job["reference"]:
+        untouched = first is not None and not StandInProgram.touched and not isinstance(first, OF_STAND_INS)
+        # What a reference does decides on a test; a setup that fails without a program fails with any.
+        if untouched and not (at and job["reference"]):
             return "%s fails before it uses %s: %s" % (where, function, describe(first).decode("utf-8", "replace"))
         always = at and passes_always(test, namespace, first)
         last = attempt(test, namespace, StandInProgram.MOODS[-1])
