@@ -11,8 +11,10 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Panels that one of rayon's tasks multiplies at least.
+/// Panels that one of rayon's tasks multiplies at least where rows are few.
 const TASK_PANELS: usize = 4;
+/// Multiplications that make a task worth the while whatever its panels.
+const TASK_PRODUCTS: usize = 1 << 18;
 
 /// A weight `[outputs, inputs]` in the type that its file keeps it in, packed for products.
 ///
@@ -196,7 +198,8 @@ impl Matrix {
         let panels = self.outputs.div_ceil(PANEL);
         // Four parts a thread even out what threads lose to others.
         let parts = 4 * rayon::current_num_threads();
-        let size = panels.div_ceil(parts).max(TASK_PANELS);
+        let of_panel = activations.rows() * self.inputs * PANEL;
+        let size = panels.div_ceil(parts).max((TASK_PRODUCTS / of_panel.max(1)).clamp(1, TASK_PANELS));
         (0..panels.div_ceil(size)).into_par_iter().for_each(|part| {
             let part = part * size..((part + 1) * size).min(panels);
             // SAFETY: `out` holds all rows of all outputs, and no two parts write the same outputs.
