@@ -229,3 +229,31 @@ fn a_model_is_not_written_over_and_a_stop_leaves_nothing() {
     let again = to_directory(&file, &out, Precision::Bf16, &mut |_, _| ControlFlow::Continue(()));
     assert!(matches!(again, Err(Error::Occupied(_))));
 }
+
+/// Whatever a file says of itself, it is opened or refused: no panic, no memory beyond its size.
+#[test]
+fn a_lying_file_is_refused_or_opened() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("m.gguf");
+    write(&path, &metadata(), &tensors(false));
+    let whole = std::fs::read(&path).expect("a file");
+    let head = whole.len() - tensors(false).values().map(|(_, numbers)| 4 * numbers.len()).sum::<usize>();
+    let mut random = ChaCha8Rng::seed_from_u64(11);
+    let mut opened = 0;
+    for _ in 0..3000 {
+        let mut bytes = whole.clone();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..head.min(bytes.len()));
+            bytes[at] = random.random();
+        }
+        if random.random_range(0..8) == 0 {
+            bytes.truncate(random.random_range(0..bytes.len()));
+        }
+        std::fs::write(&path, &bytes).expect("written");
+        let Ok(model) = Checkpoint::open(&path) else { continue };
+        opened += 1;
+        let _ = Tokenizer::of(&model).map(|tokenizer| tokenizer.encode("ab ab<|im_end|>"));
+        let _ = model.model();
+    }
+    assert!(opened > 0);
+}
