@@ -17,8 +17,7 @@ use std::borrow::Cow;
 /// The form in which a model's matrices are kept in memory. Vectors are always kept in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// As the file has them: 4 to 8 bits of a quantised file, 16 of half precision. A small model of single
-    /// precision, which the processor's caches hold, is kept as it is trained.
+    /// What suits the model: today [`AsStored`](Format::AsStored).
     #[default]
     Auto,
     /// Single precision: 4 bytes a weight.
@@ -28,7 +27,8 @@ pub enum Format {
     /// Blocks of 32 weights of 8 bits and a scale: 1.06 bytes. A matrix whose rows are not whole blocks is
     /// kept as [`Bf16`](Format::Bf16).
     Q8_0,
-    /// As the file has them, single precision included.
+    /// As the file has them: 4 to 8 bits of a quantised file, 16 of half precision. A small model of single
+    /// precision, which the processor's caches hold, is kept as it is trained.
     AsStored,
 }
 
@@ -74,7 +74,7 @@ impl Format {
     /// Where a tensor cannot be read.
     pub fn bytes(self, checkpoint: &Checkpoint) -> Result<usize, Error> {
         let of_part = |part: &crate::table::Part| {
-            let (stored, _) = checkpoint.part(part)?;
+            let stored = checkpoint.kind(part)?;
             let (rows, inputs) = (part.shape[0], part.shape.get(1).copied());
             let kind = inputs.map_or(BlockType::F32, |inputs| self.kind(stored, inputs));
             Ok(rows * kind.row_bytes(inputs.unwrap_or(1)).unwrap_or(0))
@@ -86,7 +86,7 @@ impl Format {
 /// The types of all matrices of a model on disk.
 fn stored_kinds(checkpoint: &Checkpoint) -> Result<Vec<BlockType>, Error> {
     let matrices = checkpoint.table().parts().filter(|(_, part)| part.shape.len() == 2);
-    matrices.map(|(_, part)| Ok(checkpoint.part(part)?.0)).collect()
+    matrices.map(|(_, part)| checkpoint.kind(part)).collect()
 }
 
 /// A model on the processor that only predicts and samples.

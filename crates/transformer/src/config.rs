@@ -195,7 +195,7 @@ impl Config {
             "num_attention_heads": self.num_attention_heads,
             "num_hidden_layers": self.num_hidden_layers,
             "num_key_value_heads": self.num_key_value_heads,
-            "rms_norm_eps": f64::from(self.rms_norm_eps.to_string().parse::<f32>().unwrap_or(1e-6)),
+            "rms_norm_eps": decimal(self.rms_norm_eps),
             "rope_scaling": self.rope_scaling_json(),
             "rope_theta": self.rope_theta,
             "tie_word_embeddings": self.tie_word_embeddings,
@@ -382,4 +382,10 @@ impl Fields<'_> {
 /// The last of every `interval` layers.
 pub(crate) fn every_nth(interval: usize, layers: usize) -> Vec<usize> {
     (0..layers).filter(|layer| (layer + 1).is_multiple_of(interval)).collect()
+}
+
+/// A single-precision number as it is written, `1e-6` rather than its nearest double.
+pub(crate) fn decimal(number: f32) -> f64 {
+    // What `Display` writes is always a number.
+    number.to_string().parse().unwrap_or(f64::from(number))
 }

@@ -68,26 +68,37 @@ pub(crate) fn extend_rotary(rotary: &mut RotaryTable, config: &Config, positions
 /// # Panics
 /// If a token is not below the vocabulary's size.
 pub(crate) fn forward<'a>(
-    (config, table, products): (&Config, &Table, Products),
+    model: (&Config, &Table, Products),
     batch: &PackedBatch,
     workspace: &'a mut Workspace,
     on_qkv: &mut dyn FnMut(usize, &[f32]),
 ) -> &'a [f32] {
-    extend_rotary(&mut workspace.rotary, config, batch.longest());
-    let mut operations = CpuOperations {
+    extend_rotary(&mut workspace.rotary, model.0, batch.longest());
+    let Workspace { buffers, rotary, scratch, .. } = workspace;
+    let Ok(()) = pass::forward(&mut of_batch(model, batch, rotary, scratch, on_qkv), buffers);
+    (workspace.rows, workspace.width) = (batch.rows(), model.0.hidden_size);
+    workspace.hidden()
+}
+
+/// The operations on a batch's rows; gradients go nowhere yet.
+fn of_batch<'a>(
+    (config, table, products): (&'a Config, &'a Table, Products<'a>),
+    batch: &'a PackedBatch,
+    rotary: &'a RotaryTable,
+    scratch: &'a mut Scratch,
+    on_qkv: &'a mut dyn FnMut(usize, &[f32]),
+) -> CpuOperations<'a> {
+    CpuOperations {
         config,
         table,
         products,
-        rotary: &workspace.rotary,
+        rotary,
         tokens: &batch.tokens,
         positions: &batch.positions,
         attention: Attention::Batch { batch, on_qkv },
-        scratch: &mut workspace.scratch,
+        scratch,
         gradient: None,
-    };
-    let Ok(()) = pass::forward(&mut operations, &mut workspace.buffers);
-    (workspace.rows, workspace.width) = (batch.rows(), config.hidden_size);
-    workspace.hidden()
+    }
 }
 
 impl Model {
@@ -124,19 +135,11 @@ impl Model {
         workspace: &mut Workspace,
         gradient: &mut Weights,
     ) {
-        let (config, table, products) = self.parts();
-        let mut operations = CpuOperations {
-            config,
-            table,
-            products,
-            rotary: &workspace.rotary,
-            tokens: &batch.tokens,
-            positions: &batch.positions,
-            attention: Attention::Batch { batch, on_qkv: &mut |_, _| {} },
-            scratch: &mut workspace.scratch,
-            gradient: Some(gradient),
-        };
+        let Workspace { buffers, rotary, scratch, .. } = workspace;
+        let mut ignore = |_: usize, _: &[f32]| {};
+        let mut operations = of_batch(self.parts(), batch, rotary, scratch, &mut ignore);
+        operations.gradient = Some(gradient);
         let hidden_gradient = hidden_gradient.to_vec();
-        let Ok(()) = pass::backward(&mut operations, &hidden_gradient, first_layer, &mut workspace.buffers);
+        let Ok(()) = pass::backward(&mut operations, &hidden_gradient, first_layer, buffers);
     }
 }

@@ -1,10 +1,10 @@
 //! What a GGUF file says of a model: its shape, and its tensors under their names here.
 
 use crate::architecture::{Architecture, RopeScaling};
-use crate::config::every_nth;
+use crate::config::{decimal, every_nth};
 use crate::table::Part;
 use crate::{Config, Error, tokenizer};
-use gguf::{BlockType, File};
+use gguf::{BlockType, File, Tensor};
 use std::borrow::Cow;
 
 /// SmolLM3's files do not name the layers without positions: llama.cpp knows them.
@@ -107,8 +107,8 @@ fn with_rope_factors(file: &File, config: Config, factors: &[f32]) -> Result<Con
     Err(invalid(file, "tensor rope_freqs.weight: expected the factors of Llama 3.1 or 3.2".to_owned()))
 }
 
-/// A part as the file has it, its rows in the order of Hugging Face's files.
-pub(super) fn part<'a>(file: &'a File, part: &Part) -> Result<(BlockType, Cow<'a, [u8]>), Error> {
+/// The file's tensor of a part, of the shape that it should have.
+pub(super) fn tensor<'a>(file: &'a File, part: &Part) -> Result<Tensor<'a>, Error> {
     let tensor = file.tensor(&part.gguf)?;
     // GGUF names the contiguous dimension first.
     if !tensor.shape().iter().rev().eq(&part.shape) {
@@ -118,6 +118,12 @@ pub(super) fn part<'a>(file: &'a File, part: &Part) -> Result<(BlockType, Cow<'a
             format!("tensor {}: expected shape {expected:?}, found {found:?}", part.gguf),
         ));
     }
+    Ok(tensor)
+}
+
+/// A part as the file has it, its rows in the order of Hugging Face's files.
+pub(super) fn part<'a>(file: &'a File, part: &Part) -> Result<(BlockType, Cow<'a, [u8]>), Error> {
+    let tensor = tensor(file, part)?;
     if part.paired_head_dim.is_none() {
         return Ok((tensor.block_type(), Cow::Borrowed(tensor.bytes())));
     }
@@ -127,10 +133,4 @@ pub(super) fn part<'a>(file: &'a File, part: &Part) -> Result<(BlockType, Cow<'a
 
 fn invalid(file: &File, message: String) -> Error {
     Error::invalid(file.path(), message)
-}
-
-/// A single-precision number as it is written, `1e-6` rather than its nearest double.
-fn decimal(number: f32) -> f64 {
-    // What `Display` writes is always a number.
-    number.to_string().parse().unwrap_or(f64::from(number))
 }

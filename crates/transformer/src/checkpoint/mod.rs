@@ -61,7 +61,7 @@ impl Checkpoint {
     /// change what the model computes.
     fn check(&self) -> Result<(), Error> {
         for (_, part) in self.table.parts() {
-            self.part(part)?;
+            self.kind(part)?;
         }
         let known: std::collections::HashSet<&str> =
             self.table.parts().map(|(_, part)| self.name(part)).collect();
@@ -106,6 +106,17 @@ impl Checkpoint {
         match &self.files {
             Files::Gguf(file) => Some(file),
             Files::SafeTensors(_) => None,
+        }
+    }
+
+    /// The type in which a part of a tensor is stored; none of its numbers is read.
+    ///
+    /// # Errors
+    /// Where it is missing, or of another shape or type.
+    pub fn kind(&self, part: &Part) -> Result<BlockType, Error> {
+        match &self.files {
+            Files::SafeTensors(files) => Ok(files.stored(&part.hugging_face, &part.shape)?.0),
+            Files::Gguf(file) => Ok(gguf_model::tensor(file, part)?.block_type()),
         }
     }
 

@@ -9,6 +9,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// The numbers' form in a file.
@@ -99,8 +100,20 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 pub struct TensorFiles {
     directory: PathBuf,
     files: Vec<(PathBuf, Mmap)>,
-    file_of: BTreeMap<String, usize>,
+    places: BTreeMap<String, Place>,
 }
+
+/// Where a tensor is: a file's header is read once, when it is opened.
+struct Place {
+    file: usize,
+    kind: Dtype,
+    shape: Vec<usize>,
+    /// Its bytes in the file.
+    range: Range<usize>,
+}
+
+/// Bytes of the number that a safetensors file begins with: its header's length.
+const LENGTH_BYTES: usize = 8;
 
 impl TensorFiles {
     /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
@@ -127,17 +140,20 @@ impl TensorFiles {
 
     fn open_all(origin: &Path, paths: impl IntoIterator<Item = PathBuf>) -> Result<Self, Error> {
         let mut opened =
-            TensorFiles { directory: origin.to_owned(), files: Vec::new(), file_of: BTreeMap::new() };
+            TensorFiles { directory: origin.to_owned(), files: Vec::new(), places: BTreeMap::new() };
         for path in paths {
             let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
             // SAFETY: the map is read only; a file changed by others while it is read can give
             // wrong numbers, which reading into memory would not prevent either.
             let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
-            let tensors = SafeTensors::deserialize(&map).map_err(|error| {
+            let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
                 Error::invalid(&path, format!("not a whole safetensors file ({error}); fetch it again"))
             })?;
-            for tensor in tensors.names() {
-                opened.file_of.insert(tensor.to_owned(), opened.files.len());
+            let start = LENGTH_BYTES + header;
+            for (name, info) in metadata.tensors() {
+                let range = start + info.data_offsets.0..start + info.data_offsets.1;
+                let (file, kind, shape) = (opened.files.len(), info.dtype, info.shape.clone());
+                opened.places.insert(name, Place { file, kind, shape, range });
             }
             opened.files.push((path, map));
         }
@@ -155,7 +171,7 @@ impl TensorFiles {
 
     /// Whether there is a tensor of that name.
     pub fn contains(&self, name: &str) -> bool {
-        self.file_of.contains_key(name)
+        self.places.contains_key(name)
     }
 
     /// The shape of one tensor.
@@ -163,14 +179,11 @@ impl TensorFiles {
     /// # Errors
     /// Where it is missing.
     pub fn shape(&self, name: &str) -> Result<Vec<usize>, Error> {
-        let (path, map) = self.file_with(name)?;
-        let tensors = SafeTensors::deserialize(map);
-        let shape = tensors.and_then(|tensors| Ok(tensors.tensor(name)?.shape().to_vec()));
-        shape.map_err(|error| Error::invalid(path, format!("tensor {name}: {error}")))
+        Ok(self.place(name)?.shape.clone())
     }
 
-    fn file_with(&self, name: &str) -> Result<&(PathBuf, Mmap), Error> {
-        self.file_of.get(name).map(|&file| &self.files[file]).ok_or_else(|| {
+    fn place(&self, name: &str) -> Result<&Place, Error> {
+        self.places.get(name).ok_or_else(|| {
             let message = format!("tensor {name} is missing from the safetensors files");
             Error::invalid(&self.directory, message)
         })
@@ -178,7 +191,7 @@ impl TensorFiles {
 
     /// All tensors' names.
     pub(crate) fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.file_of.keys().map(String::as_str)
+        self.places.keys().map(String::as_str)
     }
 
     /// One tensor's numbers as they are stored, row by row, little-endian: f32, f16 or bf16.
@@ -186,21 +199,20 @@ impl TensorFiles {
     /// # Errors
     /// Where it is missing, or of another shape or type.
     pub fn stored(&self, name: &str, shape: &[usize]) -> Result<(BlockType, &[u8]), Error> {
-        let (path, map) = self.file_with(name)?;
+        let place = self.place(name)?;
+        let (path, map) = &self.files[place.file];
         let fail = |message: String| Error::invalid(path, format!("tensor {name}: {message}"));
-        let tensors = SafeTensors::deserialize(map).map_err(|error| fail(error.to_string()))?;
-        let view = tensors.tensor(name).map_err(|error| fail(error.to_string()))?;
-        if view.shape() != shape {
-            let found = view.shape();
+        if place.shape != shape {
+            let found = &place.shape;
             return Err(fail(format!("expected shape {shape:?} from config.json, found {found:?}")));
         }
-        let kind = match view.dtype() {
+        let kind = match place.kind {
             Dtype::F32 => BlockType::F32,
             Dtype::BF16 => BlockType::Bf16,
             Dtype::F16 => BlockType::F16,
             other => return Err(fail(format!("expected F32, F16 or BF16, found {other:?}"))),
         };
-        Ok((kind, view.data()))
+        Ok((kind, &map[place.range.clone()]))
     }
 
     /// Reads one tensor as f32.

@@ -876,7 +876,7 @@ class Peer:
     def body(self, name, what, special):
         body = {"__slots__": (), "__module__": "candidate", "__doc__": property(lambda remote: self.attribute(remote, "__doc__"))}
         own = self.setup_classes.get(name) if what != b"k" and special != BOUND else None
-        # A method that the problem's setup defines is the problem's, whoever made the object.
+        # Methods that the setup defines belong to the problem, even on objects that the program made.
         methods = methods_of(own) if own is not None and self.tester else {}
         body.update((method, written) for method, written in methods.items() if method not in BIT_OF)
         for method in SPECIAL[:-1]:
