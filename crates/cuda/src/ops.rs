@@ -18,13 +18,13 @@ const COLUMN_PARTS: usize = 128;
 /// Launches a kernel: name, grid, threads, arguments.
 macro_rules! launch {
     ($ops:expr, $name:literal, $grid:expr, $threads:expr, $($argument:expr),+ $(,)?) => {{
-        use cudarc::driver::PushKernelArg as _;
-        let layout = $ops.kernels.layout($name, $grid, $threads);
-        let mut builder = $ops.gpu.stream().launch_builder($ops.kernels.function($name));
-        $(let argument = $crate::memory::Argument::argument(&$argument); builder.arg(&argument);)+
+        let mut arguments: Vec<*mut std::ffi::c_void> = Vec::new();
+        $(let argument = $crate::memory::Argument::argument(&$argument);
+        arguments.push((&raw const argument).cast_mut().cast());)+
         // SAFETY: the arguments are those that the kernel of this name takes, and views of as many numbers
         // as it touches, in buffers that are alive.
-        unsafe { builder.launch(layout) }.map(|_| ()).map_err(Error::failed(concat!("running ", $name)))
+        unsafe { $ops.kernels.launch(&$ops.gpu, $name, $grid, $threads, &mut arguments) }
+            .map_err(Error::failed(concat!("running ", $name)))
     }};
 }
 pub(crate) use launch;
@@ -219,6 +219,38 @@ impl Ops {
             gate_up.first(2 * rows * width),
             out.first(rows * width),
             rows as i32,
+            width as i32
+        )
+    }
+
+    /// Whether [`gate_up_swiglu`](Self::gate_up_swiglu) takes products of this shape.
+    pub fn is_skinny(rows: usize, inputs: usize, width: usize) -> bool {
+        rows <= 64 && inputs.is_multiple_of(64) && width.is_multiple_of(64)
+    }
+
+    /// `out [T, F] = silu(gate) up` of `[gate, up] = x weight'`, for few rows: in one pass over `weight
+    /// [2 F, inputs]`.
+    ///
+    /// # Panics
+    /// If the shape is none that [`is_skinny`](Self::is_skinny) takes.
+    pub fn gate_up_swiglu(
+        &self,
+        x: View<u16>,
+        weight: View<u16>,
+        (rows, inputs, width): (usize, usize, usize),
+        out: View<u16>,
+    ) -> Result<(), Error> {
+        assert!(Self::is_skinny(rows, inputs, width), "{rows} rows, {inputs} inputs, {width} features");
+        launch!(
+            self,
+            "gate_up_swiglu",
+            (width / 64, 1),
+            128,
+            x.first(rows * inputs),
+            weight.first(2 * width * inputs),
+            out.first(rows * width),
+            rows as i32,
+            inputs as i32,
             width as i32
         )
     }

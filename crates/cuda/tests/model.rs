@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use transformer::Cpu;
 use transformer::checkpoint::Precision;
-use transformer::decode::{Admission, Request, Sample, Settings, decode};
+use transformer::decode::{Admission, Decode, Request, Sample, Settings, decode};
 use transformer::device::{Device, Learner, Plan};
 use transformer::head::Target;
 use transformer::lora::LoraSettings;
@@ -364,17 +364,15 @@ fn a_gradient_that_is_not_a_number_is_seen_before_the_update() {
 
 fn sample(device: &dyn Device, model: &Model, requests: &[Request], settings: &Settings) -> Vec<Sample> {
     let mut reader = device.reader(model.clone()).expect("a reader");
+    sample_by(&mut *reader.decoder().expect("a decoder"), requests, settings)
+}
+
+fn sample_by(decoder: &mut dyn Decode, requests: &[Request], settings: &Settings) -> Vec<Sample> {
     let mut samples = Vec::new();
-    let ended = decode(
-        &mut *reader.decoder().expect("a decoder"),
-        requests,
-        settings,
-        &|tokens| tokens.last() == Some(&5),
-        &mut |sample| {
-            samples.push(sample);
-            ControlFlow::Continue(())
-        },
-    );
+    let ended = decode(decoder, requests, settings, &|tokens| tokens.last() == Some(&5), &mut |sample| {
+        samples.push(sample);
+        ControlFlow::Continue(())
+    });
     assert!(ended.expect("runs").is_continue());
     samples.sort_by_key(|sample| (sample.request, sample.index));
     samples
@@ -388,6 +386,22 @@ fn requests() -> Vec<Request> {
         Request { prompt: prompt(33, 11), samples: 3, stream: 100 },
         Request { prompt: prompt(64, 70), samples: 1, stream: 200 },
     ]
+}
+
+#[test]
+fn a_decoder_serves_one_batch_after_the_other() {
+    let Some(cuda) = cuda() else { return };
+    let settings = Settings { sampling: Sampling::GREEDY, max_new_tokens: 12, seed: 0, max_sequences: 8 };
+    for model in models() {
+        let mut reader = cuda.reader(model.clone()).expect("a reader");
+        let mut decoder = reader.decoder().expect("a decoder");
+        for requests in [requests(), requests().split_off(1), requests()] {
+            assert_eq!(
+                sample_by(&mut *decoder, &requests, &settings),
+                sample(&cuda, &model, &requests, &settings)
+            );
+        }
+    }
 }
 
 /// The likeliest continuations agree up to the first place where the two likeliest tokens nearly tie.

@@ -51,7 +51,7 @@ pub struct Sample {
 /// A sample to be drawn beside others.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission<'r> {
-    /// Tells requests apart; samples of one request that are admitted in a row share its prompt.
+    /// Which of the requests it belongs to.
     pub request: usize,
     /// Which of the request's samples it is.
     pub index: usize,
@@ -66,41 +66,51 @@ pub struct Admission<'r> {
 }
 
 /// The prompt of each of the wanted, by `compute` where it is not the `last` one known; and the last of
-/// them, whose other samples may still be waiting. Samples of one request must be wanted in a row; at most
-/// `limit` tokens are computed at once.
+/// them, whose other samples may still be waiting. Samples of one prompt must be wanted in a row to share
+/// it; at most `limit` tokens are computed at once.
 ///
 /// # Errors
 /// What `compute` says.
 pub fn share_prompts<P>(
     wanted: &[Admission],
-    last: Option<(usize, Arc<P>)>,
+    last: Option<KnownPrompt<P>>,
     limit: usize,
     compute: &mut ComputePrompts<P>,
 ) -> Result<SharedPrompts<P>, Error> {
-    let known = last.as_ref().map(|(request, _)| *request);
-    let mut prompts: Vec<(usize, Arc<P>)> = last.into_iter().collect();
-    let mut new: Vec<&Admission> = wanted.iter().collect();
-    new.dedup_by_key(|admission| admission.request);
-    new.retain(|admission| Some(admission.request) != known);
-    for group in split_by_rows(&new, |admission| admission.prompt.len(), limit) {
-        let tokens: Vec<&[u32]> = group.iter().map(|admission| admission.prompt).collect();
-        prompts.extend(group.iter().map(|admission| admission.request).zip(compute(&tokens)?));
+    let Some(first) = wanted.first() else { return Ok((Vec::new(), last)) };
+    let known = last.filter(|known| known.tokens == first.prompt);
+    let mut new: Vec<&[u32]> = wanted.iter().map(|admission| admission.prompt).collect();
+    new.dedup();
+    new.drain(..usize::from(known.is_some()));
+    let mut prompts: Vec<KnownPrompt<P>> = known.into_iter().collect();
+    for group in split_by_rows(&new, |prompt| prompt.len(), limit) {
+        let computed = group.iter().zip(compute(group)?);
+        prompts.extend(computed.map(|(tokens, prompt)| KnownPrompt { tokens: tokens.to_vec(), prompt }));
     }
     let mut at = 0;
     let of_each = wanted.iter().map(|admission| {
-        while prompts[at].0 != admission.request {
+        while prompts[at].tokens != admission.prompt {
             at += 1;
         }
-        prompts[at].1.clone()
+        prompts[at].prompt.clone()
     });
     let of_each = of_each.collect();
     Ok((of_each, prompts.pop()))
 }
 
+/// A prompt that was computed. It is known by its tokens: numbers of requests begin anew where a decoder
+/// serves one batch after the other.
+pub struct KnownPrompt<P> {
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+    /// What was computed.
+    pub prompt: Arc<P>,
+}
+
 /// Computes prompts, one after the other.
 pub type ComputePrompts<'a, P> = dyn FnMut(&[&[u32]]) -> Result<Vec<Arc<P>>, Error> + 'a;
-/// What [`share_prompts`] gives: each sample's prompt, and the last one with its request.
-pub type SharedPrompts<P> = (Vec<Arc<P>>, Option<(usize, Arc<P>)>);
+/// What [`share_prompts`] gives: each sample's prompt, and the last one.
+pub type SharedPrompts<P> = (Vec<Arc<P>>, Option<KnownPrompt<P>>);
 
 /// Samples every request; `stop(tokens)` ends a sample early, `on_done` takes each finished one and
 /// may break off.

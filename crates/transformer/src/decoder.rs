@@ -8,7 +8,7 @@
 use crate::Error;
 use crate::batch::PackedBatch;
 use crate::config::Config;
-use crate::decode::{Admission, Decode, Sample, share_prompts};
+use crate::decode::{Admission, Decode, KnownPrompt, Sample, share_prompts};
 use crate::head::logits;
 use crate::kv_cache::{CacheShape, KvCache, attend};
 use crate::model::{Workspace, extend_rotary, forward};
@@ -56,7 +56,7 @@ pub struct Decoder<'a> {
     packed: Option<Vec<Option<Packed>>>,
     active: Vec<Sequence>,
     /// The last prompt admitted: its other samples may still be waiting.
-    last_prefix: Option<(usize, Arc<Prefix>)>,
+    last_prefix: Option<KnownPrompt<Prefix>>,
     rotary: RotaryTable,
     prefill: Workspace,
     /// One for each part of a step.

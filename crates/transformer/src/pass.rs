@@ -118,6 +118,22 @@ pub trait Operations {
     /// # Errors
     /// Where the device fails.
     fn swiglu(&mut self, gate_up: &Self::Rows, out: &mut Self::Rows) -> Result<(), Self::Error>;
+
+    /// `out [T, F] = silu(gate) up` of `gate_up [T, 2 F] = x weight'`. A device may leave `gate_up` as it
+    /// was where no backward pass follows.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn gated(
+        &mut self,
+        x: &Self::Rows,
+        weight: usize,
+        gate_up: &mut Self::Rows,
+        out: &mut Self::Rows,
+    ) -> Result<(), Self::Error> {
+        self.linear(x, weight, None, gate_up)?;
+        self.swiglu(gate_up, out)
+    }
 }
 
 /// What a device computes to train. Gradients of weights are added to a place that it knows; those of
@@ -434,9 +450,9 @@ pub fn forward<O: Operations>(
         let kept = layer.min(layers.len() - 1);
         let kept = &mut layers[kept];
         attention(ops, layer, &place, input, kept)?;
-        gate_up(ops, &place, kept)?;
-        // next = middle + down(swiglu(gate_up))
-        ops.swiglu(&kept.gate_up, &mut shared.activated)?;
+        // next = middle + down(swiglu(gate_up(norm(middle))))
+        middle_norm(ops, &place, kept)?;
+        ops.gated(&kept.middle_normed, place.gate_up, &mut kept.gate_up, &mut shared.activated)?;
         ops.linear_add(&shared.activated, place.down, &kept.middle, next)?;
     }
     let (last, norm) = (&inputs[count % inputs.len()], ops.table().final_norm());
@@ -463,14 +479,13 @@ fn attention<O: Operations>(
     ops.linear_add(&kept.attended, place.attention_out, input, &mut kept.middle)
 }
 
-/// gate_up = gate_up(norm(middle))
-fn gate_up<O: Operations>(
+/// middle_normed = norm(middle)
+fn middle_norm<O: Operations>(
     ops: &mut O,
     place: &Place,
     kept: &mut Layer<O::Rows, O::Scales>,
 ) -> Result<(), O::Error> {
-    ops.norm(&kept.middle, place.feed_forward_norm, &mut kept.middle_normed, &mut kept.middle_scale)?;
-    ops.linear(&kept.middle_normed, place.gate_up, None, &mut kept.gate_up)
+    ops.norm(&kept.middle, place.feed_forward_norm, &mut kept.middle_normed, &mut kept.middle_scale)
 }
 
 /// Adds what the loss's gradient by the hidden states, `[T, H]`, gives for every weight of layers
@@ -500,7 +515,8 @@ pub fn backward<O: Gradients>(
         let kept = &mut layers[if *keep == Keep::Everything { layer } else { 0 }];
         if *keep == Keep::Inputs {
             attention(ops, layer, &place, input, kept)?;
-            gate_up(ops, &place, kept)?;
+            middle_norm(ops, &place, kept)?;
+            ops.linear(&kept.middle_normed, place.gate_up, None, &mut kept.gate_up)?;
         }
         feed_forward_backward(ops, &place, kept, &mut shared.activated, buffers)?;
         attention_backward(ops, layer, &place, input, kept, buffers)?;

@@ -4,7 +4,7 @@ use safetensors::SafeTensors;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use transformer::Cpu;
-use transformer::decode::{Request, Sample, Settings, decode};
+use transformer::decode::{Decode, Request, Sample, Settings, decode};
 use transformer::device::{Device, Plan};
 use transformer::head::Target;
 use transformer::optimizer::AdamWSettings;
@@ -132,13 +132,16 @@ fn compare_tensors(reference: &Reference, ours: &Weights, prefix: &str, limit: f
 }
 
 fn sample(model: &Model, requests: &[Request], settings: &Settings) -> Vec<Sample> {
-    let mut samples = Vec::new();
     let mut reader = Cpu::default().reader(model.clone()).expect("a reader");
-    let ended =
-        decode(&mut *reader.decoder().expect("a decoder"), requests, settings, &|_| false, &mut |sample| {
-            samples.push(sample);
-            ControlFlow::Continue(())
-        });
+    sample_by(&mut *reader.decoder().expect("a decoder"), requests, settings)
+}
+
+fn sample_by(decoder: &mut dyn Decode, requests: &[Request], settings: &Settings) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let ended = decode(decoder, requests, settings, &|_| false, &mut |sample| {
+        samples.push(sample);
+        ControlFlow::Continue(())
+    });
     assert!(ended.expect("runs").is_continue());
     samples.sort_by_key(|sample| (sample.request, sample.index));
     samples
@@ -177,6 +180,20 @@ fn a_sample_depends_on_its_seed_and_index_only() {
         (same.tokens, same.log_probabilities)
     });
     assert_ne!(together[0].tokens, together[1].tokens);
+}
+
+#[test]
+fn a_decoder_serves_one_batch_after_the_other() {
+    let model = without_end_tokens(Reference::load("tied-grouped").model);
+    let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+    let settings = Settings { sampling, max_new_tokens: 12, seed: 5, max_sequences: 4 };
+    let mut reader = Cpu::default().reader(model.clone()).expect("a reader");
+    let mut decoder = reader.decoder().expect("a decoder");
+    for prompts in [vec![vec![1, 2, 3], vec![7; 40]], vec![vec![9, 8]], vec![vec![9, 8], vec![3, 4, 5]]] {
+        let request = |(at, prompt)| Request { prompt, samples: 3, stream: 100 * at as u64 };
+        let requests: Vec<Request> = prompts.into_iter().enumerate().map(request).collect();
+        assert_eq!(sample_by(&mut *decoder, &requests, &settings), sample(&model, &requests, &settings));
+    }
 }
 
 /// What decoding says of its own tokens is what a forward pass over them says.

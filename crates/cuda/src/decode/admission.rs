@@ -19,12 +19,12 @@ impl GpuDecoder<'_> {
         let Some(pages) = &self.pages else { return 0 };
         let slots = SLOTS - self.active();
         let mut free = pages.free();
-        let mut known = self.last_prefix.as_ref().map(|(request, _)| *request);
+        let mut known = self.last_prefix.as_ref().map(|known| known.tokens.as_slice());
         let fits = wanted.iter().take(slots).take_while(|admission| {
             let own = admission.max_new_tokens.div_ceil(PAGE);
             let prompt =
-                if known == Some(admission.request) { 0 } else { admission.prompt.len().div_ceil(PAGE) };
-            known = Some(admission.request);
+                if known == Some(admission.prompt) { 0 } else { admission.prompt.len().div_ceil(PAGE) };
+            known = Some(admission.prompt);
             let enough = free >= own + prompt;
             free = free.saturating_sub(own + prompt);
             enough
@@ -120,7 +120,7 @@ impl GpuDecoder<'_> {
     /// The prompt of each of the wanted, computed where it is not the last one known.
     pub(super) fn compute_prefixes(&mut self, wanted: &[Admission]) -> Result<Vec<Arc<Prefix>>, ModelError> {
         let last = self.last_prefix.take();
-        let before = last.as_ref().map(|(_, prefix)| prefix.clone());
+        let before = last.as_ref().map(|known| known.prompt.clone());
         let mut compute = |prompts: &[&[u32]]| Ok(self.compute_group(prompts)?);
         let shared = share_prompts(wanted, last, PREFILL_TOKENS, &mut compute);
         let found = shared.map(|(found, last)| {
@@ -207,8 +207,8 @@ impl GpuDecoder<'_> {
     }
 
     pub(super) fn forget_last_prefix(&mut self) {
-        if let (Some(pages), Some((_, prefix))) = (&mut self.pages, self.last_prefix.take()) {
-            pages.release(prefix);
+        if let (Some(pages), Some(known)) = (&mut self.pages, self.last_prefix.take()) {
+            pages.release(known.prompt);
         }
     }
 }

@@ -41,28 +41,22 @@ extern "C" __global__ void store_prompt(bf16* layer, const bf16* qkv, const int*
     store_position(keys_of(layer, page_of[row], head, key_heads), place_of[row], key, key + key_heads * HEAD_DIM);
 }
 
-// Rotates the queries and keys of one position a slot, unless there is no table, and stores key and value.
-// One warp a head.
-extern "C" __global__ void rotate_and_store(bf16* layer, bf16* qkv, Slots slots, const float2* table, int rows,
-                                            int heads, int key_heads) {
-    int item = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    int slot = item / (heads + key_heads), head = item % (heads + key_heads), lane = threadIdx.x & 31;
-    if (slot >= rows || slots.tokens[slot] < 0) return;
-    bf16* vector = qkv + ((long)slot * (heads + 2 * key_heads) + head) * HEAD_DIM;
-    int length = slots.lengths[slot];
-    const float2* turn = table + (long)(slots.prefixes[slot] + length) * (HEAD_DIM / 2);
-    for (int i = lane * 2; table && i < HEAD_DIM / 2; i += 64) {
-        u32* first = reinterpret_cast<u32*>(vector + i);
-        u32* second = reinterpret_cast<u32*>(vector + i + HEAD_DIM / 2);
-        float2 a = turn[i], b = turn[i + 1];
-        float x0 = low(*first), x1 = high(*first), y0 = low(*second), y1 = high(*second);
-        *first = pack(x0 * a.x - y0 * a.y, x1 * b.x - y1 * b.y);
-        *second = pack(y0 * a.x + x0 * a.y, y1 * b.x + x1 * b.y);
+// One head's vector, turned by its position unless there is no table, to shared memory; one warp.
+__device__ __forceinline__ void rotate_head(const bf16* vector, const float2* turn, bf16* target) {
+    int lane = threadIdx.x & 31;
+    for (int i = lane * 2; i < HEAD_DIM / 2; i += 64) {
+        u32 first = *reinterpret_cast<const u32*>(vector + i);
+        u32 second = *reinterpret_cast<const u32*>(vector + i + HEAD_DIM / 2);
+        if (turn) {
+            float2 a = turn[i], b = turn[i + 1];
+            float x0 = low(first), x1 = high(first), y0 = low(second), y1 = high(second);
+            first = pack(x0 * a.x - y0 * a.y, x1 * b.x - y1 * b.y);
+            second = pack(y0 * a.x + x0 * a.y, y1 * b.x + x1 * b.y);
+        }
+        *reinterpret_cast<u32*>(target + i) = first;
+        *reinterpret_cast<u32*>(target + i + HEAD_DIM / 2) = second;
     }
-    if (head < heads) return;
-    __syncwarp();
-    int page = slots.pages[(long)slot * slots.table_width + slots.own_at + length / PAGE];
-    store_position(keys_of(layer, page, head - heads, key_heads), length % PAGE, vector, vector + key_heads * HEAD_DIM);
+    for (int i = HEAD_DIM + lane; i < CACHE_DIM; i += 32) target[i] = 0;
 }
 
 #define DECODE_WARPS 4
@@ -93,20 +87,38 @@ __device__ __forceinline__ CacheTile locate(bf16* layer, const Slots& slots, int
     return found;
 }
 
-// Attention of one new position a slot over its prompt and itself. A block: one slot and key head; its
-// warps take turns at tiles of 16 positions and merge at the end. Positions are the 16 rows of the matrix
+// Turns the queries and the key of one new position a slot, stores its key and value, and attends over the
+// prompt and the sequence itself. A block: one slot and key head; its warps share the heads, then take turns at tiles of 16 positions and merge at the end. Positions are the 16 rows of the matrix
 // instruction and the query heads of the group its 8 columns, so that few of them stay unused: scores are
 // keys times queries, sums are values times weights. Lanes load 16 bytes of neighbouring components, which
 // changes the order in which components are summed, and nothing else. The next tile's keys are on their
 // way while this one's values are used.
 extern "C" __global__ void __launch_bounds__(32 * DECODE_WARPS, 3)
-attend_cache(bf16* layer, const bf16* qkv, bf16* out, Slots slots, int heads, int key_heads, float scale) {
+attend_cache(bf16* layer, const bf16* qkv, bf16* out, Slots slots, const float2* table, int heads, int key_heads,
+             float scale) {
+    __shared__ __align__(16) bf16 turned[GROUP + 1][CACHE_DIM];
     __shared__ float max_of[DECODE_WARPS][16], total_of[DECODE_WARPS][16];
     __shared__ float sum_of[8 * HEAD_TILES][CACHE_DIM];
+    take_over();
     int slot = blockIdx.x, key_head = blockIdx.y, warp = threadIdx.x / 32, lane = threadIdx.x & 31;
     if (slots.tokens[slot] < 0) return;
     int g = lane >> 2, c = lane & 3;
-    const bf16* query = qkv + ((long)slot * (heads + 2 * key_heads) + key_head * GROUP) * HEAD_DIM;
+    int prefix = slots.prefixes[slot], length = slots.lengths[slot], own = length + 1;
+    const bf16* vectors = qkv + (long)slot * (heads + 2 * key_heads) * HEAD_DIM;
+    const float2* turn = table ? table + (long)(prefix + length) * (HEAD_DIM / 2) : 0;
+    for (int head = warp; head <= GROUP; head += DECODE_WARPS) {
+        bool is_key = head == GROUP;
+        const bf16* vector = vectors + (is_key ? heads + key_head : key_head * GROUP + head) * HEAD_DIM;
+        rotate_head(vector, turn, turned[head]);
+        if (is_key) {
+            __syncwarp();
+            int page = slots.pages[(long)slot * slots.table_width + slots.own_at + length / PAGE];
+            bf16* keys = keys_of(layer, page, key_head, key_heads);
+            store_position(keys, length % PAGE, turned[GROUP], vector + key_heads * HEAD_DIM);
+        }
+    }
+    // The whole block sees what its warps wrote, in shared and in global memory.
+    __syncthreads();
     uint4 right[HEAD_TILES][WORDS];
     #pragma unroll
     for (int part = 0; part < HEAD_TILES; part++) {
@@ -114,11 +126,9 @@ attend_cache(bf16* layer, const bf16* qkv, bf16* out, Slots slots, int heads, in
         for (int word = 0; word < WORDS; word++) {
             int head = g + 8 * part, column = word * 32 + c * 8;
             bool valid = head < GROUP && column < HEAD_DIM;
-            right[part][word] = valid ? *reinterpret_cast<const uint4*>(query + head * HEAD_DIM + column)
-                                      : make_uint4(0, 0, 0, 0);
+            right[part][word] = valid ? *reinterpret_cast<const uint4*>(&turned[head][column]) : make_uint4(0, 0, 0, 0);
         }
     }
-    int prefix = slots.prefixes[slot], own = slots.lengths[slot] + 1;
     int before = (prefix + TILE - 1) / TILE, tiles = before + (own + TILE - 1) / TILE;
     // Rows are components, columns heads; a lane has heads 2c and 2c + 1.
     float sums[HEAD_TILES][CACHE_DIM / 16][4] = {};

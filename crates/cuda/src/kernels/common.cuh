@@ -54,6 +54,16 @@ __device__ __forceinline__ void store8(bf16* target, const float* values) {
     *reinterpret_cast<uint4*>(target) = raw;
 }
 
+// Waits for the results of the kernels before, and lets the next one start: on Hopper, kernels that are
+// launched to overlap begin while the one before them ends. The host launches so only what calls this
+// before it touches memory that a kernel writes; elsewhere it does nothing.
+__device__ __forceinline__ void take_over() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 __device__ __forceinline__ float warp_sum(float value) {
     for (int offset = 16; offset > 0; offset >>= 1) value += __shfl_xor_sync(FULL_WARP, value, offset);
     return value;

@@ -2,6 +2,7 @@
 
 // out[t] = embedding[tokens[t]]; one block a row. A token below zero marks an empty row.
 extern "C" __global__ void embed(const bf16* embedding, const int* tokens, bf16* out, int width) {
+    take_over();
     long row = blockIdx.x;
     int token = tokens[row];
     const uint4* source = reinterpret_cast<const uint4*>(embedding + (long)max(token, 0) * width);
@@ -50,6 +51,7 @@ __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + __expf
 
 // out = silu(gate) * up; gate_up is [T, 2 width], out [T, width].
 extern "C" __global__ void swiglu(const bf16* gate_up, bf16* out, int rows, int width) {
+    take_over();
     long item = ((long)blockIdx.x * blockDim.x + threadIdx.x) * 8;
     if (item >= (long)rows * width) return;
     long row = item / width, column = item % width;

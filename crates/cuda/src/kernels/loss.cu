@@ -32,14 +32,34 @@ __device__ SoftmaxSums block_merge(SoftmaxSums sums) {
     return sums;
 }
 
-// What a thread sees of a row: every blockDim.x-th group of four logits, divided by a temperature.
+// Gives `see` every blockDim.x-th group of four logits of a row, with the place of the first. Four groups
+// are on their way at a time: one after the other, a row would take as many times the latency of memory.
+#define GROUPS_AHEAD 4
+template <typename See>
+__device__ __forceinline__ void each_group(const float* row, int vocabulary, See see) {
+    int step = blockDim.x * 4;
+    for (int start = threadIdx.x * 4; start < vocabulary; start += GROUPS_AHEAD * step) {
+        float4 groups[GROUPS_AHEAD];
+        #pragma unroll
+        for (int ahead = 0; ahead < GROUPS_AHEAD; ahead++) {
+            int i = start + ahead * step;
+            if (i < vocabulary) groups[ahead] = *reinterpret_cast<const float4*>(row + i);
+        }
+        #pragma unroll
+        for (int ahead = 0; ahead < GROUPS_AHEAD; ahead++) {
+            int i = start + ahead * step;
+            float values[4] = {groups[ahead].x, groups[ahead].y, groups[ahead].z, groups[ahead].w};
+            if (i < vocabulary) see(i, values);
+        }
+    }
+}
+
+// What a thread sees of a row, divided by a temperature.
 __device__ __forceinline__ SoftmaxSums thread_sums(const float* row, int vocabulary, float inverse) {
     SoftmaxSums sums = {NEGATIVE_INFINITY, 0.0f, 0.0f};
-    for (int i = threadIdx.x * 4; i < vocabulary; i += blockDim.x * 4) {
-        float4 four = *reinterpret_cast<const float4*>(row + i);
-        float values[4] = {four.x * inverse, four.y * inverse, four.z * inverse, four.w * inverse};
+    each_group(row, vocabulary, [&](int i, float* values) {
         #pragma unroll
-        for (int k = 0; k < 4; k++) if (i + k >= vocabulary) values[k] = NEGATIVE_INFINITY;
+        for (int k = 0; k < 4; k++) values[k] = i + k < vocabulary ? values[k] * inverse : NEGATIVE_INFINITY;
         float max = fmaxf(fmaxf(values[0], values[1]), fmaxf(values[2], values[3]));
         if (max > sums.max) {
             float factor = power_of_two((sums.max - max) * LOG2_E);
@@ -52,7 +72,7 @@ __device__ __forceinline__ SoftmaxSums thread_sums(const float* row, int vocabul
                 sums.sum += weight, sums.weighted += weight * values[k];
             }
         }
-    }
+    });
     return sums;
 }
 

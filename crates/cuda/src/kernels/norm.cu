@@ -3,6 +3,7 @@
 // out = in * weight / rms(in); scale[t] = 1 / rms. One block a row of `width` numbers.
 extern "C" __global__ void rms_norm(const bf16* in, const bf16* weight, bf16* out, float* scale, int width,
                                     float epsilon) {
+    take_over();
     const bf16* row = in + (long)blockIdx.x * width;
     float sum = 0.0f;
     for (int i = threadIdx.x * 8; i < width; i += blockDim.x * 8) {
@@ -76,6 +77,7 @@ extern "C" __global__ void rms_norm_backward(const bf16* out_gradient, const bf1
 // in and out are [rows, (heads + 2 key_heads) HEAD_DIM]; scale[row, head] = 1 / rms. One warp a head.
 extern "C" __global__ void head_norms(const bf16* in, const bf16* query_gain, const bf16* key_gain, bf16* out,
                                       float* scale, int rows, int heads, int key_heads, float epsilon) {
+    take_over();
     long item = (long)blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
     int all = heads + 2 * key_heads, lane = threadIdx.x & 31;
     if (item >= (long)rows * all) return;

@@ -58,14 +58,12 @@ __device__ float rank_floor(const float* row, int vocabulary, int count) {
 __device__ __forceinline__ float thread_weight(const float* row, int vocabulary, float inverse, float max, float floor,
                                                float above) {
     float sum = 0.0f;
-    for (int i = threadIdx.x * 4; i < vocabulary; i += blockDim.x * 4) {
-        float4 four = *reinterpret_cast<const float4*>(row + i);
-        float values[4] = {four.x, four.y, four.z, four.w};
+    each_group(row, vocabulary, [&](int i, float* values) {
         #pragma unroll
         for (int k = 0; k < 4; k++)
             if (i + k < vocabulary && values[k] >= floor && values[k] > above)
                 sum += power_of_two((values[k] * inverse - max) * LOG2_E);
-    }
+    });
     return sum;
 }
 
@@ -141,6 +139,7 @@ extern "C" __global__ void __launch_bounds__(1024)
 draw(const float* logits, const int* rows, const Drawing* drawings, int* tokens, int* lengths, int* drawn,
      float* log_probabilities, int vocabulary, int stride, int advance, const int* slots) {
     __shared__ int best_index[32];
+    take_over();
     int slot = slots ? slots[blockIdx.x] : blockIdx.x;
     if (tokens[slot] < 0 && advance) return;
     const float* row = logits + (long)(rows ? rows[blockIdx.x] : blockIdx.x) * stride;

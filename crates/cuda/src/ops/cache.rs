@@ -59,38 +59,14 @@ impl Argument for Slots<'_> {
 }
 
 impl Ops {
-    /// Rotates the queries and keys of each slot's new position, unless there is no `rotary` table, and
-    /// stores its keys and values.
-    pub fn rotate_and_store(
-        &self,
-        cache: &SlotCache,
-        layer: usize,
-        qkv: View<u16>,
-        rotary: Option<View<f32>>,
-        rows: usize,
-    ) -> Result<(), Error> {
-        let warps = rows * (self.heads + self.key_heads) as usize;
-        launch!(
-            self,
-            "rotate_and_store",
-            (warps.div_ceil(4), 1),
-            128,
-            cache.pages.layer(layer),
-            qkv.first(rows * self.qkv_size()),
-            Slots(cache, rows),
-            rotary,
-            rows as i32,
-            self.heads,
-            self.key_heads
-        )
-    }
-
-    /// `out [slots, Q]`: attention of each slot's new position over its prompt and itself.
+    /// `out [slots, Q]`: turns the queries and the key of each slot's new position, unless there is no
+    /// `rotary` table, stores its keys and values, and attends over its prompt and itself.
     pub fn attend_cache(
         &self,
         cache: &SlotCache,
         layer: usize,
         qkv: View<u16>,
+        rotary: Option<View<f32>>,
         out: View<u16>,
         rows: usize,
     ) -> Result<(), Error> {
@@ -103,6 +79,7 @@ impl Ops {
             qkv.first(rows * self.qkv_size()),
             out.first(rows * self.query_size()),
             Slots(cache, rows),
+            rotary,
             self.heads,
             self.key_heads,
             self.scale

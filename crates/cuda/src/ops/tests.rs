@@ -13,6 +13,7 @@ use transformer::ops::{attention, elementwise, matmul, norm};
 use transformer::sampling::Sampling;
 
 mod head_norms;
+mod skinny;
 
 /// The GPU with kernels for a shape, or none: then the test says so and ends.
 fn ops(config: &Config) -> Option<Ops> {
