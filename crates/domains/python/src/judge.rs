@@ -354,11 +354,7 @@ impl Judge {
             talk.tests.push(cut_short(Silence::Closed, &ended, cpu));
         }
         ended.cpu = ended.cpu.saturating_sub(ANSWER * talk.calls);
-        Ok(Run {
-            tests: talk.tests,
-            ended,
-            recorded: talk.recorded.map(|uses| (uses, talk.calls)),
-        })
+        Ok(Run { tests: talk.tests, ended, recorded: talk.recorded.map(|uses| (uses, talk.calls)) })
     }
 
     /// How a problem's reference does in its tests as this kind of plan runs them.

@@ -3,8 +3,9 @@
 
 mod support;
 
-use python::{Check, Python, Settings, Tier};
+use python::{Check, PROTOCOL_IMPORTS, Python, Settings, Tier};
 use records::{Outcome, Separation, Verdict};
+use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use verify::{Pool, Task};
@@ -27,6 +28,7 @@ fn judged(settings: Settings, cases: &[(&str, &str, Option<&str>)]) -> Option<Ve
         .map(|(index, (_, test, reference))| {
             let check = Check {
                 entry_point: "f".to_owned(),
+                setup: PROTOCOL_IMPORTS.to_owned(),
                 tests: vec![(*test).to_owned()],
                 ..Check::default()
             };
@@ -78,12 +80,17 @@ fn warnings_reach_the_test() {
 fn a_test_is_main_and_the_program_is_not() {
     let guarded = "if __name__ == '__main__':\n    assert [f(2)] == [4]";
     let shared = "if __name__ == '__main__':\n    assert f(1) == f(1) and f(1) != f(2)";
-    let value = "class f:\n    def __init__(self, x): self.x = x\n    def __eq__(self, o): return self.x == o.x";
+    let value =
+        "class f:\n    def __init__(self, x): self.x = x\n    def __eq__(self, o): return self.x == o.x";
     let cases = [
         ("def f(x): return x * x\nif __name__ == '__main__': raise SystemExit(input())", guarded, None),
         ("def f(x): return x", guarded, None),
         (value, shared, Some(value)),
-        ("class f:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True", shared, Some(value)),
+        (
+            "class f:\n    def __init__(self, x): pass\n    def __eq__(self, o): return True",
+            shared,
+            Some(value),
+        ),
     ];
     let Some(verdicts) = judged(Settings::default(), &cases) else { return };
     let passed: Vec<bool> = verdicts.iter().map(Verdict::passed).collect();
@@ -110,4 +117,39 @@ fn no_time_decides_how_a_problem_is_judged() {
     assert!(verdicts[..3].iter().all(Verdict::passed), "{verdicts:?}");
     assert_eq!(verdicts[3].outcome, Outcome::Infrastructure, "{:?}", verdicts[3]);
     assert!(verdicts[3].reason.contains("too long with the reference"), "{:?}", verdicts[3]);
+}
+
+/// A test with programs, right ones and wrong ones. `plain` says which `python3` passes with the test in one
+/// file, the others which the judge passes, without a reference and with the first program as one.
+#[derive(Deserialize)]
+struct Written {
+    name: String,
+    test: String,
+    programs: Vec<String>,
+    plain: Vec<bool>,
+    alone: Vec<bool>,
+    beside_reference: Vec<bool>,
+}
+
+#[test]
+fn what_plain_execution_fails_never_passes() {
+    let written: Vec<Written> = include_str!("one_process.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a test with programs"))
+        .collect();
+    let (mut cases, mut expected) = (Vec::new(), Vec::new());
+    for test in &written {
+        let reference = Some(test.programs[0].as_str());
+        for (judge, reference) in [(&test.alone, None), (&test.beside_reference, reference)] {
+            for ((program, passes), plain) in test.programs.iter().zip(judge).zip(&test.plain) {
+                assert!(*plain || !passes, "{}: no program that python3 fails may pass", test.name);
+                cases.push((program.as_str(), test.test.as_str(), reference));
+                expected.push((&test.name, *passes));
+            }
+        }
+    }
+    let Some(verdicts) = judged(Settings::default(), &cases) else { return };
+    let differ = expected.iter().zip(&verdicts).filter(|((_, passes), verdict)| verdict.passed() != *passes);
+    let differ: Vec<String> = differ.map(|((name, _), verdict)| format!("{name}: {verdict:?}")).collect();
+    assert!(differ.is_empty(), "{}", differ.join("\n"));
 }
