@@ -30,6 +30,9 @@ const ANSWERING: f64 = 2.0;
 /// What one answer takes at most, and what asking takes the test: so much a candidate is not charged
 /// for.
 const ANSWER: Duration = Duration::from_micros(100);
+/// CPU time of the process that looks at a problem, in seconds: it runs the tests a few times, each time
+/// as many steps as it counts. Beyond it the problem is refused.
+const PLANNING: f64 = 30.0;
 /// How many calls a reference may be asked for.
 const MOST_CALLS: u32 = 100_000;
 /// Tests' processes have what a candidate may have and this for what they hold besides.
@@ -56,8 +59,6 @@ pub struct Judge {
 
 /// A run's processes and what they said.
 pub(crate) struct Run {
-    /// Whether the program was loaded.
-    pub loaded: bool,
     /// One result a test, as far as it came; of a program that was never loaded, why.
     pub tests: Vec<TestResult>,
     /// How the candidate's process ended.
@@ -285,7 +286,7 @@ impl Judge {
             cancelled(silence)?;
             tests.push(cut_short(silence, &ended, cpu));
         }
-        Ok(Run { loaded: is_loaded, tests, ended, recorded: None })
+        Ok(Run { tests, ended, recorded: None })
     }
 
     /// Runs a candidate and, in another process, the tests that call it. `allowed` is what the reference
@@ -330,7 +331,7 @@ impl Judge {
                     vec![cut_short(silence, &ended, cpu)]
                 }
             };
-            return Ok(Run { loaded: false, tests, ended, recorded: None });
+            return Ok(Run { tests, ended, recorded: None });
         }
         let mut tester = zygote.fork(Role::Tester, &encode(&test_job), Some(theirs))?;
         tester.channel.await_together();
@@ -353,24 +354,19 @@ impl Judge {
             talk.tests.push(cut_short(Silence::Closed, &ended, cpu));
         }
         ended.cpu = ended.cpu.saturating_sub(ANSWER * talk.calls);
-        Ok(Run {
-            loaded: true,
-            tests: talk.tests,
-            ended,
-            recorded: talk.recorded.map(|uses| (uses, talk.calls)),
-        })
+        Ok(Run { tests: talk.tests, ended, recorded: talk.recorded.map(|uses| (uses, talk.calls)) })
     }
 
-    /// Whether a problem's reference passes its tests as this kind of plan runs them.
-    pub(crate) fn passes(
+    /// How a problem's reference does in its tests as this kind of plan runs them.
+    pub(crate) fn outcome_of(
         &mut self,
         check: &Check,
         kind: &Kind,
         reference: &str,
         watch: &Watch,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Outcome> {
         let run = self.run_plan(check, kind, reference, Turn::Beside, watch)?;
-        Ok(run.loaded && overall(&run.tests, check.tests.len()).0 == Outcome::Passed)
+        Ok(overall(&run.tests, check.tests.len()).0)
     }
 
     pub(crate) fn wall(&self) -> Duration {
@@ -380,7 +376,7 @@ impl Judge {
     /// Looks at a problem's tests, in a process that ends afterwards.
     pub(crate) fn ask_planner(&mut self, job: &Json, watch: &Watch) -> io::Result<Result<Lowered, String>> {
         let mut job = job.clone();
-        job["cpu_limits"] = cpu_limits(10.0);
+        job["cpu_limits"] = cpu_limits(PLANNING);
         job["memory_limits"] = memory_limits(self.shared.settings.memory_bytes.max(1 << 30));
         let zygote = self.zygote()?;
         let mut clock = Clock::start(Duration::from_secs(20), watch, zygote.pid());
@@ -388,8 +384,14 @@ impl Judge {
         planner.channel.await_together();
         let names = planner.channel.next(64 << 20, &mut clock);
         let ran = planner.channel.next(64 << 20, &mut clock);
-        zygote.end(planner)?;
+        let ended = zygote.end(planner)?;
         match names {
+            // What the tests assert is still unknown, and no time may decide how they are judged.
+            Ok(_) if ran.is_err() && job["runs"] == true && ended.cpu.as_secs_f64() >= PLANNING => {
+                Ok(Err(format!(
+                    "the tests take more than {PLANNING} s of CPU time to be looked at: make them shorter"
+                )))
+            }
             Ok(names) => {
                 let ran = ran.ok().map(|message| message.payload);
                 Ok(Lowered::of_answer(&names.payload, ran.as_deref()))

@@ -16,6 +16,11 @@ const MOST_PREPARED: usize = 1_024;
 /// Of problems with plus inputs, whose expected values may take tens of megabytes.
 const MOST_PLUS: usize = 12;
 
+/// CPU time of a reference that shows what tests do with its objects, as a multiple of a candidate's.
+const REFERENCE_SHARE: f64 = 5.0;
+/// Why there is no plan where that does not suffice.
+const TOO_SLOW: &str = "the tests take too long with the reference, which has to show what they do with its objects: make them or it faster, or raise the time limit";
+
 /// A problem's check and, once it is known, its plan.
 pub struct Prepared {
     /// The check; its tests are those that are asked for.
@@ -87,42 +92,55 @@ impl Prepared {
         let tests = self.check.tests.len();
         let kind = match self.lowered(judge, true, watch)? {
             Err(reason) => return Ok(Err(reason)),
-            Ok(Lowered::Compared(expectations)) => Kind::compared(expectations),
+            Ok(Lowered::Compared(expectations)) => Ok(Kind::compared(expectations)),
             Ok(Lowered::Names(names)) => self.proxied(judge, names, watch)?,
             Ok(Lowered::Recorded { tests, names }) => {
                 let kind = Kind::compared(tests);
-                match &self.reference {
-                    Some(reference) if !judge.passes(&self.check, &kind, reference, watch)? => {
-                        self.proxied(judge, names, watch)?
-                    }
-                    _ => kind,
+                let outcome = match &self.reference {
+                    Some(reference) => judge.outcome_of(&self.check, &kind, reference, watch)?,
+                    None => Outcome::Passed,
+                };
+                match outcome {
+                    // A reference that is too slow says nothing against what the tests assert.
+                    Outcome::Passed | Outcome::Limit(Resource::Time) => Ok(kind),
+                    _ => self.proxied(judge, names, watch)?,
                 }
             }
         };
-        Ok(Ok(Plan { tests, kind }))
+        Ok(kind.map(|kind| Plan { tests, kind }))
     }
 
     /// Has the reference show what tests in a process of their own do with its objects; whether they
-    /// can run there at all shows too. A reference that runs out of time shows neither: the plan then
-    /// permits data only.
-    fn proxied(&self, judge: &mut Judge, names: Vec<String>, watch: &Watch) -> io::Result<Kind> {
+    /// can run there at all shows too. One that runs out of time shows neither, and no time decides how
+    /// a problem is judged: there is no plan then.
+    fn proxied(
+        &self,
+        judge: &mut Judge,
+        names: Vec<String>,
+        watch: &Watch,
+    ) -> io::Result<Result<Kind, String>> {
         let Some(reference) = &self.reference else {
-            return Ok(Kind::Proxied { names, allowed: vec!["objects".to_owned()], calls: 0 });
+            return Ok(Ok(Kind::Proxied { names, allowed: vec!["objects".to_owned()], calls: 0 }));
         };
-        let cpu = (judge.shared.settings.cpu_seconds * 2.0).ceil();
+        let cpu = (judge.shared.settings.cpu_seconds * REFERENCE_SHARE).ceil();
         let run = judge.run_proxied(&self.check, reference, &names, None, cpu, watch)?;
         let failed = run.tests.iter().find(|test| test.outcome != Outcome::Passed);
         let Some(failed) = failed else {
             let (allowed, calls) = run.recorded.unwrap_or_default();
-            return Ok(Kind::Proxied { names, allowed, calls });
+            return Ok(Ok(Kind::Proxied { names, allowed, calls }));
         };
         debug!(reason = %failed.reason, detail = %failed.detail, "the reference fails in two processes");
-        let by_time = matches!(failed.outcome, Outcome::Limit(Resource::Time | Resource::Memory));
-        if !by_time && judge.passes(&self.check, &Kind::Shared, reference, watch)? {
-            return Ok(Kind::Shared);
-        }
-        // Nothing is known of what objects the tests need: data only.
-        Ok(Kind::Proxied { names, allowed: Vec::new(), calls: 0 })
+        let too_slow = Outcome::Limit(Resource::Time);
+        let beside = match failed.outcome {
+            Outcome::Limit(_) => failed.outcome,
+            _ => judge.outcome_of(&self.check, &Kind::Shared, reference, watch)?,
+        };
+        Ok(match beside {
+            Outcome::Passed => Ok(Kind::Shared),
+            outcome if outcome == too_slow => Err(TOO_SLOW.to_owned()),
+            // Nothing is known of what objects the tests need: data only.
+            _ => Ok(Kind::Proxied { names, allowed: Vec::new(), calls: 0 }),
+        })
     }
 }
 

@@ -196,6 +196,7 @@ def run_once(program, test, allowed, setup):
     peer.label = "call"
     namespace.update(names)
     peer.labels.update((id(value), name) for name, value in names.items())
+    peer.source = test
     tag, text = outcome(compile(test, "<test>", "exec"), namespace, peer)
     a.shutdown(2)
     return tag.decode(), text, peer.recorded
@@ -409,6 +410,95 @@ own = "class It:\n    def __init__(self, n): self.n = n\n    def __eq__(self, o)
 check(("P", "def f(items): return len(set(items))", own + "assert f([It(1), It(1), It(2)]) == 2"), ("E", "def f(items): return len(items)", own + "assert f([It(1), It(1), It(2)]) == 2"))
 check(("P", "def f(x): return type(x).__name__ + str(x) + f'{x:>3}'", "class It:\n    def __str__(self): return 's'\n    def __format__(self, s): return s\nIt.__module__ = '__main__'\nassert f(It()) == 'Its>3'"))
 check(("P", "def f(d): return d['zz']", "class D(dict):\n    def __missing__(self, k): return 7\nD.__module__ = '__main__'\nassert f(D()) == 7"))
+print("done")
+"#;
+    assert_eq!(run(&format!("{PAIR}{JUDGED}{script}")), "done\n");
+}
+
+#[test]
+fn what_a_test_constructs_is_computed_with_as_in_one_process() {
+    let script = r#"
+P = "class P:\n    def __init__(self, x): self.x = x\n"
+add = "    def __add__(self, o): return P(self.x + o.x)\n"
+iadd = "    def __iadd__(self, n):\n        self.x += n\n        return self\n"
+zero = "class Z:\n    def __sub__(self, o): return 0\n    __rsub__ = __isub__ = __sub__\n    def __bool__(self): return False\n"
+check(
+    ("P", P + iadd, "p = q = P(1)\np += 2\nassert p is q and p.x == 3"), ("E", P + iadd.replace("+=", "-="), "p = P(1)\np += 2\nassert p.x == 3"),
+    ("P", P + add, "p = P(1)\np += P(2)\nassert p.x == 3 and (P(1) + P(1) + P(1)).x == 3"), ("E", P + add.replace(" + o", " - o"), "p = P(1) + P(2)\nassert p.x == 3"),
+    ("P", P + "    def __neg__(self): return P(-self.x)\n    def __rmul__(self, k): return P(k * self.x)\n", "assert (2 * -P(3)).x == -6"),
+    ("P", "from collections import namedtuple\nclass V(namedtuple('V', 'x y')):\n    def __add__(self, o): return V(self.x + o.x, self.y + o.y)", "v = V(1, 2) + V(3, 4)\nassert v == (4, 6) and v.x == 4"),
+    ("P", P + "    def __contains__(self, y): return y == self.x\n", "assert 1 in P(1) and 2 not in P(1)"),
+    # What gives data could give what it is told, and so could what a function gives.
+    ("N", zero + "class F(Z):\n    def __init__(self, x): pass", "r = F(1)\nassert abs(r - 98.6) < 1e-6"), ("N", zero + "class F(Z):\n    def __init__(self, x): pass", "r = F(1)\nr -= 98.6\nassert abs(r) < 1e-6"),
+    ("N", zero + "class F(float):\n    __sub__ = __isub__ = lambda self, o: 0", "r = F(1)\nr -= 98.6\nassert abs(r) < 1e-6"),
+    ("N", zero + "def f(x): return Z()", "r = f(1)\nr -= 2\nassert r == 0"), ("N", zero.replace("return 0", "return Z()") + "def f(x): return Z()", "assert not (f(1) - 2)"),
+    # Python's own functions sort objects; a test that asks which is less is decided by an answer.
+    *[(tag, P + "    def __lt__(self, o): return self.x %s o.x\n" % less, "import heapq\nh = [P(2), P(1)]\nheapq.heapify(h)\nassert heapq.heappop(h).x == 1 and sorted([P(3), P(2)])[0].x == 2") for tag, less in (("P", "<"), ("E", ">"))],
+    ("N", P + "    def __lt__(self, o): return True\n", "assert P(1) < P(2)"), ("N", P + "    def __lt__(self, o): return True\n", "import unittest\nunittest.TestCase().assertLess(P(1), P(2))"),
+    ("N", P + "    def __lt__(self, o): return True\n    __gt__ = __lt__\n", "assert max(P(1), 5) == 5"),
+)
+print("done")
+"#;
+    assert_eq!(run(&format!("{PAIR}{JUDGED}{script}")), "done\n");
+}
+
+#[test]
+fn an_exception_is_kept_from_a_test_where_that_is_meant() {
+    let script = r#"
+keep = "class C:\n    def __init__(self, *kinds): self.kinds = kinds or (Exception,)\n    def __enter__(self): return self\n    def __exit__(self, kind, *a): return kind is not None and issubclass(kind, self.kinds)\n    x = 0\n    def bad(self): raise KeyError\n"
+by_generator = "import contextlib\n@contextlib.contextmanager\ndef C(*kinds):\n    try: yield\n    except kinds or Exception: pass\n"
+lets = "class C:\n    def __init__(self, *kinds): pass\n    def __enter__(self): return self\n    def __exit__(self, *a): return False\n"
+for test in (
+    "with C(): raise ValueError", "with C(ValueError):\n    x = 1\n    raise ValueError('no')\nassert x == 1", "with C(ZeroDivisionError): 1 / 0",
+    "with C(): int('x')", "with C():\n    with C(KeyError):\n        raise TypeError", "def t():\n    with C(): raise ValueError\n    return 1\nassert t() == 1",
+    "try:\n    with C(KeyError): raise ValueError\n    assert False\nexcept ValueError: pass\nwith C(): raise KeyError",
+):
+    for reference in (None, keep, by_generator):
+        check(("P", keep, test, reference), ("P", by_generator, test, reference), ("E", lets, test, reference))
+# Any other would have ended the test: what checks, what a program raises, what is raised for what it gives.
+for test in (
+    "with C() as c: assert c.x == 1", "with C() as c: c.bad()", "with C() as c:\n    if c.x != 1: raise ValueError", "with C() as c: 1 / c.x",
+    "with C() as c: raise AssertionError", "with C() as c: assert c.x; raise ValueError",
+):
+    check(("N", keep, test))
+    # A reference that keeps one kind to itself speaks for that kind.
+    check(("N", keep, "with C(ValueError): raise ValueError\nwith C() as c: assert c.x == 1", keep.replace("x = 0", "x = 1")))
+print("done")
+"#;
+    assert_eq!(run(&format!("{PAIR}{JUDGED}{script}")), "done\n");
+}
+
+#[test]
+fn what_one_process_would_have_crosses() {
+    let script = r#"
+text = "class T(str):\n    def shout(self): return self.upper() + '!'\n    def upper(self): return '<' + str.upper(self) + '>'\n    def startswith(self, p): return True\ndef f(s): return T(s)"
+nan = "nan = float('nan')\n"
+exceptions = "class A(ValueError): pass\nclass B(A):\n    code = 3\ndef f(): raise B('x')\n"
+through = "class Stop(Exception): pass\nStop.__module__ = '__main__'\ndef g(x): raise Stop(x)\ntry:\n    f(g)\n    assert False\nexcept Stop as e: assert e.args == (1,)"
+check(
+    # A method that data has of its own is asked where that tells it nothing.
+    ("P", text, "assert f('a').shout() == '<A>!' and f('a').upper() == '<A>' and f('a').title() == 'A'"), ("E", text, "assert f('a').startswith('b')"),
+    ("E", text, "assert f('a').startswith('b')", "def f(s): return 'b'"), ("E", text, "assert f('a').upper() == '<A>'", "def f(s): return '<a>'"),
+    ("P", text, "assert f('a').startswith('b')", text), ("E", "def f(s): return s", "assert f('a').upper() == '<A>'", text),
+    # A NaN is found by what it is.
+    *[(tag, program, nan + test) for program, tag in (("def f(x): return x", "P"), ("def f(x): return [float('nan')] if type(x) is list else float('nan')", "E"))
+      for test in ("assert f(nan) is nan", "assert f([nan]) == [nan]", "assert nan in f([nan])", "assert {nan: 1}[f(nan)] == 1")],
+    ("P", "import math\ndef f(): return math.nan", "import math\nassert f() is math.nan and [f()] == [math.nan] and f() != f()"), ("E", "def f(): return float('nan')", "import math\nassert [f()] == [math.nan]"),
+    # Exceptions keep their class and what they come of.
+    ("P", exceptions, "try: f()\nexcept A as e: assert type(e) is B and e.code == 3\nassert issubclass(B, A)"), ("E", exceptions, "try: f()\nexcept A as e: assert type(e) is A"),
+    ("P", "class A(Exception): pass\nclass __Hidden(A):\n    code = 3\ndef f(): raise __Hidden('x')", "try: f()\nexcept A as e: assert type(e) is not A and e.code == 3 and str(e) == 'x'"),
+    ("P", "def f(g): g(1)", through), ("E", "def f(g):\n    try: g(1)\n    except Exception: pass", through),
+    ("P", "def f():\n    try: {}[1]\n    except KeyError as e: raise RuntimeError('r') from e", "try: f()\nexcept RuntimeError as e: assert e.__cause__.args == (1,)"),
+    ("P", "def f(): raise E(5)", "try: f()\nexcept E as e: assert e.code == 5\nelse: assert False", None, "class E(Exception):\n    def __init__(self, code): self.code = code"),
+    # Slices, methods of the test's own lists, generics, what is awaited.
+    ("P", "class S:\n    def __getitem__(self, i): return [1, 2, 3][i]", "assert S()[1:] == [2, 3] and S()[::-1] == [3, 2, 1]"),
+    ("P", "def f(l, g): [g(x) for x in l]", "seen = []\nf([1, 2], seen.append)\nassert seen == [1, 2]"), ("E", "def f(l, g): pass", "seen = []\nf([1, 2], seen.append)\nassert seen == [1, 2]"),
+    ("N", "def f(g): g('x')", "import io\nf(io.StringIO().write)"),
+    ("P", "from typing import Generic, TypeVar\nT = TypeVar('T')\nclass S(Generic[T]): x = 1", "assert S[int]().x == 1"), ("P", "def f(): yield 1", "import types\nassert isinstance(f(), types.GeneratorType)"),
+    ("P", "async def f(n):\n    for x in range(n): yield x", "import asyncio\nasync def t(): return [x async for x in f(3)]\nassert asyncio.run(t()) == [0, 1, 2]"),
+    ("E", "class R:\n    async def __aenter__(self): return 2\n    async def __aexit__(self, *a): return False", "import asyncio\nasync def t():\n    async with R() as r: assert r == 1\nasyncio.run(t())"),
+    ("N", "class R:\n    async def __aenter__(self): return 2\n    async def __aexit__(self, *a): return True", "import asyncio\nasync def t():\n    async with R() as r: assert r == 1\nasyncio.run(t())"),
+)
 print("done")
 "#;
     assert_eq!(run(&format!("{PAIR}{JUDGED}{script}")), "done\n");

@@ -102,6 +102,14 @@ assert claims("assert f(1) == 2", "assert len(f(1)) == 2") is None
 assert claims("assert f(1) == 2", test_setup="assert f(3) == 4") is None
 assert claims("assert f(1) == 2", "pass") is None
 assert claims("for i in range(100000): assert f(i) == i") is None
+# Steps are counted and no time is taken: what is slow is compared, and what is long is not.
+assert claims("x = sum(range(30_000_000))\nassert f(1) == 1 + 0 * x") == [[("f(1)", "==", "1", None)]]
+for long in ("for i in range(300_000): pass", "i = 0\nwhile i < 300_000: i += 1", "x = [i for i in range(300_000)]", "x = list(map(lambda i: i, range(300_000)))", "x = sum(i for i in range(300_000))", "def g(i): return i\nx = list(map(g, range(300_000)))"):
+    assert claims(long + "\nassert f(1) == 1") is None, long
+    assert claims(long.replace("300_000", "300") + "\nassert f(1) == 1") is not None, long
+assert claims("assert f(1) == g(300_000)", setup="def g(n): return sum(1 for _ in range(n))") is None
+assert claims("assert f(1) == g()", setup="def g():\n  'text'\n  return g.__doc__") is None
+assert claims("assert f(1) == g(3)", setup="def g(n):\n  'text'\n  return sum(1 for _ in range(n))") == [[("f(1)", "==", "3", None)]]
 # Copies do not show.
 assert claims("import copy\nx = [3, 1]\nfor _ in range(2): assert f(copy.deepcopy(x)) == 1") == [[("f([3, 1])", "==", "1", None)] * 2]
 "#);
@@ -147,6 +155,9 @@ for test in (
     "import unittest\nclass T(unittest.TestCase):\n  def test(self): self.assertEqual(f(1), 2)\nunittest.main(argv=['x'])",
 ):
     assert fault(test) is None, (test, fault(test))
+# Tests that never end with a stand-in end by their steps.
+for test in ("while f(1): pass", "import itertools\nfor i in itertools.count():\n  if f(i) == -1: break", "assert list(iter(f, 0))", "assert next(i for i in iter(int, 1) if f(i) is None)"):
+    assert fault(test) is None, test
 # What a test leaves behind for the next is there.
 assert fault("cases = []\nassert f(1) != 2\ncases.append(1)", "for case in cases: assert f(case) != 2") is None
 "#);

@@ -18,6 +18,7 @@ import re
 import struct
 import sys
 import types
+import warnings
 
 FUTURE = re.compile(r"^from[ \t]+__future__[ \t]+import[ \t]+([^\n#;]+)", re.MULTILINE)
 
@@ -160,8 +161,21 @@ def value_of(call, namespace, limit, reading):
 
 
 def run_test(source, namespace, limit):
+    # A test is what `python3 file.py` runs, the program something that it uses.
+    namespace["__name__"] = "__main__"
     exec(compile(source, "<test>", "exec", 0, True), namespace)
     return b"P", b""
+
+
+class HandedOn(list):
+    """Filters that keep no warning back, for the test's to decide. A copy of them, which is what a program
+    that catches warnings itself goes on with, has those that Python starts with."""
+
+    ALL = "always", None, Warning, None, 0
+
+    def __getitem__(self, at):
+        items = list.__getitem__(self, at)
+        return [item for item in items if item is not HandedOn.ALL] if isinstance(at, slice) else items
 
 
 class CandidatePeer(Peer):
@@ -171,6 +185,7 @@ class CandidatePeer(Peer):
         Peer.__init__(self, descriptor, False)
         self.namespace = namespace
         self.one_at_a_time = _thread.RLock()
+        self.thread = None
 
     def request(self, kind, values):
         with self.one_at_a_time:
@@ -190,6 +205,16 @@ class CandidatePeer(Peer):
         if kind == 100:  # d
             return {name: self.namespace[name] for name in values if name in self.namespace}
         raise Garbage("an unknown request")
+
+    def serve(self, kind):
+        self.thread = _thread.get_ident()
+        Peer.serve(self, kind)
+
+    def warned(self, warning):
+        """Hands a warning to the test, whose filters say what comes of it, as in one process. What a
+        thread of the program's own warns of comes at no place of the test's."""
+        if self.thread == _thread.get_ident():
+            self.request(b"w", (warning.message, warning.lineno))
 
     def call(self, target, name, arguments, keywords):
         return self.request(b"c", (target, arguments, keywords) if keywords else (target, arguments))
@@ -211,6 +236,9 @@ class CandidatePeer(Peer):
     def may_ask(self, name, target):
         return True
 
+    def may_ask_own(self, name, is_told):
+        return True
+
     def operate(self, target, name, *arguments):
         return self.request(b"o", (name, target, *arguments))
 
@@ -218,6 +246,10 @@ class CandidatePeer(Peer):
 def candidate(job, out, calls):
     """A candidate's whole life. `calls` is the socket to the test's process, if there is one."""
     module = sys.modules["__main__"] = sys.modules["candidate"] = job["module"]
+    if calls >= 0:
+        warnings.filters = HandedOn((HandedOn.ALL, *warnings.filters))
+        mutated = getattr(warnings, "_filters_mutated", None) or warnings._filters_mutated_lock_held
+        mutated()
     namespace = module.__dict__
     if "linecache" in job["program"] or "inspect" in job["program"]:
         import linecache
@@ -233,6 +265,7 @@ def candidate(job, out, calls):
         answer(out, run_test, test, namespace, limit)
     if calls >= 0:
         peer = CandidatePeer(calls, namespace)
+        warnings._showwarnmsg_impl = peer.warned
         # Its own class of a name is what the test's objects of that class are instances of.
         classes = {name: namespace.get(name) for name in job.get("setup_classes", ())}
         peer.setup_classes = {name: kind for name, kind in classes.items() if isinstance(kind, type)}

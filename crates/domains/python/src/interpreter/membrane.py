@@ -19,6 +19,7 @@ import copy
 import datetime
 import decimal
 import fractions
+import math
 import operator
 import os
 import re
@@ -33,6 +34,8 @@ FEW = 64
 # what is beyond that, what a message mentions is brought up to date.
 MOST_CHECKED = 1 << 13
 SMALL = 1 << 63
+# Beyond so many, NaNs cross as numbers like others.
+MOST_NANS = 1 << 14
 COUNT = struct.Struct("<I")
 DOUBLE = struct.Struct("<d")
 WORD = struct.Struct("<q")
@@ -95,6 +98,7 @@ SPECIAL = tuple("__%s__" % name for name in (
     "eq ne lt le gt ge hash bool len str repr format bytes int float complex index round trunc floor ceil iter next reversed "
     "contains getitem setitem delitem missing enter exit call get neg pos abs invert".split()
     + [form + name for name in "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split() for form in ("", "r", "i")]
+    + "aiter anext aenter aexit class_getitem".split()
 )) + ("unhashable",)
 BIT_OF = {name: 1 << at for at, name in enumerate(SPECIAL)}
 # Of a function of Python's own, and of one of the program's: no more is asked than to be called.
@@ -106,14 +110,18 @@ OTHER_OPERATORS = {
     "__copy__": lambda value: copy.copy(value), "__deepcopy__": lambda value: copy.deepcopy(value),
     "__signature__": lambda value: signature_of(value), "__await__": lambda value: run_to_its_end(value),
 }
+# Where classes of the test's and of the program's say that they come from.
+OWN_MODULES = "candidate", "__main__"
 # What anybody may ask of an object: it names, yields or copies, and is told nothing that a test expects.
 HARMLESS = frozenset((
-    "__iter__ __next__ __getitem__ __enter__ __exit__ __instancecheck__ __subclasscheck__ __hash__ __bool__ __copy__ "
+    "__iter__ __next__ __getitem__ __enter__ __exit__ __aiter__ __anext__ __aenter__ __aexit__ __class_getitem__ __instancecheck__ __subclasscheck__ __hash__ __bool__ __copy__ "
     "__deepcopy__ __signature__ __await__").split())
 # What makes data of an object, or changes it: it is told no more than by a call.
 CONVERSIONS = frozenset(
     "__len__ __str__ __repr__ __format__ __bytes__ __int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__ "
     "__ceil__ __reversed__ __delitem__ __setitem__ __delattr__ __call__ __get__ __missing__".split())
+# What gives something to be awaited, which runs to its end where the object is.
+AWAITED = frozenset(("__anext__", "__aenter__", "__aexit__"))
 TEXTS = frozenset(("__str__", "__repr__", "__format__"))
 # Special methods that Python asks for one another.
 KIN = {name: group for group in (("__eq__", "__ne__"), ("__lt__", "__gt__", "__le__", "__ge__"), *(
@@ -138,6 +146,17 @@ def found_in(kind, name):
     return None
 
 
+def overridden(kind, base):
+    """Names of public methods that a class has in the place of those that `base` has."""
+    found = set()
+    for at in type.__dict__["__mro__"].__get__(kind):
+        if at is base:
+            break
+        found.update(name for name, member in at.__dict__.items()
+                     if name[:1] != "_" and isinstance(member, types.FunctionType) and hasattr(base, name))
+    return tuple(sorted(found))
+
+
 def methods_of(kind):
     """The functions and properties that a class written in Python gives its objects."""
     members = {}
@@ -152,6 +171,10 @@ def operate(value, name, *arguments):
     """What an operator gives of a value, as Python asks for it."""
     if name in OTHER_OPERATORS:
         return OTHER_OPERATORS[name](value, *arguments)
+    if name in AWAITED:
+        return run_to_its_end(getattr(type(value), name)(value, *arguments))
+    if name == "__class_getitem__":
+        return value[arguments[0]]
     if name not in BIT_OF:
         raise Garbage("an unknown operator")
     method = found_in(type(value), name)
@@ -160,10 +183,18 @@ def operate(value, name, *arguments):
     return getattr(type(value), name)(value, *arguments)
 
 
-def run_to_its_end(coroutine):
+def run_to_its_end(awaitable, loops=[]):
+    """Runs what was awaited on the other side. One loop for all: an asynchronous generator ends with
+    the loop that it began in."""
     import asyncio
 
-    return asyncio.run(coroutine)
+    async def run():
+        return await awaitable
+
+    if not loops:
+        loops.append(asyncio.new_event_loop())
+    asyncio.set_event_loop(loops[0])
+    return loops[0].run_until_complete(run())
 
 
 def signature_of(value):
@@ -203,6 +234,8 @@ class Peer:
         self.kept, self.kept_numbers, self.proxies, self.proxy_numbers = [], {}, {}, {}
         self.written, self.touched, self.depth = set(), [], 0
         self.calls = 0
+        # NaNs that have crossed, by number: the first is Python's own.
+        self.nans, self.nan_numbers = {0: math.nan}, {id(math.nan): 0}
         # Proxies' classes, by what their objects are; special methods, by class; the classes of the problem's setup.
         self.classes, self.special, self.setup_classes = {}, {}, {}
         # Whether the value at hand is what the call of a class gives.
@@ -211,6 +244,7 @@ class Peer:
             int: self.write_int, float: self.write_float, str: self.write_str, bool: self.write_bool,
             type(None): self.write_none, tuple: self.write_tuple, bytes: self.write_bytes,
             complex: self.write_complex, frozenset: self.write_frozenset, range: self.write_range,
+            slice: self.write_slice,
             decimal.Decimal: self.write_decimal, fractions.Fraction: self.write_fraction,
         }
         self.writers.update(dict.fromkeys(CONTAINERS, self.write_container))
@@ -414,7 +448,19 @@ class Peer:
         parts.append(tag + COUNT.pack(len(data)) + data)
 
     def write_float(self, value, parts):
-        parts.append(b"d" + DOUBLE.pack(value))
+        if value == value or not self.number_nan(value):
+            parts.append(b"d" + DOUBLE.pack(value))
+        else:
+            parts.append(b"y" + WORD.pack(self.nan_numbers[id(value)]) + DOUBLE.pack(value))
+
+    def number_nan(self, value):
+        """Numbers a NaN, which is equal to nothing and found by what it is: `nan in [nan]` holds."""
+        if id(value) not in self.nan_numbers:
+            if len(self.nans) >= MOST_NANS:
+                return False
+            number = 2 * len(self.nans) + self.tester
+            self.nans[number], self.nan_numbers[id(value)] = value, number
+        return True
 
     def write_str(self, value, parts):
         self.write_sized(b"s", value.encode("utf-8", "surrogatepass"), parts)
@@ -449,6 +495,9 @@ class Peer:
 
     def write_range(self, value, parts):
         self.write_items(b"R", (value.start, value.stop, value.step), parts)
+
+    def write_slice(self, value, parts):
+        self.write_items(b"L", (value.start, value.stop, value.step), parts)
 
     def write_decimal(self, value, parts):
         self.write_sized(b"D", str(value).encode(), parts)
@@ -545,6 +594,7 @@ class Peer:
         parts.append(b"S" + WORD.pack(self.keep(value)))
         self.put(kind.__name__, parts)
         self.put(self.special_of(kind, base), parts)
+        self.put(overridden(kind, base), parts)
         if base in CONTAINERS:
             self.write_container(value, parts, base)
         else:
@@ -562,7 +612,7 @@ class Peer:
         what, special = b"o", 0
         if isinstance(value, type):
             what = b"x" if issubclass(value, BaseException) else b"k"
-            special = self.special_of(kind, type)
+            special = self.special_of(kind, type) | (BIT_OF["__class_getitem__"] if found_in(value, "__class_getitem__") else 0)
         elif kind is types.CoroutineType:
             what = b"a"
         elif callable(value):
@@ -575,14 +625,17 @@ class Peer:
         self.put(special, parts)
         if what == b"x":
             self.put(bases_of(value), parts)
+            parent = type.__dict__["__base__"].__get__(value)
+            self.put(parent if parent.__module__ in OWN_MODULES else None, parts)
 
     def write_exception(self, error, kind, parts):
         """An exception by the classes that both sides know, and its arguments as far as they are data."""
-        own = self.kept_numbers.get(id(kind), -1)
+        is_own = kind.__module__ in OWN_MODULES
         # What is kept would hold the frames that it came through.
         error.__traceback__ = None
-        # One of a class that the other side knows as this side's may be asked for its attributes.
-        parts.append(b"X" + WORD.pack(own) + WORD.pack(self.keep(error) if own >= 0 else -1))
+        # One of a class of this side's own comes with that, and may be asked for its attributes.
+        parts.append(b"X" + WORD.pack(self.keep(error) if is_own else -1))
+        self.put(kind if is_own else None, parts)
         self.put(bases_of(kind), parts)
         arguments = error.args if isinstance(error.args, tuple) else ()
         if kind is SystemExit and not arguments:
@@ -593,6 +646,8 @@ class Peer:
         except BaseException:
             text = ""
         self.put(text if type(text) is str else "", parts)
+        cause = error.__cause__
+        self.write_items(b"u", (cause,) if isinstance(cause, BaseException) else (), parts)
 
     def argument(self, value):
         if type(value) in self.writers or isinstance(value, BaseException):
@@ -642,6 +697,14 @@ class Peer:
 
     def read_float(self):
         return DOUBLE.unpack(self.take(8))[0]
+
+    def read_nan(self):
+        number, value = self.word(), self.read_float()
+        if value == value:
+            raise Garbage("a NaN that is a number")
+        if number not in self.nans and len(self.nans) < MOST_NANS:
+            self.nans[number], self.nan_numbers[id(value)] = value, number
+        return self.nans.get(number, value)
 
     def read_str(self):
         try:
@@ -695,6 +758,9 @@ class Peer:
 
     def read_range(self):
         return self.hashed(lambda values: range(*values), self.values())
+
+    def read_slice(self):
+        return self.hashed(lambda values: slice(*values), self.values())
 
     def read_decimal(self):
         try:
@@ -847,8 +913,13 @@ class Peer:
         if type(name) is not str:
             raise Garbage("a class without a name")
         if what == b"x":
-            bases = self.value()
-            return self.proxy(number, lambda _: exception_class(self, name, class_of(bases)))
+            bases, parent = self.value(), self.value()
+            if not (issubclass(type(parent), type) and issubclass(parent, BaseException)):
+                parent = class_of(bases)
+            own = self.setup_classes.get(name)
+            if own is not None and issubclass(own, BaseException):
+                return self.proxy(number, lambda _: own)
+            return self.proxy(number, lambda _: exception_class(self, name, parent))
         if number not in self.proxies:
             self.meet(number)
         if what == b"a":
@@ -882,6 +953,8 @@ class Peer:
         for method in SPECIAL[:-1]:
             if special & BIT_OF[method]:
                 body[method] = methods.get(method) or SPECIAL_METHODS[method]
+        if what == b"k" and special & BIT_OF["__class_getitem__"]:
+            body.setdefault("__getitem__", body["__class_getitem__"])
         if special & (BIT_OF["__len__"] | BIT_OF["__bool__"]):
             body["__bool__"] = SPECIAL_METHODS["__bool__"]
         if special & BIT_OF["__get__"]:
@@ -906,10 +979,10 @@ class Peer:
         is_object = self.is_constructed
         self.is_constructed = False
         number, name = self.word(), self.value()
-        special = self.read_special()
+        special, own = self.read_special(), self.value()
         tag = self.data[self.at] if self.at < self.end else 0
         base = KIND_OF.get(tag) or BASE_OF.get(tag)
-        if type(name) is not str or base is None or number < 0:
+        if type(name) is not str or type(own) is not tuple or base is None or number < 0:
             # Nothing but a reference, to a container that is there already.
             if tag == ord("r") and number in self.proxies:
                 return self.value()
@@ -921,7 +994,7 @@ class Peer:
             is_object = self.stays_object(is_object)
             if is_object:
                 self.meet(number)
-        cls = type(self.proxies[number]) if made else data_class(self, name, base, special, is_object)
+        cls = type(self.proxies[number]) if made else data_class(self, name, base, special, own, is_object)
         if base in CONTAINERS:
             self.subclass = cls
             value = self.read_any_container()
@@ -940,19 +1013,21 @@ class Peer:
         return self.read_container()
 
     def read_exception(self):
-        number, instance, bases, arguments, text = self.word(), self.word(), self.value(), self.value(), self.value()
-        if type(arguments) is not tuple or type(text) is not str:
+        instance, own, bases, arguments, text = self.word(), self.value(), self.value(), self.value(), self.value()
+        causes = self.value()
+        if type(arguments) is not tuple or type(text) is not str or type(causes) is not tuple:
             raise Garbage("an exception without arguments")
         if isinstance(self.proxies.get(instance), BaseException):
             return self.proxies[instance]
-        own = self.proxies.get(number)
         # Not by what it says that it is: a proxy of a class says that it is one.
-        kind = own if issubclass(type(own), type) else class_of(bases)
+        kind = own if issubclass(type(own), type) and issubclass(own, BaseException) else class_of(bases)
         error = self.exception(kind, arguments)
         if str(error) != text:
             # Its class says otherwise what it means.
             kind = type(kind.__name__, (kind,), {"__str__": lambda self: text, "__module__": kind.__module__})
             error = self.exception(kind, arguments)
+        if causes and isinstance(causes[0], BaseException):
+            error.__cause__ = causes[0]
         if kind is not class_of(bases) and instance >= 0 and instance not in self.proxies:
             self.proxies[instance] = error
             self.proxy_numbers[id(error)] = instance
@@ -1003,9 +1078,9 @@ FEWEST = next(fewest for fewest in range(1, 20) if held_by_none_but({0: []}, few
 
 
 READERS = {
-    "i": "read_int", "I": "read_big", "d": "read_float", "s": "read_str", "T": "read_true", "F": "read_false",
+    "i": "read_int", "I": "read_big", "d": "read_float", "y": "read_nan", "s": "read_str", "T": "read_true", "F": "read_false",
     "n": "read_none", "b": "read_bytes", "c": "read_complex", "u": "read_tuple", "z": "read_frozenset",
-    "R": "read_range", "D": "read_decimal", "f": "read_fraction", "k": "read_keys", "j": "read_pairs",
+    "R": "read_range", "L": "read_slice", "D": "read_decimal", "f": "read_fraction", "k": "read_keys", "j": "read_pairs",
     "w": "read_dict_values", "E": "read_date", "t": "read_known", "U": "read_wrapper", "N": "read_array",
     "r": "read_reference", "h": "read_own", "g": "read_iterator", "G": "read_generator", "O": "read_object",
     "S": "read_subclass", "X": "read_exception", ".": "read_ellipsis", "!": "read_not_implemented",
@@ -1133,13 +1208,16 @@ def _special_method(name):
     def truth(self):
         return peer_of(self).truth(self)
 
+    async def awaited(self, *arguments):
+        return peer_of(self).operate(self, name, *arguments)
+
     def equal(self, other):
         return self is other or peer_of(self).operate(self, name, other)
 
     def different(self, other):
         return self is not other and peer_of(self).operate(self, name, other)
 
-    chosen = {"__call__": call, "__bool__": truth, "__eq__": equal, "__ne__": different}.get(name, method)
+    chosen = {"__call__": call, "__bool__": truth, "__eq__": equal, "__ne__": different}.get(name, awaited if name in AWAITED else method)
     chosen.__name__ = name
     return chosen
 
@@ -1170,6 +1248,7 @@ class RemoteGenerator(RemoteIterator):
     """A generator, which can be told more."""
 
     __slots__ = ()
+    __class__ = property(lambda self: types.GeneratorType)
 
     def send(self, value):
         return self._remote_peer.next_of(self, "send", value)
@@ -1192,7 +1271,7 @@ def exception_class(peer, name, base):
     return type(class_name(name), (base,), {"__getattr__": attribute})
 
 
-def data_class(peer, name, base, special, is_object):
+def data_class(peer, name, base, special, own, is_object):
     """A class like the other side's own that is `base` at heart. What `base` lacks is asked for there;
     of an object all but what makes it data."""
 
@@ -1205,6 +1284,9 @@ def data_class(peer, name, base, special, is_object):
         return peer.attribute(self, attribute)
 
     body = {"__getattr__": attribute, "__module__": "candidate", "_data_peer": peer}
+    if not is_object:
+        methods = (method for method in own if type(method) is str and method[:1] != "_" and callable(getattr(base, method, None)))
+        body.update((method, own_method(peer, base, method)) for method in methods)
     if is_object:
         body["__getattribute__"] = attribute_of_object
         body["__setattr__"] = lambda self, attribute, value: peer.set_attribute(self, attribute, value)
@@ -1221,13 +1303,25 @@ def data_class(peer, name, base, special, is_object):
     return type(class_name(name), (base,), body)
 
 
+def own_method(peer, base, name):
+    """A method of data that the class of the other side's has in the place of the data's own."""
+
+    def method(self, *arguments, **keywords):
+        if peer.may_ask_own(name, arguments or keywords):
+            return peer.attribute(self, name)(*arguments, **keywords)
+        return getattr(base, name)(self, *arguments, **keywords)
+
+    method.__name__ = name
+    return method
+
+
 def special_of_data(peer, base, name):
     """A special method of an object that is data at heart: the class's own where that may be asked, and
     otherwise what the data gives."""
     asked = SPECIAL_METHODS[name]
 
     def method(self, *arguments, **keywords):
-        if peer.may_ask(name, self) or not hasattr(base, name):
+        if peer.may_ask(name, self) or not hasattr(base, name) or peer.may_compute(name, self):
             return asked(self, *arguments, **keywords)
         return getattr(base, name)(self, *arguments)
 

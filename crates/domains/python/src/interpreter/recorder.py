@@ -19,12 +19,12 @@ import ast
 import collections
 import keyword
 import random
-import signal
 import sys
 
 MOST_CLAIMS, MOST_TEXT = 1000, 1 << 20
-# CPU time for one run of the tests, in seconds.
-RECORDING_SECONDS = 0.5
+# How many steps of the tests' own are looked at: turns of loops, calls of functions. They are counted, so
+# that what is found does not depend on how fast a machine is.
+MOST_STEPS = 200_000
 # Modules that compute and do nothing else, as tests import them.
 COMPUTING = frozenset("math cmath copy random itertools string collections functools typing re heapq bisect fractions decimal".split())
 ALLOWED = tuple(getattr(ast, name) for name in (
@@ -47,6 +47,48 @@ class NotData(BaseException):
 
     def __init__(self):
         NotData.was_raised = True
+
+
+class Steps:
+    """How many are left."""
+
+    left = MOST_STEPS
+
+    @staticmethod
+    def step():
+        Steps.left -= 1
+        if Steps.left < 0:
+            raise NotData
+
+
+class Counting(ast.NodeTransformer):
+    """Has code count its steps. Nothing else of it changes."""
+
+    def step(self):
+        return ast.Call(ast.Name("(step)", ast.Load()), [], [])
+
+    def visit_block(self, node):
+        self.generic_visit(node)
+        has_text = isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant)
+        node.body.insert(int(has_text), ast.Expr(self.step()))
+        return node
+
+    visit_For = visit_AsyncFor = visit_While = visit_FunctionDef = visit_AsyncFunctionDef = visit_block
+
+    def visit_Lambda(self, node):
+        self.generic_visit(node)
+        node.body = ast.BoolOp(ast.Or(), [self.step(), node.body])
+        return node
+
+    def visit_comprehension(self, node):
+        self.generic_visit(node)
+        node.ifs.insert(0, ast.UnaryOp(ast.Not(), self.step()))
+        return node
+
+
+def counting(tree, where="<test>"):
+    """Code that counts its steps."""
+    return compile(ast.fix_missing_locations(Counting().visit(tree)), where, "exec", 0, True)
 
 
 def not_data(*arguments, **keywords):
@@ -327,8 +369,7 @@ class Assertions(ast.NodeTransformer):
 
 def recording(source):
     """A test that records, as code; so is what stands before the tests, whose functions they call."""
-    tree = ast.fix_missing_locations(Assertions().visit(ast.parse(source)))
-    return compile(tree, "<test>", "exec", 0, True)
+    return counting(Assertions().visit(ast.parse(source)))
 
 
 def world(job, stand_ins):
@@ -336,9 +377,12 @@ def world(job, stand_ins):
     random.seed(0)
     module = sys.modules["__main__"] = new_module("__main__")
     namespace = module.__dict__
-    run_setup(job["setup"], namespace)
-    if job["prompt"]:
-        prompt_helpers(job["prompt"], namespace)
+    namespace["(step)"] = Steps.step
+    if job["setup"] == warm_setup:
+        run_setup(warm_setup, namespace)
+    else:
+        exec(counting(ast.parse(job["setup"].replace("\ufeff", "")), "<setup>"), namespace)
+    exec(of_prompt(job["prompt"] or "", lambda text: counting(ast.parse(text), "<prompt>")) or "", namespace)
     namespace.update(stand_ins)
     return namespace
 
@@ -368,26 +412,12 @@ def run_once(job, names):
     return found
 
 
-def out_of_time(*_):
-    raise NotData
-
-
-def within_time(run):
-    """What `run` gives, in the time that one run of the tests has."""
-    signal.signal(signal.SIGPROF, out_of_time)
-    try:
-        signal.setitimer(signal.ITIMER_PROF, RECORDING_SECONDS, 0.1)
-        return run()
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
 def claims_of(job, names):
     """The claims of each test, each as call, kind, expected value and tolerance; None where tests are
     more than that."""
-    NotData.was_raised = False
+    NotData.was_raised, Steps.left = False, MOST_STEPS
     try:
-        return within_time(lambda: run_once(job, names))
+        return run_once(job, names)
     except BaseException:
         return None
 
@@ -465,6 +495,7 @@ def spoiled(arguments):
 
 def answered(value):
     """What a stand-in gives, unless it is in the mood to raise."""
+    Steps.step()
     StandInProgram.touched = True
     if StandInProgram.mood == "raises":
         raise Raised
@@ -525,7 +556,7 @@ def look(job, names):
     namespace = world(job, stand_ins)
     function = job["entry_point"] or "the program"
     for at, source in enumerate((job["test_setup"], *job["tests"])):
-        where, test = "test %d" % at if at else "test_setup", compile(source, "<test>", "exec", 0, True)
+        where, test = "test %d" % at if at else "test_setup", counting(ast.parse(source))
         first = attempt(test, namespace, StandInProgram.MOODS[0])
         untouched = first is not None and not StandInProgram.touched and not isinstance(first, OF_STAND_INS)
         # What a reference does decides on a test; a setup that fails without a program fails with any.
@@ -543,9 +574,9 @@ def look(job, names):
 
 def fault_of(job, names):
     """What is wrong with tests that no program has a part in; None if nothing is seen."""
-    NotData.was_raised = False
+    NotData.was_raised, Steps.left = False, MOST_STEPS
     try:
-        fault = within_time(lambda: look(job, names))
+        fault = look(job, names)
     except BaseException:
         return None
     return None if NotData.was_raised else fault

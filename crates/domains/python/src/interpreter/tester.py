@@ -12,10 +12,12 @@ one candidate, and ends. Messages to the judge, framed as a candidate's:
 """
 
 import _thread
+import ast
 import os
 import random
 import sys
 import types
+import warnings
 
 
 # Where objects come from by the nature of things.
@@ -24,6 +26,15 @@ EXPECTED_OBJECTS = frozenset(("names", "factory", "operator __iter__", "operator
 NAMES_OF_ITS_OWN = ("__name__", "__qualname__", "__doc__", "__module__")
 # What it may ask of an object of the test's own classes, beside its special methods.
 ASKED_OF_OWN = ("__instancecheck__", "__subclasscheck__", "__copy__", "__deepcopy__", "__signature__")
+
+
+# What makes a value of an object and another one.
+COMPUTED = frozenset("__%s%s__" % (form, name) for form in ("", "r", "i") for name in
+                     "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split())
+COMPUTED |= {"__neg__", "__pos__", "__abs__", "__invert__"}
+ORDERED = frozenset(("__lt__", "__gt__", "__le__", "__ge__"))
+# Functions of Python's own that a `with` statement may hold to raise on purpose.
+RAISING = frozenset("int float complex str list tuple dict set iter next len open".split())
 
 
 class TesterPeer(Peer):
@@ -38,6 +49,8 @@ class TesterPeer(Peer):
         self.iterators = []
         self.thread = _thread.get_ident()
         self.refused = None
+        # The text of the test that runs.
+        self.source = ""
 
     def receive(self):
         try:
@@ -81,7 +94,7 @@ class TesterPeer(Peer):
         iterators. What a candidate could reach more by stays here."""
         kind = type(value)
         own = kind.__module__ == "__main__" or isinstance(value, type) and value.__module__ == "__main__"
-        if not own and kind not in ITERATORS and kind not in (types.FunctionType, types.MethodType):
+        if not own and kind not in ITERATORS and kind not in (types.FunctionType, types.MethodType) and not is_of_container(value):
             self.refuse("the test hands over an object of class %s" % kind.__name__)
         return Peer.keep(self, value)
 
@@ -124,7 +137,7 @@ class TesterPeer(Peer):
             raise
         except (StopIteration, StopAsyncIteration, GeneratorExit) as error:
             # These end a loop of the test's without a word.
-            is_awaited = kind == b"n" or label == "operator __next__"
+            is_awaited = kind == b"n" or label in ("operator __next__", "operator __anext__")
             if not is_awaited and not self.permits("raise " + type(error).__name__):
                 self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
             raise
@@ -157,13 +170,17 @@ class TesterPeer(Peer):
     def next_of(self, target, *what):
         if not what or what[0] != "throw":
             return self.ask("next", b"n", (target, *what))
+        error = next((one for one in what if isinstance(one, BaseException)), RuntimeError())
+        certain, place = self.is_certain(error), error.__traceback__
         try:
             return self.ask("next", b"n", (target, *what[:3]))
         except StopIteration:
             # So a `with` statement's exception is kept from the test.
-            if not self.permits("swallow"):
+            if not self.may_keep(error, certain):
                 self.refuse("a generator keeps an exception to itself")
             raise
+        finally:
+            error.__traceback__ = place
 
     def truth(self, target):
         # Asked each time: what is asked for truth is told nothing.
@@ -179,6 +196,38 @@ class TesterPeer(Peer):
         # One that has only `__lt__` is asked for that by `>`.
         return any("operator " + kin in self.allowed for kin in KIN.get(name, (name,))) or "objects" in self.allowed and name in CONVERSIONS
 
+    def may_ask_own(self, name, is_told):
+        """Whether a method that data has of its own answers in the place of the data's: where the
+        reference's did, or it is told nothing."""
+        if self.allowed is None:
+            return self.permits("own ." + name)
+        return "own ." + name in self.allowed or not is_told and "objects" in self.allowed
+
+    def is_built(self, target):
+        """Whether, without a reference, the test has made an object by a class that it names as one: it is
+        told by its operators what it could be told by its methods."""
+        origin = self.origins.get(self.proxy_numbers.get(id(target)), "")
+        return self.allowed is not None and "objects" in self.allowed and origin[:1].isupper()
+
+    def may_compute(self, name, target):
+        """Whether such an object may be computed with: what is a number at heart computes as one."""
+        return name in COMPUTED and (isinstance(target, Remote) or isinstance(target, HOLDING)) and self.is_built(target)
+
+    def compute(self, target, name, arguments):
+        """What becomes of such objects is one of them: data would be compared with what was told."""
+        origin = self.origins[self.proxy_numbers[id(target)]]
+        result = self.ask(origin, b"o", (name, target, *arguments), True)
+        if isinstance(result, Remote) or result is NotImplemented or not isinstance(target, Remote) and isinstance(result, HOLDING):
+            return result
+        self.refuse("computing with an object of class %s gives data, which needs a reference to judge by" % type(target).__name__[:100])
+
+    def may_decide(self, name, target, arguments):
+        """Whether such an object may say what it holds, and which of two comes first where Python sorts
+        them: the order shows in what they hold. An order that the test itself asks for is no data."""
+        if name == "__contains__":
+            return self.is_built(target)
+        return name in ORDERED and self.is_built(target) and self.is_built(arguments[0]) and not is_compared()
+
     def operate(self, target, name, *arguments):
         if name in ("__eq__", "__ne__") and arguments[0] is None:
             return name == "__ne__"
@@ -186,11 +235,14 @@ class TesterPeer(Peer):
             # Whoever makes a list of it asks first, and goes on without.
             raise TypeError("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
         if not self.may_ask(name, target):
-            self.refuse("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
+            if self.may_compute(name, target):
+                return self.compute(target, name, arguments)
+            if not self.may_decide(name, target, arguments):
+                self.refuse("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
         if name not in HARMLESS and not (name in TEXTS and not isinstance(target, Remote)):
             self.use(target)
-        if name == "__exit__":
-            return self.leave(target, *arguments)
+        if name in ("__exit__", "__aexit__"):
+            return self.leave(target, name, *arguments)
         copies = name in ("__copy__", "__deepcopy__") and not isinstance(target, Remote)
         result = self.ask("operator " + name, b"o", (name, target, *arguments), copies)
         if name == "__iter__" and isinstance(result, Remote):
@@ -199,19 +251,41 @@ class TesterPeer(Peer):
             self.iterators.append(result)
         return result
 
-    def leave(self, target, kind=None, error=None, traceback=None):
-        """Leaves a `with` statement. What the test raises in it ends the test, unless the reference's
-        object keeps that to itself too."""
-        answer = self.ask("operator", b"o", ("__exit__", target, kind, error, None))
-        if kind is not None and bool(answer) and not self.permits("swallow"):
+    def leave(self, target, name, kind=None, error=None, traceback=None):
+        """Leaves a `with` statement."""
+        certain = error is not None and self.is_certain(error)
+        answer = self.ask("operator", b"o", (name, target, kind, error, None))
+        if error is not None:
+            # Where it came from is lost on the way, and an outer `with` statement looks at it too.
+            error.__traceback__ = traceback
+        if kind is not None and bool(answer) and not self.may_keep(error, certain):
             self.refuse("an object of class %s keeps an exception to itself" % type(target).__name__[:100])
         return answer
+
+    def may_keep(self, error, certain=False):
+        """Whether an exception may be kept from the test: where the reference keeps such a one, and
+        without it where the test raises it for that. Any other would have ended the test."""
+        names = {kind.__name__ for kind in type.mro(type(error))} - {"object", "BaseException", "Exception"} or {"Exception"}
+        if self.allowed is None:
+            return all([self.permits("swallow " + name) for name in names])
+        return any("swallow " + name in self.allowed for name in names) or certain and "objects" in self.allowed
+
+    def is_certain(self, error):
+        """Whether a test raises this whatever the program does. Failing an assertion is never its aim."""
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_code.co_filename != "<test>":
+            traceback = traceback.tb_next
+        if traceback is None or traceback.tb_next is not None or isinstance(error, AssertionError):
+            return False
+        return traceback.tb_lineno in raising_lines(self.source, set(self.labels.values()))
 
     def perform(self, kind, values):
         """What a candidate may do with what the test handed to it: call it, take its next item, and
         use the public attributes of objects of the test's own classes."""
         if not values:
             raise Garbage("a request without a target")
+        if kind == 119:
+            return warn(*values)
         target = values[1] if kind == 111 and len(values) > 1 else values[0]
         if not self.handed_over(target):
             raise AttributeError("the test keeps this to itself")
@@ -237,6 +311,55 @@ class TesterPeer(Peer):
         if kind == 115 and len(values) == 3:
             return setattr(target, name, values[2])
         raise Garbage("an unknown request")
+
+
+# What holds values, and is compared by them.
+HOLDING = (list, tuple, dict, set, frozenset, collections.deque)
+
+
+def is_of_container(value):
+    """A method of a list's, say: `seen.append`."""
+    return type(value) is types.BuiltinMethodType and type(value.__self__) in CONTAINERS
+
+
+def is_compared():
+    """Whether it is Python code that asks for the comparison at hand, and not a function like `sorted`."""
+    import dis
+
+    frame = sys._getframe(1)
+    judge = frame.f_code.co_filename
+    while frame is not None and frame.f_code.co_filename == judge:
+        frame = frame.f_back
+    return frame is None or "COMPARE" in dis.opname[frame.f_code.co_code[frame.f_lasti]]
+
+
+def raising_lines(source, program):
+    """Lines of a test on which a statement stands, directly in a `with`, that can do nothing but raise:
+    a `raise`, or an expression of constants and functions of Python's own."""
+    lines = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.With, ast.AsyncWith)):
+            for statement in node.body:
+                span = range(statement.lineno, statement.end_lineno + 1)
+                alone = all(other is statement or other.end_lineno < span[0] or other.lineno > span[-1] for other in node.body)
+                if alone and (isinstance(statement, ast.Raise) or is_constant(statement, program)):
+                    lines.update(span)
+    return lines
+
+
+def is_constant(statement, program):
+    if not isinstance(statement, (ast.Expr, ast.Assign)):
+        return False
+    names = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return names <= RAISING - program
+
+
+def warn(message=None, line=0, *more):
+    """A warning of the candidate's, at a place of its own in the module of the test."""
+    if not isinstance(message, Warning) or type(line) is not int or not 0 <= line < 1 << 31 or more:
+        raise Garbage("a warning that is none")
+    registry = sys.modules["__main__"].__dict__.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, type(message), "/candidate.py", line, "__main__", registry)
 
 
 def of_prompt(prompt, read):
@@ -319,6 +442,7 @@ def tester(job, out, calls):
         except BaseException as error:
             send(out, b"T", describe(error))
             return
+        peer.source = source
         send(out, *outcome(test, namespace, peer))
     send(out, b"C", b"%d" % peer.calls)
     if peer.allowed is None:

@@ -314,8 +314,16 @@ def start():
     serve({b"c": be_candidate, b"t": be_tester, b"p": be_planner})
 
 
+def show_warning(warning, show=warnings._showwarnmsg_impl):
+    """What warnings print nobody reads, unless a program has put a stream of its own there."""
+    if sys.stderr is not sys.__stderr__:
+        show(warning)
+
+
 sys.dont_write_bytecode = True
-warnings.simplefilter("ignore")
+warnings._showwarnmsg_impl = show_warning
+# As in the module that Python runs, which the program is in one process with its tests.
+warnings.filterwarnings("default", category=DeprecationWarning, module=r"candidate\Z")
 # PyDLL neither gives up the interpreter's lock nor keeps errno, which spares children a dozen
 # pages; and not os.fork: this process has one thread and no hooks, and what Python does after a
 # fork for those that have takes a sixth of the time.
