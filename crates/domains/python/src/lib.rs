@@ -221,6 +221,9 @@ impl Shared {
     }
 }
 
+/// A tier, and what became of trying it.
+pub type Tried = (Tier, Result<Python, Error>);
+
 /// The domain of Python programs.
 pub struct Python {
     shared: Arc<Shared>,
@@ -268,7 +271,7 @@ impl Python {
     ///
     /// # Errors
     /// Where there is no usable Python, a setting makes no sense, or a package is missing.
-    pub fn at_each_tier(settings: &Settings) -> Result<Vec<(Tier, Result<Self, Error>)>, Error> {
+    pub fn at_each_tier(settings: &Settings) -> Result<Vec<Tried>, Error> {
         settings.check()?;
         let interpreter = Interpreter::discover(settings)?;
         let at = |tier| (tier, Python::tried(settings.clone(), interpreter.clone(), tier));

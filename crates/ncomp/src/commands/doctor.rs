@@ -2,7 +2,7 @@
 
 use crate::recipe::ExecutorRecipe;
 use crate::verifier::package;
-use python::{Error, Python, Tier};
+use python::{Error, Python, Tier, Tried};
 use report::table::align;
 use serde_json::json;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ pub struct Doctor {
 }
 
 /// Each isolation tier, tried; or why none can be.
-type Tiers = Result<Vec<(Tier, Result<Python, Error>)>, Error>;
+type Tiers = Result<Vec<Tried>, Error>;
 
 impl Doctor {
     /// Prints what there is. The exit status says whether Python programs can be judged.
