@@ -30,7 +30,7 @@ use std::process::ExitCode;
 #[command(
     name = "ncomp",
     version,
-    after_help = "NCOMP_LOG=verify=debug,python=debug shows each job of the verifier on stderr: its plan, forks, retries and times."
+    after_help = "Exit status: 0 done, 1 failed, 2 wrong usage, 130 stopped by Ctrl-C; solve also 3 unverified, 4 none found.\n\nNCOMP_LOG=verify=debug,python=debug shows each job of the verifier on stderr: its plan, forks, retries and times."
 )]
 pub(crate) struct Arguments {
     #[command(subcommand)]
@@ -56,7 +56,8 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            // What was stopped is no failure, whichever way it says that it is not finished.
+            if progress::interrupted() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }

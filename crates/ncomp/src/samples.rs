@@ -26,6 +26,9 @@ pub fn problem_set(source: &str) -> Result<Vec<Problem>> {
 pub fn read(path: &Path, problems: &[Problem]) -> Result<Samples> {
     let samples = problems::samples::read(path, problems).map_err(|error| match error {
         Error::Foreign(_) => anyhow!("{error}: give it with --problems"),
+        Error::Empty(_) if path.ends_with("stdin") => {
+            anyhow!("standard input is empty; expected a sample a line")
+        }
         error => error.into(),
     })?;
     for note in &samples.notes {

@@ -1,7 +1,7 @@
 //! The stages that work on records: generate, execute, score. Each resumes where it stopped.
 
 use crate::progress::{Progress, interrupted};
-use crate::verdicts::StoredVerdict;
+use crate::verdicts::{StoredVerdict, with_advice};
 use anyhow::{Result, bail};
 use critic::{Critic, Question};
 use generator::{Generator, Request};
@@ -9,6 +9,7 @@ use problems::prompt::PromptTests;
 use problems::samples::solution_in;
 use records::jsonl::{self, Appender};
 use records::{Candidate, Outcome, Problem, Score, Verdict};
+use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -29,6 +30,17 @@ impl Done {
     }
 }
 
+/// Opens a stage's file to go on with.
+fn resume<T: DeserializeOwned>(path: &Path) -> Result<(Appender, Vec<T>)> {
+    Appender::resume(path).map_err(|error| match error {
+        jsonl::Error::Io { .. } => anyhow::anyhow!("{error}; another file can be named with --out"),
+        error => with_advice(
+            error,
+            "delete the line, and the same command makes again what it held; or name another file with --out",
+        ),
+    })
+}
+
 /// Candidates for every problem, into a file.
 pub fn generate(
     label: &str,
@@ -37,7 +49,7 @@ pub fn generate(
     request: &Request,
     path: &Path,
 ) -> Result<Done> {
-    let (mut file, old) = Appender::resume::<Candidate>(path)?;
+    let (mut file, old) = resume::<Candidate>(path)?;
     let mut present: HashMap<&str, HashSet<usize>> = HashMap::new();
     for candidate in &old {
         present.entry(&candidate.problem).or_default().insert(candidate.index);
@@ -119,7 +131,7 @@ pub fn execute(
 /// Opens a file of verdicts to append to: drops from it what does not hold for the task of its name,
 /// and from the tasks what is judged already.
 fn keep_verdicts(label: &str, client: &Client, tasks: &mut Vec<Task>, path: &Path) -> Result<Appender> {
-    let (file, stored) = Appender::resume::<StoredVerdict>(path)?;
+    let (file, stored) = resume::<StoredVerdict>(path)?;
     if stored.is_empty() {
         return Ok(file);
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use python::Check;
-use records::{Outcome, Problem, Resource, Separation, TestResult, Verdict, jsonl};
+use records::{Outcome, Problem, Resource, Separation, TestResult, Verdict, fields, jsonl};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -71,10 +71,10 @@ impl<'de> Deserialize<'de> for StoredVerdict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = serde_json::Value::deserialize(deserializer)?;
         if line.get("mode").is_none() {
-            let verdict = Verdict::deserialize(line).map_err(D::Error::custom)?;
+            let verdict = fields::from_value(line).map_err(D::Error::custom)?;
             return Ok(StoredVerdict { verdict, is_old: false });
         }
-        let old = OldVerdict::deserialize(line).map_err(D::Error::custom)?;
+        let old: OldVerdict = fields::from_value(line).map_err(D::Error::custom)?;
         let verdict = old.into_verdict().map_err(D::Error::custom)?;
         Ok(StoredVerdict { verdict, is_old: true })
     }
@@ -130,7 +130,12 @@ fn old_outcome(word: &str) -> Result<(Outcome, &'static str), String> {
 /// Where the file cannot be read, or a line is no verdict: names file, line and field.
 pub fn read(path: &Path) -> Result<Vec<Verdict>> {
     static TOLD: AtomicBool = AtomicBool::new(false);
-    let stored: Vec<StoredVerdict> = jsonl::read(path)?;
+    let stored: Vec<StoredVerdict> = jsonl::read(path).map_err(|error| {
+        with_advice(
+            error,
+            "expected verdicts as `ncomp execute` writes them: delete the line, or name another file",
+        )
+    })?;
     let old = stored.iter().filter(|stored| stored.is_old).count();
     if old > 0 && !TOLD.swap(true, Ordering::Relaxed) {
         eprintln!(
@@ -140,6 +145,14 @@ pub fn read(path: &Path) -> Result<Vec<Verdict>> {
         );
     }
     Ok(stored.into_iter().map(|stored| stored.verdict).collect())
+}
+
+/// A file of records that are not the expected ones, with what to do about it.
+pub fn with_advice(error: jsonl::Error, advice: &str) -> anyhow::Error {
+    match error {
+        jsonl::Error::Malformed { .. } => anyhow::anyhow!("{error}; {advice}"),
+        error => error.into(),
+    }
 }
 
 /// What became of a candidate or a test, in a word or two: the domain's reason, where it gives one.

@@ -47,11 +47,14 @@ impl Verifier {
 }
 
 /// What a library cannot say: the flags and verbs that help.
-fn with_advice(error: python::Error) -> anyhow::Error {
+pub fn with_advice(error: python::Error) -> anyhow::Error {
     let advice = match &error {
         python::Error::TooWeak { .. } => {
             "`ncomp doctor` says what each tier lacks; --require-tier D accepts limits alone, which keep no \
              candidate from reading or deleting your files"
+        }
+        python::Error::NoPython { .. } | python::Error::BadPython { .. } => {
+            "install Python 3.9 or newer (Debian, Ubuntu: apt install python3), or name one with --python"
         }
         python::Error::Package { .. } => "see --packages, and --python for another interpreter",
         _ => return error.into(),

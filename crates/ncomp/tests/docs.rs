@@ -23,14 +23,12 @@ fn script(page: &str) -> String {
     script
 }
 
-#[test]
-fn the_tutorials_commands_run() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        return skip("curl, which the tutorial uses");
-    }
-    let page = std::fs::read_to_string(root().join("docs/tutorial.md")).expect("the tutorial");
+/// Runs a page's commands in a directory of their own, and gives what they print.
+fn run(page: &str, at_least: usize) -> String {
+    let page = std::fs::read_to_string(root().join("docs").join(page)).expect("the page");
     let script = script(&page);
-    assert!(script.lines().filter(|line| line.starts_with("ncomp ")).count() > 8, "{script}");
+    let commands = script.lines().filter(|line| line.contains("ncomp ")).count();
+    assert!(commands >= at_least, "{script}");
     let directory = tempfile::tempdir().expect("a directory");
     std::os::unix::fs::symlink(root().join("models"), directory.path().join("models")).expect("a link");
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_ncomp"));
@@ -46,8 +44,30 @@ fn the_tutorials_commands_run() {
         .current_dir(directory.path())
         .output()
         .expect("bash");
-    let text = String::from_utf8_lossy(&output.stdout);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+fn the_commands_of_the_page_on_judging_run() {
+    let text = run("judging.md", 4);
+    for expected in [
+        "pass@1: 75.0 % of 2 problems",
+        "own-samples_eval_results.json",
+        "\"pass@1\":0.75",
+        "piped.verdicts.jsonl",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+}
+
+#[test]
+fn the_tutorials_commands_run() {
+    if Command::new("curl").arg("--version").output().is_err() {
+        return skip("curl, which the tutorial uses");
+    }
+    let text = run("tutorial.md", 9);
     for expected in ["\"status\":\"unverified\"", "pass@1", "calibration error", "own-ranker.json"] {
         assert!(text.contains(expected), "{expected} is not in {text}");
     }

@@ -252,3 +252,55 @@ fn a_model_reviews_and_writes_tests() {
     assert!(ranked["rows"][0]["cost"]["tokens"].as_u64() > Some(100), "{ranked}");
     assert!(ranked["rows"][1]["cost"]["seconds"].as_f64() > Some(0.0), "{ranked}");
 }
+
+/// What is broken is named with file, line, field and what to do, and stays as it is.
+#[test]
+fn a_broken_file_of_verdicts_is_named_and_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (set, samples, verdicts) = (path("problems.jsonl"), path("samples.jsonl"), path("v.jsonl"));
+    std::fs::write(
+        &set,
+        r#"{"id":"Own/1","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}]}"#,
+    )
+    .expect("written");
+    std::fs::write(&samples, "{\"task_id\":\"Own/1\",\"solution\":\"def f(): return 1\"}\n".repeat(2))
+        .expect("written");
+    let files = ["--problems", &set, "--samples", &samples];
+    let execute = [&["execute", "--out", &verdicts, "--json"], &files[..]].concat();
+    assert_eq!(report(&ncomp(&execute))["outcomes"]["passed"], 2);
+    let whole = std::fs::read_to_string(&verdicts).expect("verdicts");
+    let broken = whole.replacen("\"index\":1", "\"index\":\"one\"", 1);
+    std::fs::write(&verdicts, &broken).expect("written");
+    let expected = "v.jsonl:2: index: expected a whole number, 0 or more, found \"one\"; ";
+    let message = error(&ncomp(&execute));
+    assert!(message.contains(expected) && message.contains("delete the line"), "{message}");
+    let rank = [&["rank", "--verdicts", &verdicts, "--select", "random"], &files[..]].concat();
+    let message = error(&ncomp(&rank));
+    assert!(message.contains(expected) && message.contains("as `ncomp execute` writes them"), "{message}");
+    assert_eq!(std::fs::read_to_string(&verdicts).expect("verdicts"), broken);
+}
+
+/// 0 done, 1 failed, 2 wrong usage; `docs/judging.md` promises it.
+#[test]
+fn exit_statuses_are_as_documented() {
+    let status = |arguments: &[&str]| ncomp(arguments).status.code();
+    assert_eq!(status(&["doctor"]), Some(0));
+    let doctor = ncomp(&["doctor", "--python", "/bin/true", "--json"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    let found: serde_json::Value = serde_json::from_slice(&doctor.stdout).expect("JSON");
+    assert_eq!(found["ready"], false);
+    assert!(found["judging"].as_str().expect("text").contains("install Python 3.9"), "{found}");
+    assert_eq!(status(&["execute", "--problems", "/nowhere"]), Some(1));
+    for usage in [
+        &["execute"][..],
+        &["execute", "--problems", "x", "--timeout", "0"],
+        &["rank", "--samples", "x"],
+        &["rank", "--samples", "x", "--out", "y", "--select", "best"],
+        &["demo", "--seeds", "0"],
+    ] {
+        assert_eq!(status(usage), Some(2), "{usage:?}");
+    }
+    let message = error(&ncomp(&["execute", "--problems", "basics", "--samples", "-"]));
+    assert!(message.contains("name the file of verdicts with --out"), "{message}");
+}

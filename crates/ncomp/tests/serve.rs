@@ -72,10 +72,28 @@ fn what_is_asked_for_wrongly_is_told() {
         let (status, reply) = service.post("/v1/chat/completions", &body);
         assert_eq!((status, &reply["error"]["param"]), (400, &field.into()), "{field}: {reply}");
     }
+    for (body, field) in [
+        (json!({"messages": [{"role": "user", "content": "x"}], "n": "two"}), "n"),
+        (
+            json!({"messages": [{"role": "user", "content": "x"}], "max_completion_tokens": 65}),
+            "max_completion_tokens",
+        ),
+        (chat("x", json!({"candidates": "many"})), "ncomp.candidates"),
+        (chat("x", json!({"tests": [5]})), "ncomp.tests[0]"),
+        (chat("x", json!({"until": 2})), "ncomp.until"),
+        (json!({}), "messages"),
+    ] {
+        let (status, reply) = service.post("/v1/chat/completions", &body);
+        assert_eq!((status, &reply["error"]["param"]), (400, &field.into()), "{field}: {reply}");
+        let message = reply["error"]["message"].as_str().expect("a message");
+        assert!(message.starts_with(&format!("{field}: ")) && message.contains("expected"), "{message}");
+    }
     let unknown = service.post("/v1/chat/completions", &chat("x", json!({"candidate": 3}))).1;
     assert!(unknown["error"]["message"].as_str().is_some_and(|m| m.contains("candidate")), "{unknown}");
     let (status, reply) = service.post("/v1/completions", &json!({"prompt": ""}));
     assert_eq!((status, &reply["error"]["param"]), (400, &"prompt".into()));
+    let reply = service.post("/v1/completions", &json!({"prompt": [5]})).1;
+    assert_eq!(reply["error"]["message"], "prompt: expected a text, or a list of one text");
     assert_eq!(service.post_text("/v1/chat/completions", "{").0, 400);
     assert_eq!(service.get("/v1/nothing").0, 404);
     assert_eq!(service.get("/health").0, 200);

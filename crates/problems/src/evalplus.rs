@@ -101,10 +101,7 @@ impl Record<'_> {
     fn wrong(&self, name: &str, expected: &str) -> Error {
         match self.get(name) {
             None => self.error(format!("{name}: missing; expected {expected}")),
-            Some(found) => {
-                let found: String = found.to_string().chars().take(60).collect();
-                self.error(format!("{name}: expected {expected}, found {found}"))
-            }
+            Some(found) => self.error(format!("{name}: expected {expected}, found {}", shortened(found))),
         }
     }
 
@@ -154,7 +151,7 @@ impl Record<'_> {
             Some(Value::Dict(pairs)) if pairs.is_empty() => Vec::new(),
             None => return Err(self.wrong(name, "a list of inputs")),
             Some(other) => {
-                let found: String = other.to_string().chars().take(60).collect();
+                let found = shortened(&other);
                 return Err(self.error(format!("{name}: expected a list of inputs, found {found}")));
             }
         };
@@ -182,10 +179,18 @@ impl Record<'_> {
     }
 }
 
+/// What was found, in JSON's words where it is a name of Python's.
+fn shortened(value: &Value) -> String {
+    match value {
+        Value::None => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        other => other.to_string().chars().take(60).collect(),
+    }
+}
+
 fn call_of(function: &str, set: &Set, input: Value) -> Result<String, String> {
     if !matches!(input, Value::List(_)) {
-        let found: String = input.to_string().chars().take(60).collect();
-        return Err(format!("expected a list of arguments, found {found}"));
+        return Err(format!("expected a list of arguments, found {}", shortened(&input)));
     }
     let arguments = match set {
         Set::Mbpp(number) => inputs::deserialize(*number, input)?,

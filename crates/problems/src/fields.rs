@@ -4,11 +4,20 @@ use records::jsonl::Error;
 use serde_json::{Map, Value};
 use std::path::Path;
 
+/// What was found, as much of it as an error quotes.
+pub(crate) fn shortened(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
 /// The fields of a record, with the place to name in errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
     pub(crate) path: &'a Path,
-    /// The line, from 1, or the number in an array or of a row.
+    /// The line, from 1, or the number of a row.
     pub(crate) line: usize,
     /// What the fields' names begin with in errors: `check.payload.`
     pub(crate) within: &'a str,
@@ -30,8 +39,7 @@ impl<'a> Fields<'a> {
         match self.fields.get(name) {
             None => self.error(format!("{within}{name}: missing; expected {expected}")),
             Some(found) => {
-                let found: String = found.to_string().chars().take(60).collect();
-                self.error(format!("{within}{name}: expected {expected}, found {found}"))
+                self.error(format!("{within}{name}: expected {expected}, found {}", shortened(found)))
             }
         }
     }
@@ -39,6 +47,12 @@ impl<'a> Fields<'a> {
     pub(crate) fn text(&self, name: &str) -> Result<String, Error> {
         let text = self.fields.get(name).and_then(Value::as_str);
         text.map(str::to_owned).ok_or_else(|| self.wrong(name, "text"))
+    }
+
+    /// A problem's name within its set.
+    pub(crate) fn id(&self, name: &str) -> Result<String, Error> {
+        let id = self.text(name)?;
+        if id.trim().is_empty() { Err(self.wrong(name, "text that names the problem")) } else { Ok(id) }
     }
 
     pub(crate) fn integer(&self, name: &str) -> Result<i64, Error> {

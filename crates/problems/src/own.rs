@@ -1,8 +1,9 @@
 //! Our own records: one [`Problem`] a line, and the records that earlier versions wrote.
 
 use crate::doctest;
-use crate::fields::Fields;
-use python::Check;
+use crate::fields::{Fields, shortened};
+use python::{Check, Plus};
+use records::fields;
 use records::jsonl::Error;
 use records::{Problem, Shown, Split};
 use serde::Deserialize;
@@ -29,7 +30,7 @@ pub(crate) fn problem(fields: &Fields) -> Result<Problem, Error> {
             .map_err(|error| check.error(format!("check.payload: {error}")))?
     };
     Ok(Problem {
-        id: fields.text("id")?,
+        id: fields.id("id")?,
         shown,
         check,
         references: fields.optional("references", Fields::texts)?.unwrap_or_default(),
@@ -43,8 +44,16 @@ fn python_check(fields: &Fields) -> Result<Check, Error> {
     let plus = match fields.fields.get("plus") {
         None | Some(Value::Null) => None,
         Some(plus) => {
-            let plus = serde_json::from_value(plus.clone());
-            Some(plus.map_err(|error| fields.error(format!("check.payload.plus: {error}")))?)
+            let plus: Plus = fields::from_value(plus.clone()).map_err(|error| {
+                let within = if error.field.is_empty() { "" } else { "." };
+                fields.error(format!("check.payload.plus{within}{error}"))
+            })?;
+            if plus.base.is_empty() && plus.plus.is_empty() {
+                let message =
+                    "check.payload.plus.base: expected at least one input; without one nothing can be judged";
+                return Err(fields.error(message));
+            }
+            Some(plus)
         }
     };
     if tests.is_empty() && plus.is_none() {
@@ -93,7 +102,7 @@ pub(crate) fn earlier_problem(fields: &Fields) -> Result<Problem, Error> {
         plus: None,
     };
     Ok(Problem {
-        id: fields.text("id")?,
+        id: fields.id("id")?,
         references: references.into_iter().map(whole).collect(),
         check: check.into_record(),
         split: split(fields)?,
@@ -110,8 +119,16 @@ pub(crate) fn earlier_problem(fields: &Fields) -> Result<Problem, Error> {
 fn earlier_tests(fields: &Fields) -> Result<Vec<String>, Error> {
     let wrong = || fields.wrong("tests", "a list of objects with the field source");
     let items = fields.fields.get("tests").and_then(Value::as_array).ok_or_else(wrong)?;
-    let sources = items.iter().map(|test| test.get("source").and_then(Value::as_str).map(str::to_owned));
-    let tests: Vec<String> = sources.collect::<Option<_>>().ok_or_else(wrong)?;
+    let source = |(at, test): (usize, &Value)| {
+        let source = test.get("source").and_then(Value::as_str).map(str::to_owned);
+        source.ok_or_else(|| {
+            fields.error(format!(
+                "tests[{at}]: expected an object with the field source, such as {{\"source\": \"assert f(1) == 2\"}}, found {}",
+                shortened(test)
+            ))
+        })
+    };
+    let tests: Vec<String> = items.iter().enumerate().map(source).collect::<Result<_, _>>()?;
     if tests.is_empty() {
         return Err(fields.wrong("tests", "at least one test; without a test nothing can be judged"));
     }

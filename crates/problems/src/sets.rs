@@ -5,12 +5,14 @@
 //! HumanEval: Chen et al., 2021 (164 problems, all for tests).
 //! MBPP+ and HumanEval+: Liu et al., 2023 (378 and 164 of these problems, with further inputs).
 
-use crate::fields::Fields;
+use crate::fields::{Fields, shortened};
 use crate::{doctest, entry_point, evalplus, hub, own};
 use python::Check;
+use records::fields::FieldError;
 use records::jsonl::{self, Error};
 use records::{Problem, Shown, Split};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -86,77 +88,98 @@ fn number_of(id: &str) -> u64 {
     id.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
 }
 
-/// Reads a file of problems, plain or gzip: MBPP in either edition, HumanEval, EvalPlus's sets as JSON
-/// lines, or our own records; JSON lines or one JSON array. Which it is shows in each record's fields.
+/// Reads a file of problems, plain or gzip: MBPP in either edition, HumanEval, EvalPlus's sets, or our
+/// own records; JSON lines or one JSON array. Which it is shows in each record's fields.
 ///
 /// # Errors
-/// Names file, line (or number in the array) and field.
+/// Names file, line and field.
 pub fn read_file(path: &Path) -> Result<Vec<Problem>, Error> {
     let text = jsonl::read_text(path)?;
-    let fail = |line: usize, error: &serde_json::Error| Error::Malformed {
-        path: path.to_owned(),
-        line,
-        message: format!("not JSON: {error}"),
-    };
-    let mut records: Vec<(usize, Problem)> = Vec::new();
-    if text.trim_start().starts_with('[') {
-        let array: Vec<Value> = serde_json::from_str(&text).map_err(|error| fail(error.line(), &error))?;
-        for (index, value) in array.into_iter().enumerate() {
-            records.push((index + 1, record(path, index + 1, value)?));
-        }
-    } else {
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let problem = match evalplus::problem(path, index + 1, line)? {
-                Some(problem) => problem,
-                None => {
-                    let value = serde_json::from_str(line).map_err(|error| fail(index + 1, &error))?;
-                    record(path, index + 1, value)?
-                }
-            };
-            records.push((index + 1, problem));
-        }
-    }
-    let mut problems = Vec::with_capacity(records.len());
+    let text = text.trim_start_matches('\u{feff}');
+    let mut problems = Vec::new();
     let mut places = Places::default();
-    for (line, problem) in records {
+    for (line, text) in records(path, text)? {
+        let problem = match evalplus::problem(path, line, text)? {
+            Some(problem) => problem,
+            None => record(path, line, text)?,
+        };
         places.take(&problem, path, line)?;
         problems.push(problem);
     }
     if problems.is_empty() {
-        let message = "expected at least one problem".to_owned();
-        return Err(Error::Malformed { path: path.to_owned(), line: 1, message });
+        return Err(malformed(path, 1, "expected at least one problem, found none"));
     }
     Ok(problems)
 }
 
-fn record(path: &Path, line: usize, value: Value) -> Result<Problem, Error> {
+fn malformed(path: &Path, line: usize, message: impl Into<String>) -> Error {
+    Error::Malformed { path: path.to_owned(), line, message: message.into() }
+}
+
+/// The records of a file as JSON, each with the line where it begins.
+fn records<'a>(path: &Path, text: &'a str) -> Result<Vec<(usize, &'a str)>, Error> {
+    if !text.trim_start().starts_with('[') {
+        let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+        return Ok(lines.map(|(index, line)| (index + 1, line)).collect());
+    }
+    let array: Vec<&RawValue> = serde_json::from_str(text)
+        .map_err(|error| malformed(path, error.line(), FieldError::from(&error).to_string()))?;
+    let (mut line, mut counted) = (1, 0);
+    let place = |record: &'a RawValue| {
+        let offset = record.get().as_ptr().addr() - text.as_ptr().addr();
+        line += text[counted..offset].matches('\n').count();
+        counted = offset;
+        (line, record.get())
+    };
+    Ok(array.into_iter().map(place).collect())
+}
+
+fn record(path: &Path, line: usize, text: &str) -> Result<Problem, Error> {
+    let value = serde_json::from_str(text).map_err(|error: serde_json::Error| {
+        let advice = match text.trim() {
+            "{" => "; write a record a line, or all of them in one JSON array",
+            _ => "",
+        };
+        malformed(path, line, format!("{}{advice}", FieldError::from(&error)))
+    })?;
     let Value::Object(fields) = value else {
-        let message = "expected a JSON object".to_owned();
-        return Err(Error::Malformed { path: path.to_owned(), line, message });
+        return Err(malformed(
+            path,
+            line,
+            format!("expected a problem as a JSON object, found {}", shortened(&value)),
+        ));
     };
     problem(&Fields { path, line, within: "", fields: &fields })
 }
 
+/// Each set has fields that no other has, so that the one that is missing can be named.
 fn problem(fields: &Fields) -> Result<Problem, Error> {
-    if fields.has("shown") || fields.has("check") {
+    let has = |name| fields.has(name);
+    if has("shown") || has("check") {
         own::problem(fields)
-    } else if fields.has("plus_input") {
-        Err(fields.error("plus_input: EvalPlus's records are read from JSON lines; write one record a line"))
-    } else if fields.has("canonical_solution") {
+    } else if has("base_input") {
+        Err(fields.wrong("plus_input", "a list of inputs, as EvalPlus's sets have it"))
+    } else if has("canonical_solution") || (has("test") && has("entry_point")) {
         humaneval(fields)
-    } else if fields.has("entry_point") {
+    } else if has("entry_point") || has("tests") {
         own::earlier_problem(fields)
-    } else if fields.has("task_id") {
+    } else if has("test_list") || (has("task_id") && has("code")) {
         mbpp(fields)
+    } else if has("solution") || has("completion") {
+        Err(fields.error("expected a problem, found a sample (it has solution or completion)"))
     } else {
-        let message = "no record of a problem that is known here: expected `entry_point` and `tests` (our form), `test_list` (MBPP) or `canonical_solution` (HumanEval), each with its id";
+        let message = "expected a problem; none of the forms that are read here has such fields: ours (id, text, \
+                       entry_point, tests), MBPP's (task_id, text, code, test_list), HumanEval's (task_id, prompt, \
+                       entry_point, canonical_solution, test)";
         Err(fields.error(message))
     }
 }
 
 fn mbpp(fields: &Fields) -> Result<Problem, Error> {
     let number = mbpp_number(fields)?;
-    let statement = if fields.has("text") { fields.text("text")? } else { fields.text("prompt")? };
+    // The sanitized edition calls it `prompt`.
+    let statement = if fields.has("prompt") && !fields.has("text") { "prompt" } else { "text" };
+    let statement = fields.text(statement)?;
     let mut setup = PROTOCOL_IMPORTS.to_owned();
     let has_setup = fields.has("test_setup_code");
     let test_setup = if has_setup { unix(&fields.text("test_setup_code")?) } else { String::new() };
@@ -190,8 +213,10 @@ fn mbpp_number(fields: &Fields) -> Result<i64, Error> {
     let text = fields.fields.get("task_id").and_then(Value::as_str);
     match text.and_then(|text| text.strip_prefix("Mbpp/")?.parse().ok()) {
         Some(number) => Ok(number),
-        None if text.is_some() => Err(fields.wrong("task_id", "an integer or Mbpp/ and an integer")),
-        None => fields.integer("task_id"),
+        None if text.is_some() => Err(fields.wrong("task_id", "an integer, or Mbpp/ and an integer")),
+        None => fields
+            .integer("task_id")
+            .map_err(|_| fields.wrong("task_id", "an integer, or Mbpp/ and an integer")),
     }
 }
 

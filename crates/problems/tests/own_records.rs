@@ -105,8 +105,9 @@ fn what_is_wrong_is_named_with_its_field() {
     assert_eq!(with("id", json!(3)), "1: id: expected text, found 3");
     assert_eq!(
         with("tests", json!(["assert True"])).split(',').next(),
-        Some("1: tests: expected a list of objects with the field source")
+        Some("1: tests[0]: expected an object with the field source")
     );
+    assert_eq!(with("id", json!(" ")), "1: id: expected text that names the problem, found \" \"");
     assert!(with("tests", json!([])).starts_with("1: tests: expected at least one test"));
     assert!(with("visible_tests", json!(-1)).starts_with("1: visible_tests: expected a whole number"));
     assert!(with("split", json!("dev")).starts_with("1: split: expected one of train"));
@@ -122,5 +123,65 @@ fn what_is_wrong_is_named_with_its_field() {
     assert_eq!(new(shown.clone(), check(json!(null))), "1: check.payload: expected an object, found null");
     let tests = new(shown.clone(), check(json!({ "tests": [1] })));
     assert_eq!(tests, "1: check.payload.tests: expected a list of texts, found [1]");
-    assert!(new(shown, check(json!({ "tests": [] }))).contains("check.payload.tests: expected at least one"));
+    assert!(
+        new(shown.clone(), check(json!({ "tests": [] })))
+            .contains("check.payload.tests: expected at least one")
+    );
+    let plus = |plus: serde_json::Value| new(shown.clone(), check(json!({ "tests": [], "plus": plus })));
+    assert_eq!(plus(json!({ "base": 5 })), "1: check.payload.plus.base: expected a list, found 5");
+    let nothing = json!({ "base": [], "plus": [], "tolerance": 0.0 });
+    assert!(plus(nothing).contains("check.payload.plus.base: expected at least one input"));
+}
+
+/// Of a record that lacks one field, the set that it belongs to is known by the others.
+#[test]
+fn a_field_that_is_missing_is_named_as_its_set_calls_it() {
+    let mbpp =
+        json!({ "task_id": 3, "text": "t", "code": "def f(): pass", "test_list": ["assert f() == 1"] });
+    let humaneval = json!({ "task_id": "HumanEval/0", "prompt": "def f():\n", "entry_point": "f", "canonical_solution": "    pass\n", "test": "def check(c):\n    assert c() == 1\n" });
+    let plus = json!({ "task_id": "Mbpp/3", "prompt": "p", "entry_point": "f", "canonical_solution": "x", "base_input": [[1]], "plus_input": [[2]], "atol": 0 });
+    for record in [earlier(), mbpp, humaneval, plus] {
+        read(&[record.to_string()]).expect("whole");
+        for field in record.as_object().expect("an object").keys() {
+            if ["setup", "test_setup", "references", "split"].contains(&field.as_str()) {
+                continue;
+            }
+            let mut without = record.clone();
+            without.as_object_mut().expect("an object").remove(field);
+            let message = message(&without);
+            assert!(message.starts_with(&format!("1: {field}: missing; expected ")), "{field}: {message}");
+        }
+    }
+    let sample = message(&json!({ "task_id": "Mbpp/3", "solution": "x" }));
+    assert!(sample.contains("found a sample"), "{sample}");
+}
+
+#[test]
+fn files_as_editors_and_other_tools_write_them() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("set.jsonl");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).expect("written");
+        read_file(&path).map_err(|error| error.to_string())
+    };
+    let line = earlier().to_string();
+    let second = line.replace("own/1", "own/2");
+    for whole in [
+        format!("\u{feff}{line}\r\n{second}\r\n"),
+        format!("\u{feff}[{line},{second}]"),
+        format!("[\n  {line},\n\n  {second}\n]\n"),
+    ] {
+        assert_eq!(read(whole.as_bytes()).map(|problems| problems.len()), Ok(2), "{whole}");
+    }
+    let plus = r#"{"task_id": "Mbpp/3", "prompt": "p", "entry_point": "f", "canonical_solution": "x", "base_input": [[1]], "plus_input": [[2]], "atol": 0}"#;
+    assert!(read(format!("[{plus}]").as_bytes()).is_ok());
+    let in_array =
+        read(format!("[{line},\n\n{}]", second.replace("\"add\"", "7")).as_bytes()).expect_err("wrong");
+    assert!(in_array.ends_with("set.jsonl:3: entry_point: expected text, found 7"), "{in_array}");
+    let utf16: Vec<u8> = "\u{feff}{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(read(&utf16).expect_err("UTF-16").contains("is UTF-16; expected UTF-8"));
+    let latin = [line.as_bytes(), b"\n{\"text\": \"\xe9\"}"].concat();
+    assert!(read(&latin).expect_err("Latin-1").contains("set.jsonl:2: not UTF-8"));
+    let pretty = serde_json::to_string_pretty(&earlier()).expect("JSON");
+    assert!(read(pretty.as_bytes()).expect_err("several lines").contains("write a record a line"));
 }

@@ -1,10 +1,11 @@
 //! JSON-lines files: appended line by line, resumed where they stop, replaced only as a whole.
 
+use crate::fields::{self, FieldError};
 use flate2::read::MultiGzDecoder;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// What can go wrong with a file of records.
@@ -41,6 +42,11 @@ impl Error {
     pub fn io(path: &Path, source: io::Error) -> Self {
         Error::Io { path: path.to_owned(), cause: source }
     }
+
+    /// Reading `path` failed after it was opened, perhaps since it is a gzip file that is not whole.
+    pub fn reading(path: &Path, source: io::Error) -> Self {
+        damaged(path, source)
+    }
 }
 
 /// Opens a file for reading; gzip is recognised by its first bytes, whatever the name.
@@ -51,6 +57,10 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
     let file = File::open(path).map_err(|source| Error::io(path, source))?;
     let mut reader = BufReader::new(file);
     let start = reader.fill_buf().map_err(|source| Error::io(path, source))?;
+    if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+        let message = "the file is UTF-16; expected UTF-8: `iconv -f UTF-16 -t UTF-8` makes it so";
+        return Err(Error::io(path, io::Error::new(ErrorKind::InvalidData, message)));
+    }
     if start.starts_with(&[0x1f, 0x8b]) {
         return Ok(Box::new(BufReader::new(MultiGzDecoder::new(reader))));
     }
@@ -62,9 +72,14 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead>, Error> {
 /// # Errors
 /// Where the file cannot be read or is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String, Error> {
-    let mut text = String::new();
-    open(path)?.read_to_string(&mut text).map_err(|source| damaged(path, source))?;
-    Ok(text)
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes).map_err(|source| Error::reading(path, source))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count();
+        let message = "not UTF-8; save the file as UTF-8".to_owned();
+        Error::Malformed { path: path.to_owned(), line, message }
+    })
 }
 
 /// What a compressed file's reader says helps nobody.
@@ -90,24 +105,19 @@ fn damaged(path: &Path, source: io::Error) -> Error {
 pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, Error> {
     let mut records = Vec::new();
     for (index, line) in open(path)?.lines().enumerate() {
-        let line = line.map_err(|source| damaged(path, source))?;
+        let line = line.map_err(|source| Error::reading(path, source))?;
         if line.trim().is_empty() {
             continue;
         }
-        let record = serde_json::from_str(&line).map_err(|error| malformed(path, index + 1, &error))?;
-        records.push(record);
+        let line = if index == 0 { line.trim_start_matches('\u{feff}') } else { &line };
+        let record = fields::from_slice(line.as_bytes());
+        records.push(record.map_err(|error| malformed(path, index + 1, &error))?);
     }
     Ok(records)
 }
 
-fn malformed(path: &Path, line: usize, error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let message = text.split(" at line ").next().unwrap_or(&text);
-    Error::Malformed {
-        path: path.to_owned(),
-        line,
-        message: format!("{message} (column {})", error.column()),
-    }
+fn malformed(path: &Path, line: usize, error: &FieldError) -> Error {
+    Error::Malformed { path: path.to_owned(), line, message: error.to_string() }
 }
 
 /// Writes a file as a whole: to a temporary file beside it, synced, then renamed.
@@ -190,13 +200,21 @@ impl Appender {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(fail)?;
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-        file.set_len(whole as u64).map_err(fail)?;
+        let (lines, rest) = bytes.split_at(whole);
         let mut records = Vec::new();
-        for (index, line) in bytes[..whole].split(|&byte| byte == b'\n').enumerate() {
-            if !line.is_empty() {
-                let record = serde_json::from_slice(line);
+        for (index, line) in lines.split(|&byte| byte == b'\n').enumerate() {
+            if !line.trim_ascii().is_empty() {
+                let record = fields::from_slice(line);
                 records.push(record.map_err(|error| malformed(path, index + 1, &error))?);
             }
+        }
+        // Nothing is written before all is known to be ours: another file, named by mistake, stays as
+        // it is.
+        if let Some(record) = last_line(path, records.len() + 1, rest)? {
+            records.push(record);
+            file.write_all(b"\n").map_err(fail)?;
+        } else if !rest.is_empty() {
+            file.set_len(whole as u64).map_err(fail)?;
         }
         Ok((Appender { path: path.to_owned(), writer: BufWriter::new(file) }, records))
     }
@@ -218,6 +236,24 @@ impl Appender {
     pub fn flush(&mut self) -> Result<(), Error> {
         self.writer.flush().map_err(|source| Error::io(&self.path, source))
     }
+}
+
+/// The record of a line that has no end: none where it was cut off.
+fn last_line<T: DeserializeOwned>(path: &Path, line: usize, text: &[u8]) -> Result<Option<T>, Error> {
+    match fields::from_slice(text) {
+        Ok(record) => Ok(Some(record)),
+        // A record is an object; what its writer was cut off in begins as one and has no end. A file
+        // system that lost power may leave zeros.
+        Err(_) if text.starts_with(b"{") && is_cut_off(text) => Ok(None),
+        Err(_) if text.iter().all(|&byte| byte == 0) => Ok(None),
+        Err(error) => Err(malformed(path, line, &error)),
+    }
+}
+
+fn is_cut_off(text: &[u8]) -> bool {
+    // The last character may be cut off too.
+    let text = text.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    serde_json::from_str::<IgnoredAny>(text).is_err_and(|error| error.is_eof())
 }
 
 #[cfg(test)]
@@ -246,6 +282,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_ours_is_not_cut() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("scores.jsonl");
+        let whole = r#"{"problem":"p","index":0,"critic":0.5}"#;
+        for (text, expected) in [
+            ("import os", ":1: not JSON"),
+            ("[1, 2", ":1: "),
+            ("{\"problem\": \"p\"}", ":1: index: missing"),
+            ("{\"problem\": 5}\n{\"cut", ":1: problem: expected text, found 5"),
+            ("{\"a\": 1} {\"b\"", ":1: problem: missing"),
+        ] {
+            fs::write(&path, text).expect("written");
+            let error = Appender::resume::<Score>(&path).err().expect(text).to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+            assert_eq!(fs::read_to_string(&path).expect("read"), text);
+        }
+        // An editor may leave out the last line's end; what is whole stays.
+        fs::write(&path, whole).expect("written");
+        let (mut file, old) = Appender::resume::<Score>(&path).expect("resumed");
+        file.append(&old[0]).expect("written");
+        file.flush().expect("flushed");
+        assert_eq!(fs::read_to_string(&path).expect("read"), format!("{whole}\n{whole}\n"));
+        drop(file);
+        for cut in ["{\"problem\":\"\u{e9}", "\0\0\0"] {
+            let bytes = &cut.as_bytes()[..cut.len() - usize::from(cut.starts_with('{'))];
+            fs::write(&path, [whole.as_bytes(), b"\n", bytes].concat()).expect("written");
+            assert_eq!(Appender::resume::<Score>(&path).expect("resumed").1.len(), 1);
+            assert_eq!(fs::read_to_string(&path).expect("read"), format!("{whole}\n"));
+        }
+    }
+
+    #[test]
     fn a_gzip_file_of_several_members_is_read_to_its_end() {
         use flate2::{Compression, write::GzEncoder};
         use std::io::Write;
@@ -267,7 +335,10 @@ mod tests {
         let path = directory.path().join("problems.jsonl");
         fs::write(&path, "\n{\"id\": 5}\n").expect("written");
         let message = read::<crate::Problem>(&path).expect_err("malformed").to_string();
-        assert!(message.contains("problems.jsonl:2") && message.contains("expected a string"), "{message}");
+        assert!(
+            message.contains("problems.jsonl:2") && message.contains("id: expected text, found 5"),
+            "{message}"
+        );
         assert_eq!(Split::Prompt.name(), "prompt");
     }
 }

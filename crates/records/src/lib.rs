@@ -15,6 +15,7 @@
 //! assert!(!serde_json::to_string(&problem.shown).expect("JSON").contains("51"));
 //! ```
 
+pub mod fields;
 pub mod jsonl;
 
 use serde::de::Error as _;
@@ -240,7 +241,7 @@ impl<'de> Deserialize<'de> for Outcome {
         let text = String::deserialize(deserializer)?;
         Outcome::ALL.into_iter().find(|outcome| outcome.name() == text).ok_or_else(|| {
             let names = Outcome::ALL.map(Outcome::name).join(", ");
-            D::Error::custom(format!("outcome: expected one of {names}, found {text}"))
+            D::Error::custom(format!("expected one of {names}, found {text}"))
         })
     }
 }

@@ -18,8 +18,8 @@ use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use generator::Sampling;
 use problems::prompt::Message;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use records::fields::{self, FieldError};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -32,14 +32,14 @@ pub struct ChatRequest {
     /// The conversation; the last message is the question.
     pub messages: Vec<ChatMessage>,
     /// What all completions share.
-    #[serde(flatten)]
+    #[serde(skip)]
     pub common: Common,
     /// Whether the log-probabilities of tokens are wanted.
     pub logprobs: Option<bool>,
     /// Alternatives at every token: not supported but for 0.
     pub top_logprobs: Option<u32>,
     /// Ours.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub ncomp: Extension,
 }
 
@@ -58,7 +58,7 @@ pub struct CompletionRequest {
     /// The text to continue; a list of one text is the same.
     pub prompt: Value,
     /// What all completions share.
-    #[serde(flatten)]
+    #[serde(skip)]
     pub common: Common,
     /// Whether the log-probabilities of tokens are wanted: any number.
     pub logprobs: Option<u32>,
@@ -93,7 +93,7 @@ pub struct Common {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub struct StreamOptions {
     /// Whether a last event tells the tokens used.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub include_usage: bool,
 }
 
@@ -106,15 +106,43 @@ pub struct Extension {
     /// How one is chosen among those that tests leave ([`assistant::SELECTORS`]).
     pub selector: Option<String>,
     /// Tests that the answer must pass.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub tests: Vec<String>,
     /// Probability of being right from which no more candidates are made.
     pub until: Option<f64>,
     /// Seconds after which the best so far is the answer.
     pub budget_seconds: Option<f64>,
     /// Whether every candidate is listed.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub details: bool,
+}
+
+/// OpenAI's clients send `null` for what they leave out.
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(reader: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(reader).map(Option::unwrap_or_default)
+}
+
+/// A request that is read field by field, so that an error names the field.
+pub trait Read: Sized {
+    /// From the body, which is an object.
+    ///
+    /// # Errors
+    /// Where a field is not as expected.
+    fn read(body: Value) -> Result<Self, FieldError>;
+}
+
+impl Read for ChatRequest {
+    fn read(body: Value) -> Result<Self, FieldError> {
+        let common = fields::from_value(body.clone())?;
+        Ok(ChatRequest { common, ..fields::from_value(body)? })
+    }
+}
+
+impl Read for CompletionRequest {
+    fn read(body: Value) -> Result<Self, FieldError> {
+        let common = fields::from_value(body.clone())?;
+        Ok(CompletionRequest { common, ..fields::from_value(body)? })
+    }
 }
 
 impl Common {
@@ -140,7 +168,9 @@ impl Common {
     pub fn longest(&self, limit: usize) -> Result<usize, ApiError> {
         let wanted = self.max_completion_tokens.or(self.max_tokens).unwrap_or(limit.min(512));
         if wanted == 0 || wanted > limit {
-            return Err(ApiError::invalid("max_tokens", format!("expected 1 to {limit}, found {wanted}")));
+            let field =
+                if self.max_completion_tokens.is_some() { "max_completion_tokens" } else { "max_tokens" };
+            return Err(ApiError::invalid(field, format!("expected 1 to {limit}, found {wanted}")));
         }
         Ok(wanted)
     }
@@ -207,7 +237,7 @@ impl ChatRequest {
 /// A JSON body, read within a time limit; what is wrong with it is told in OpenAI's form.
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: Read, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
@@ -216,8 +246,115 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         let read = tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await.map_err(late)?;
         let bytes =
             read.map_err(|rejection| ApiError::malformed(rejection.status(), rejection.body_text()))?;
-        serde_json::from_slice(&bytes).map(Body).map_err(|error| {
-            ApiError::malformed(StatusCode::BAD_REQUEST, format!("the request's body: {error}"))
-        })
+        read_body(&bytes).map(Body)
+    }
+}
+
+fn read_body<T: Read>(bytes: &[u8]) -> Result<T, ApiError> {
+    let malformed = |message: String| {
+        ApiError::malformed(StatusCode::BAD_REQUEST, format!("the request's body: {message}"))
+    };
+    let body: Value = fields::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    if !body.is_object() {
+        return Err(malformed("expected a JSON object with the fields of a request".to_owned()));
+    }
+    T::read(body).map_err(|error| match error.field.as_str() {
+        "" => malformed(error.message),
+        field => ApiError::invalid(field, what_is_missing(field, &error.message)),
+    })
+}
+
+/// What a field is, where the reader only knows that it is not there.
+fn what_is_missing(field: &str, message: &str) -> String {
+    let expected = match field {
+        "messages" => "a list of messages, each with role and content",
+        "prompt" => "a text, or a list of one text",
+        _ if field.ends_with(".role") => "system, developer, user or assistant",
+        _ => return message.to_owned(),
+    };
+    if message == "missing" { format!("missing; expected {expected}") } else { message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn error<T: Read>(body: &str) -> (Value, String) {
+        let error = read_body::<T>(body.as_bytes()).err().unwrap_or_else(|| panic!("{body} was taken"));
+        let body = error.body();
+        (body["error"]["param"].clone(), body["error"]["message"].as_str().expect("a message").to_owned())
+    }
+
+    /// With one field more than a question has, or another in its place.
+    fn chat(field: &str, value: Value) -> String {
+        let mut body = json!({"messages": [{"role": "user", "content": "x"}]});
+        body[field] = value;
+        body.to_string()
+    }
+
+    #[test]
+    fn a_wrong_field_is_named_and_no_type_of_rust_s() {
+        let number = "expected a whole number, 0 or more, found";
+        let cases = [
+            ("messages", json!("hi"), "messages", "expected a list, found \"hi\"".to_owned()),
+            ("messages", json!([{"content": "x"}]), "messages[0].role", "missing; expected system, developer, user or assistant".into()),
+            ("messages", json!([{"role": 5}]), "messages[0].role", "expected text, found 5".into()),
+            ("messages", json!([7]), "messages[0]", "expected an object, found 7".into()),
+            ("n", json!("2"), "n", format!("{number} \"2\"")),
+            ("n", json!(-1), "n", format!("{number} -1")),
+            ("max_tokens", json!(1.5), "max_tokens", format!("{number} 1.5")),
+            ("temperature", json!("hot"), "temperature", "expected a number, found \"hot\"".into()),
+            ("seed", json!([]), "seed", "expected an integer, found a list".into()),
+            ("stream", json!("yes"), "stream", "expected true or false, found \"yes\"".into()),
+            ("stream_options", json!(true), "stream_options", "expected an object, found true".into()),
+            ("stream_options", json!({"include_usage": 1}), "stream_options.include_usage", "expected true or false, found 1".into()),
+            ("logprobs", json!(3), "logprobs", "expected true or false, found 3".into()),
+            ("ncomp", json!(3), "ncomp", "expected an object, found 3".into()),
+            ("ncomp", json!({"tests": "assert f(1) == 2"}), "ncomp.tests", "expected a list, found \"assert f(1) == 2\"".into()),
+            ("ncomp", json!({"tests": ["assert f(1) == 2", 5]}), "ncomp.tests[1]", "expected text, found 5".into()),
+            ("ncomp", json!({"until": {}}), "ncomp.until", "expected a number, found an object".into()),
+            (
+                "ncomp",
+                json!({"candidate": 3}),
+                "ncomp.candidate",
+                "there is no such field; expected one of candidates, selector, tests, until, budget_seconds, details".into(),
+            ),
+        ];
+        for (field, value, path, message) in cases {
+            let body = chat(field, value);
+            assert_eq!(error::<ChatRequest>(&body), (path.into(), format!("{path}: {message}")), "{body}");
+        }
+        let (param, message) = error::<ChatRequest>("{}");
+        assert_eq!(param, "messages");
+        assert!(message.starts_with("messages: missing; expected a list of messages"), "{message}");
+        assert_eq!(error::<CompletionRequest>("{\"n\": 1}").0, "prompt");
+        assert_eq!(error::<CompletionRequest>("{\"prompt\": \"x\", \"logprobs\": true}").0, "logprobs");
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_told() {
+        for (body, message) in [
+            ("", "not JSON"),
+            ("{\"messages\": [", "not JSON: EOF while parsing a list (column 14)"),
+            ("[1]", "expected a JSON object"),
+            ("\"x\"", "expected a JSON object"),
+        ] {
+            let (param, found) = error::<ChatRequest>(body);
+            assert_eq!(param, Value::Null);
+            assert!(found.contains(message), "{found}");
+        }
+        let deep = format!("{{\"messages\": {}", "[".repeat(100_000));
+        assert!(error::<ChatRequest>(&deep).1.contains("recursion limit"));
+    }
+
+    #[test]
+    fn null_is_a_field_left_out() {
+        let body = json!({"messages": [{"role": "user", "content": null}], "n": null, "stop": null, "stream_options": null,
+            "ncomp": {"tests": null, "details": null, "until": null}});
+        let request: ChatRequest = read_body(body.to_string().as_bytes()).expect("a request");
+        assert!(request.common.n.is_none() && request.ncomp.tests.is_empty());
+        let request: ChatRequest = read_body(chat("ncomp", Value::Null).as_bytes()).expect("a request");
+        assert!(request.ncomp.candidates.is_none());
     }
 }

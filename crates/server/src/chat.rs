@@ -106,13 +106,20 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
         let message = format!("expected more than 0, up to {}, found {seconds}", limits.seconds);
         return Err(ApiError::invalid("ncomp.budget_seconds", message));
     }
+    let until = ours.until.unwrap_or(Settings::default().until);
+    if !(0.0..=1.0).contains(&until) {
+        return Err(ApiError::invalid(
+            "ncomp.until",
+            format!("expected a probability, 0 to 1, found {until}"),
+        ));
+    }
     // What is meant for a model's own text has no meaning for a program that was chosen.
     common.stop()?;
     Ok(Plan {
         question,
         settings: Settings {
             candidates,
-            until: ours.until.unwrap_or(Settings::default().until),
+            until,
             sampling: common.sampling()?,
             max_new_tokens: common.longest(limits.max_tokens)?,
             seed: common.seed.map_or_else(fresh_seed, |seed| seed as u64),

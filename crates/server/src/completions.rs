@@ -38,7 +38,9 @@ pub(crate) async fn answer(
     };
     let prompt = match &request.prompt {
         Value::String(text) => text.clone(),
-        Value::Array(texts) if texts.len() == 1 => texts[0].as_str().unwrap_or_default().to_owned(),
+        Value::Array(texts) if texts.len() == 1 && texts[0].is_string() => {
+            texts[0].as_str().unwrap_or_default().to_owned()
+        }
         _ => return Err(ApiError::invalid("prompt", "expected a text, or a list of one text")),
     };
     if request.echo == Some(true) {

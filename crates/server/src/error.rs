@@ -21,6 +21,8 @@ impl ApiError {
 
     /// A field of the request is not as expected.
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        // Most clients show the message alone.
+        let message = format!("{field}: {}", message.into());
         let error = Self::new(StatusCode::BAD_REQUEST, "invalid_request_error", message);
         ApiError { field: Some(field.to_owned()), ..error }
     }

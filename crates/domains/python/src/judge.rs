@@ -117,8 +117,8 @@ impl Judge {
     }
 
     /// Its interpreter, for another to take over.
-    pub(crate) fn into_zygote(self) -> Option<Zygote> {
-        self.zygote
+    pub(crate) fn take_zygote(&mut self) -> Option<Zygote> {
+        self.zygote.take()
     }
 
     /// The problem's check, read and looked at once.
@@ -138,7 +138,7 @@ impl Judge {
     pub(crate) fn zygote(&mut self) -> io::Result<&mut Zygote> {
         let zygote = match self.zygote.take() {
             Some(zygote) if !zygote.is_worn() => zygote,
-            _ => self.shared.start_zygote().map_err(io::Error::other)?,
+            _ => self.shared.zygote().map_err(io::Error::other)?,
         };
         Ok(self.zygote.insert(zygote))
     }

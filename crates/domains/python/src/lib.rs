@@ -24,8 +24,9 @@ pub use sandbox::Tier;
 use discovery::Interpreter;
 use judge::Judge;
 use records::Problem;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use verify::{Ask, Domain, Guess, Inputs, Job, ProblemError, Reply, StartError, Verifier, Watch};
 use zygote::Zygote;
@@ -89,7 +90,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no Python to run.
-    #[error("cannot start Python as '{}': {source}; install Python 3.9 or newer, or name it with --python", python.display())]
+    #[error("cannot run '{}' as Python: {}", python.display(), why_not_run(python, source))]
     NoPython {
         /// What was tried.
         python: PathBuf,
@@ -97,7 +98,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The interpreter does not speak as it should.
-    #[error("'{}' did not start as a Python 3.9 or newer interpreter: {message}", python.display())]
+    #[error("'{}' is not a Python interpreter of version 3.9 or newer that works here: {message}", python.display())]
     BadPython {
         /// What was tried.
         python: PathBuf,
@@ -140,6 +141,25 @@ pub enum Error {
     },
 }
 
+/// The system's word on a program that does not run, in terms of the file.
+fn why_not_run(python: &Path, error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound if python.components().count() == 1 => {
+            "there is no such program in PATH".to_owned()
+        }
+        // A script whose interpreter is missing is not found either.
+        ErrorKind::NotFound if python.exists() => {
+            "the interpreter that its first line names is missing".to_owned()
+        }
+        ErrorKind::NotFound => "there is no such file".to_owned(),
+        ErrorKind::PermissionDenied if python.is_dir() => "it is a directory".to_owned(),
+        ErrorKind::PermissionDenied => "it is not executable".to_owned(),
+        // ENOEXEC has no kind of its own.
+        _ if error.raw_os_error() == Some(8) => "it is no program for this machine".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 impl Settings {
     /// Whether every limit is one.
     fn check(&self) -> Result<(), Error> {
@@ -169,11 +189,27 @@ pub(crate) struct Shared {
     tier: Tier,
     interpreter: Interpreter,
     prepared: prepare::Cache,
+    /// An interpreter that nobody uses: starting one takes as long as its packages take to import. The
+    /// first is the one that the tier was tried with.
+    idle: Mutex<Option<Zygote>>,
 }
 
 impl Shared {
     fn start_zygote(&self) -> Result<Zygote, Error> {
         Zygote::start(&self.interpreter, &self.settings, self.tier)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Option<Zygote>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The idle interpreter, or else a new one.
+    pub(crate) fn zygote(&self) -> Result<Zygote, Error> {
+        let idle = self.idle().take();
+        match idle {
+            Some(zygote) if !zygote.is_worn() => Ok(zygote),
+            _ => self.start_zygote(),
+        }
     }
 
     /// A problem's setup, with the protocol's imports or without.
@@ -185,12 +221,13 @@ impl Shared {
     }
 }
 
+/// A tier, and what became of trying it.
+pub type Tried = (Tier, Result<Python, Error>);
+
 /// The domain of Python programs.
 pub struct Python {
     shared: Arc<Shared>,
-    /// The interpreter that the tier was tried with, until the first verifier takes it.
-    first: Mutex<Option<Zygote>>,
-    /// Looks at problems.
+    /// Looks at problems, with an interpreter that it leaves to verifiers in between.
     looker: Mutex<Judge>,
 }
 
@@ -203,7 +240,7 @@ impl Python {
     pub fn start(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
         let interpreter = Interpreter::discover(&settings)?;
-        let mut reasons = Vec::new();
+        let (mut reasons, mut package) = (Vec::new(), None);
         for tier in Tier::ALL {
             if tier < settings.strongest_tier || tier > settings.weakest_tier {
                 continue;
@@ -212,10 +249,12 @@ impl Python {
                 Err(Error::Isolation { tier, message }) => {
                     reasons.push(format!("tier {}: {message}", tier.name()));
                 }
+                // What a package needs may be there at a weaker tier.
+                Err(error @ Error::Package { .. }) => package = package.or(Some(error)),
                 other => return other,
             }
         }
-        Err(Error::TooWeak { reasons: reasons.join("; ") })
+        Err(package.unwrap_or(Error::TooWeak { reasons: reasons.join("; ") }))
     }
 
     /// As [`start`](Self::start), at exactly this tier.
@@ -228,8 +267,20 @@ impl Python {
         Python::tried(settings, interpreter, tier)
     }
 
+    /// Each tier by itself: which of them this machine has.
+    ///
+    /// # Errors
+    /// Where there is no usable Python, a setting makes no sense, or a package is missing.
+    pub fn at_each_tier(settings: &Settings) -> Result<Vec<Tried>, Error> {
+        settings.check()?;
+        let interpreter = Interpreter::discover(settings)?;
+        let at = |tier| (tier, Python::tried(settings.clone(), interpreter.clone(), tier));
+        Ok(Tier::ALL.map(at).into())
+    }
+
     fn tried(settings: Settings, interpreter: Interpreter, tier: Tier) -> Result<Self, Error> {
-        let shared = Arc::new(Shared { settings, tier, interpreter, prepared: prepare::Cache::default() });
+        let prepared = prepare::Cache::default();
+        let shared = Arc::new(Shared { settings, tier, interpreter, prepared, idle: Mutex::default() });
         let judge = Judge::new(shared.clone(), Some(shared.start_zygote()?));
         let mut judge = judge.with_patience(PROBE_PATIENCE);
         if tier != Tier::D {
@@ -241,8 +292,8 @@ impl Python {
                 None => return Err(denied("the probe itself did not run".to_owned())),
             }
         }
-        let first = Mutex::new(judge.into_zygote());
-        Ok(Python { looker: Mutex::new(Judge::new(shared.clone(), None)), shared, first })
+        *shared.idle() = judge.take_zygote();
+        Ok(Python { looker: Mutex::new(Judge::new(shared.clone(), None)), shared })
     }
 
     /// The limits in force.
@@ -309,7 +360,12 @@ impl Domain for Python {
         }
         let mut looker = self.looker.lock().unwrap_or_else(PoisonError::into_inner);
         match prepared.look(&mut looker, &Watch::detached()) {
-            Ok(looked) => looked.map_err(fail),
+            Ok(looked) => {
+                if let Some(zygote) = looker.take_zygote() {
+                    self.shared.idle().get_or_insert(zygote);
+                }
+                looked.map_err(fail)
+            }
             Err(error) => {
                 *looker = Judge::new(self.shared.clone(), None);
                 Err(fail(format!("its tests cannot be looked at: {error}")))
@@ -318,12 +374,13 @@ impl Domain for Python {
     }
 
     fn verifier(&self) -> Result<Box<dyn Verifier>, StartError> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let zygote = match first {
-            Some(zygote) => zygote,
-            None => self.shared.start_zygote().map_err(|error| StartError(Box::new(error)))?,
+        // While one is idle it is known that they start, and whoever needs it first takes it.
+        let is_idle = self.shared.idle().is_some();
+        let zygote = match is_idle {
+            true => None,
+            false => Some(self.shared.start_zygote().map_err(|error| StartError(Box::new(error)))?),
         };
-        Ok(Box::new(Judge::new(self.shared.clone(), Some(zygote))))
+        Ok(Box::new(Judge::new(self.shared.clone(), zygote)))
     }
 
     fn extract(&self, problem: &Problem, completion: &str) -> String {

@@ -1,7 +1,7 @@
 //! The warm interpreter, and the processes that it forks.
 
 use crate::clock::{Clock, Over};
-use crate::discovery::Interpreter;
+use crate::discovery::{Interpreter, quoted};
 use crate::wire::{Message, TooLong, take_message};
 use crate::{Error, PROTOCOL_IMPORTS, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -94,6 +94,13 @@ struct Greeting {
     version: (u32, u32, u32),
 }
 
+/// A package that could not be imported.
+#[derive(Deserialize)]
+struct NotImported {
+    name: String,
+    message: String,
+}
+
 /// What a process's end was like.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ended {
@@ -165,9 +172,19 @@ impl Zygote {
             Ok((major, minor, _)) => return Err(bad(format!("it is version {major}.{minor}"))),
             Err(error) => return Err(bad(format!("{error}; {}", zygote.last_words()))),
         }
-        if let Err(error) = zygote.lock_down(interpreter, settings) {
-            let message = format!("{error} ({})", zygote.last_words());
-            return Err(Error::Isolation { tier, message });
+        match zygote.lock_down(interpreter, settings) {
+            Ok(None) => {}
+            Ok(Some(NotImported { name, message })) => {
+                return Err(Error::Package {
+                    python: settings.python.clone(),
+                    name,
+                    message: quoted(&message),
+                });
+            }
+            Err(error) => {
+                let message = format!("{error} ({})", zygote.last_words());
+                return Err(Error::Isolation { tier, message });
+            }
         }
         zygote.control.set_read_timeout(Some(PATIENCE)).map_err(|error| bad(error.to_string()))?;
         Ok(zygote)
@@ -189,8 +206,13 @@ impl Zygote {
         Ok(greeting.version)
     }
 
-    /// Has it import what it is to import, and confine itself further.
-    fn lock_down(&mut self, interpreter: &Interpreter, settings: &Settings) -> io::Result<()> {
+    /// Has it import what it is to import, and confine itself further. The first package that it could
+    /// not import, if there is one.
+    fn lock_down(
+        &mut self,
+        interpreter: &Interpreter,
+        settings: &Settings,
+    ) -> io::Result<Option<NotImported>> {
         let lockdown =
             Lockdown::of(self.tier, &interpreter.readable, Profile::Interpreter).map_err(io::Error::other)?;
         let hex = |bytes: &Vec<u8>| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
@@ -208,7 +230,19 @@ impl Zygote {
         send_with(&self.control, &(order.len() as u32).to_le_bytes(), &descriptors)?;
         self.control.write_all(order.as_bytes())?;
         let mut done = [0; 1];
-        self.control.read_exact(&mut done)
+        self.control.read_exact(&mut done)?;
+        if done != *b"p" {
+            return Ok(None);
+        }
+        let mut length = [0; 4];
+        self.control.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length);
+        if length > GREETING {
+            return Err(io::Error::other("it did not say which package it could not import"));
+        }
+        let mut text = vec![0; length as usize];
+        self.control.read_exact(&mut text)?;
+        serde_json::from_slice(&text).map(Some).map_err(io::Error::other)
     }
 
     /// Whether it has forked so many processes that a fresh one should take its place.

@@ -4,7 +4,7 @@ use super::run::print_report;
 use crate::loop_run;
 use crate::progress::interrupted;
 use crate::recipe::Recipe;
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use records::jsonl;
 use report::html::Report;
 use report::statistics::{deviation, mean};
@@ -28,7 +28,7 @@ pub struct Demo {
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Repeat with this many seeds and report the mean and the spread
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// Directory of the run [default: runs/demo]
     #[arg(long)]
@@ -43,7 +43,6 @@ pub struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Result<()> {
-        ensure!(self.seeds > 0, "--seeds: expected at least 1");
         let name = if self.quick { "demo-quick" } else { "demo" };
         let root = self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
         if self.fresh && root.join("recipe.toml").exists() {

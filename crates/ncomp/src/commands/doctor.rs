@@ -2,10 +2,10 @@
 
 use crate::recipe::ExecutorRecipe;
 use crate::verifier::package;
-use anyhow::Result;
-use python::{Error, Python, Tier};
+use python::{Error, Python, Tier, Tried};
 use report::table::align;
 use serde_json::json;
+use std::process::ExitCode;
 
 /// What this machine offers: processors, memory, Python, the isolation of candidates, GPUs, the model.
 #[derive(clap::Args)]
@@ -21,71 +21,119 @@ pub struct Doctor {
     json: bool,
 }
 
+/// Each isolation tier, tried; or why none can be.
+type Tiers = Result<Vec<Tried>, Error>;
+
 impl Doctor {
-    pub(super) fn run(self) -> Result<()> {
+    /// Prints what there is. The exit status says whether Python programs can be judged.
+    pub(super) fn run(self) -> ExitCode {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let tiers = Tier::ALL.map(|tier| (tier, self.start(&[], tier)));
+        let tiers = Python::at_each_tier(&self.settings(&[]));
         let model = match transformer::Config::load("models/basics".as_ref()) {
             Ok(config) => format!("models/basics, {} parameters", config.parameters()),
-            Err(error) => format!("built-in model not found from here: {error}"),
+            Err(error) => format!(
+                "built-in model not found from here ({error}); run ncomp in its checkout, or name a model with --model"
+            ),
         };
+        let judging = judging(&tiers);
         let mut found = vec![
-            ("processors".to_owned(), cores.to_string()),
-            ("vector instructions".to_owned(), instructions().to_owned()),
-            ("memory".to_owned(), memory()),
-            ("python".to_owned(), self.interpreter(&tiers)),
-            ("python packages".to_owned(), self.packages(&tiers)),
-            ("gpu".to_owned(), crate::device::found().join("; ")),
-            ("model".to_owned(), model),
+            ("judging", judging.clone().unwrap_or_else(|reason| format!("not possible here: {reason}"))),
+            ("processors", cores.to_string()),
+            ("vector instructions", instructions().to_owned()),
+            ("memory", memory()),
+            ("python", self.interpreter(&tiers)),
+            ("python packages", self.packages(&tiers)),
+            ("gpu", crate::device::found().join("; ")),
+            ("model", model),
+            ("kernel", kernel()),
         ];
-        let isolation = tiers
-            .iter()
-            .map(|(tier, tried)| (format!("isolation tier {}", tier.name()), isolation(*tier, tried)));
-        found.extend(isolation);
-        found.push(("cgroup v2".to_owned(), control_groups()));
-        if self.json {
-            let fields = found.into_iter().map(|(name, value)| (name, json!(value)));
-            outln!("{}", serde_json::Value::Object(fields.collect()));
-            return Ok(());
+        for tier in Tier::ALL {
+            let name = match tier {
+                Tier::A => "isolation tier A",
+                Tier::B => "isolation tier B",
+                Tier::C => "isolation tier C",
+                Tier::D => "isolation tier D",
+            };
+            let tried = tiers.as_ref().ok().and_then(|tiers| tiers.iter().find(|(other, _)| *other == tier));
+            found.push((
+                name,
+                tried
+                    .map_or_else(|| "unknown without Python".to_owned(), |(_, tried)| isolation(tier, tried)),
+            ));
         }
-        let lines: Vec<[String; 1]> =
-            found.iter().map(|(name, value)| [format!("{name:<22}{value}")]).collect();
-        out!("{}", align(&lines));
-        Ok(())
+        found.push(("cgroup v2", control_groups()));
+        if self.json {
+            let ready = [("ready".to_owned(), json!(judging.is_ok()))];
+            let fields = found.into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
+            outln!("{}", serde_json::Value::Object(fields.chain(ready).collect()));
+        } else {
+            let lines: Vec<[String; 1]> =
+                found.iter().map(|(name, value)| [format!("{name:<22}{value}")]).collect();
+            out!("{}", align(&lines));
+        }
+        if judging.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    fn start(&self, packages: &[String], tier: Tier) -> Result<Python, Error> {
+    fn settings(&self, packages: &[String]) -> python::Settings {
         let recipe = ExecutorRecipe {
             python: self.python.clone(),
             packages: packages.to_vec(),
             ..ExecutorRecipe::default()
         };
-        Python::at_tier(recipe.python_settings(), tier)
+        recipe.python_settings()
     }
 
     /// Which Python candidates would run in, or why none.
-    fn interpreter(&self, tiers: &[(Tier, Result<Python, Error>)]) -> String {
-        let started = tiers.iter().find_map(|(_, tried)| tried.as_ref().ok());
-        match (started, tiers.iter().find_map(|(_, tried)| tried.as_ref().err())) {
-            (Some(python), _) => format!("'{}' is Python {}", self.python, one_line(python.version())),
-            (None, Some(error)) => error.to_string(),
-            (None, None) => "unknown".to_owned(),
+    fn interpreter(&self, tiers: &Tiers) -> String {
+        match tiers {
+            Ok(tiers) => match tiers.iter().find_map(|(_, tried)| tried.as_ref().ok()) {
+                Some(python) => format!("'{}' is Python {}", self.python, one_line(python.version())),
+                None => "unknown: it starts at no isolation tier".to_owned(),
+            },
+            Err(error) => error.to_string(),
         }
     }
 
     /// Which of the packages that were asked for candidates may import.
-    fn packages(&self, tiers: &[(Tier, Result<Python, Error>)]) -> String {
-        let strongest = tiers.iter().find(|(_, tried)| tried.is_ok()).map(|(tier, _)| *tier);
-        let Some(tier) = strongest else { return "unknown".to_owned() };
+    fn packages(&self, tiers: &Tiers) -> String {
+        let Some(tier) = strongest(tiers) else { return "unknown".to_owned() };
         if self.packages.is_empty() {
             return "candidates may import the standard library; --packages looks for others".to_owned();
         }
-        let of = |name: &String| match self.start(std::slice::from_ref(name), tier) {
+        let of = |name: &String| match Python::at_tier(self.settings(std::slice::from_ref(name)), tier) {
             Ok(_) => format!("{name} can be allowed with --packages {name}"),
             Err(Error::Package { message, .. }) => format!("{name} cannot be imported ({message})"),
             Err(error) => format!("{name}: {error}"),
         };
         self.packages.iter().map(of).collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn strongest(tiers: &Tiers) -> Option<Tier> {
+    tiers.as_ref().ok()?.iter().find(|(_, tried)| tried.is_ok()).map(|(tier, _)| *tier)
+}
+
+/// At which tier programs are judged by default, or what to do so that they can be.
+fn judging(tiers: &Tiers) -> Result<String, String> {
+    match (tiers, strongest(tiers)) {
+        (Ok(_), Some(Tier::D)) => Err("no isolation tier keeps candidates from your files, as said below; \
+            --require-tier D accepts limits alone"
+            .to_owned()),
+        (Ok(_), Some(tier)) => Ok(format!("possible, at isolation tier {}", tier.name())),
+        (Ok(_), None) => Err("no isolation tier is available, as said below".to_owned()),
+        (Err(_), _) => {
+            Err("there is no usable Python, as said below; install Python 3.9 or newer (Debian, Ubuntu: \
+            apt install python3), or name one with --python"
+                .to_owned())
+        }
+    }
+}
+
+/// The kernel's release, on which isolation depends.
+fn kernel() -> String {
+    match std::fs::read_to_string("/proc/sys/kernel/osrelease") {
+        Ok(release) => format!("Linux {}", release.trim()),
+        Err(_) => format!("{}; candidates are isolated on Linux alone", std::env::consts::OS),
     }
 }
 

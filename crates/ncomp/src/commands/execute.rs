@@ -25,7 +25,7 @@ use verify::{Client, ProblemError, Task};
 #[derive(clap::Args)]
 pub struct Execute {
     /// Candidates: our records, or samples with task_id and solution or completion, plain or gzip; or a
-    /// directory as EvalPlus has it (Mbpp_11/0.py)
+    /// directory as EvalPlus has it (Mbpp_11/0.py); - is standard input, and needs --out
     #[arg(long)]
     samples: Option<PathBuf>,
     /// Problem set: mbpp, mbpp-sanitized, humaneval, or a file
@@ -42,7 +42,14 @@ pub struct Execute {
 }
 
 impl Execute {
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(mut self) -> Result<()> {
+        if self.samples.as_deref() == Some(Path::new("-")) {
+            ensure!(
+                self.out.is_some(),
+                "--samples - reads standard input: name the file of verdicts with --out"
+            );
+            self.samples = Some("/dev/stdin".into());
+        }
         let problems = problem_set(&self.problems)?;
         let Samples { candidates, notes } = match &self.samples {
             Some(path) => samples::read(path, &problems)?,

@@ -5,7 +5,7 @@ use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
 use crate::samples::{self, problem_set};
 use crate::verdicts;
-use anyhow::{Result, bail, ensure};
+use anyhow::Result;
 use records::{Verdict, jsonl};
 use report::statistics::area_under_curve;
 use report::table::{Difference, Row, align};
@@ -24,8 +24,8 @@ pub struct Rank {
     /// Problem set they belong to
     #[arg(long, default_value = "basics")]
     problems: String,
-    /// Verdicts, as `execute` writes them: to say how good the choices are
-    #[arg(long)]
+    /// Verdicts, as `execute` writes them: to say how good the choices are; without them give --out
+    #[arg(long, required_unless_present = "out")]
     verdicts: Option<PathBuf>,
     /// A ranker's file, as `train ranker` writes it, for the selector combined [default: the
     /// built-in one of the level]
@@ -34,8 +34,8 @@ pub struct Rank {
     /// Selectors, the first of which writes --out [default: combined, and all that have what they
     /// need]: random, shortest, likelihood, likelihood_sum, critic, reviewer, generated_tests, runs,
     /// consensus, consensus_soft, visible_test, combined, oracle
-    #[arg(long, value_delimiter = ',')]
-    select: Vec<String>,
+    #[arg(long, value_delimiter = ',', value_parser = selector_named)]
+    select: Vec<Selector>,
     #[command(flatten)]
     signals: Signals,
     /// File for the first selector's choices, as EvalPlus has them
@@ -60,11 +60,7 @@ struct Line {
 
 impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
-        let selectors = self.selectors()?;
-        ensure!(
-            self.verdicts.is_some() || self.out.is_some(),
-            "give --verdicts to see how good the choices are, or --out to write them"
-        );
+        let selectors = self.selectors();
         let problems = problem_set(&self.problems)?;
         let samples = samples::read(&self.samples, &problems)?;
         let verdicts: Vec<Verdict> =
@@ -124,21 +120,19 @@ impl Rank {
         Ok(())
     }
 
-    fn selectors(&self) -> Result<Vec<Selector>> {
+    fn selectors(&self) -> Vec<Selector> {
         if self.select.is_empty() {
             let others = Selector::ALL.into_iter().filter(|&selector| selector != Selector::Combined);
-            return Ok([Selector::Combined].into_iter().chain(others).collect());
+            return [Selector::Combined].into_iter().chain(others).collect();
         }
-        let mut selectors = Vec::new();
-        for name in &self.select {
-            let Some(selector) = Selector::parse(name) else {
-                let names = Selector::ALL.map(Selector::name).join(", ");
-                bail!("--select: no selector '{name}'; expected {names}")
-            };
-            selectors.push(selector);
-        }
-        Ok(selectors)
+        self.select.clone()
     }
+}
+
+/// One of `--select`.
+fn selector_named(name: &str) -> Result<Selector, String> {
+    Selector::parse(name)
+        .ok_or_else(|| format!("expected one of {}", Selector::ALL.map(Selector::name).join(", ")))
 }
 
 /// How well the critic's scores tell candidates that pass from others, all problems together.

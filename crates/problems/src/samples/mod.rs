@@ -5,7 +5,9 @@
 
 mod lenient;
 
+use crate::fields::shortened;
 use python::extract::{continue_opening, extract_code};
+use records::fields::{self, FieldError};
 use records::jsonl;
 use records::{Candidate, Problem};
 use serde::Serialize;
@@ -147,7 +149,9 @@ fn malformed(place: &str, message: impl Into<String>) -> Error {
 
 fn id_of(value: &Value, place: &str) -> Result<Id, Error> {
     let Value::Object(fields) = value else {
-        let message = format!("expected a sample as a JSON object, found {}", shortened(value));
+        let advice =
+            if value.is_array() { "; write a sample a line, not one list: `jq -c '.[]'` does" } else { "" };
+        let message = format!("expected a sample as a JSON object, found {}{advice}", shortened(value));
         return Err(malformed(place, message));
     };
     let is_there = |name: &&str| fields.get(*name).is_some_and(|value| !value.is_null());
@@ -168,14 +172,6 @@ fn id_of(value: &Value, place: &str) -> Result<Id, Error> {
         }
     };
     Ok(Id { text, field })
-}
-
-fn shortened(value: &Value) -> String {
-    let text = value.to_string();
-    match text.char_indices().nth(60) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
 }
 
 /// Problems by what samples call them.
@@ -280,7 +276,7 @@ fn record(
         odd = Some(NO_PROBABILITIES);
     }
     let candidate: Candidate =
-        serde_json::from_value(value).map_err(|error| malformed(place, error.to_string()))?;
+        fields::from_value(value).map_err(|error| malformed(place, error.to_string()))?;
     Ok((Candidate { problem: problem.id.clone(), ..candidate }, odd))
 }
 
@@ -318,15 +314,16 @@ fn number(candidates: Vec<(Candidate, String)>, samples: &mut Samples) {
 fn in_file(path: &Path) -> Result<Vec<Raw>, Error> {
     let mut found = Vec::new();
     for (index, line) in jsonl::open(path)?.split(b'\n').enumerate() {
-        let line = line.map_err(|cause| jsonl::Error::io(path, cause))?;
+        let line = line.map_err(|cause| jsonl::Error::reading(path, cause))?;
         let text = String::from_utf8_lossy(&line);
         let line = text.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
             continue;
         }
         let place = format!("{}:{}", path.display(), index + 1);
-        let parsed = lenient::parse(line)
-            .map_err(|error| malformed(&place, format!("expected a sample as JSON: {error}")))?;
+        let parsed = lenient::parse(line).map_err(|error| {
+            malformed(&place, format!("expected a sample as JSON: {}", FieldError::from(&error)))
+        })?;
         let lossy = matches!(text, Cow::Owned(_));
         found.push(Raw { value: parsed.value, place, lossy, lone_surrogates: parsed.lone_surrogates });
     }
@@ -464,7 +461,7 @@ mod tests {
             ),
             ("{\"task_id\": 1}", "solution: missing; expected solution or completion as text"),
             ("{\"task_id\": 1, \"solution\": 5}", "solution: expected text, found 5"),
-            ("{\"problem\": \"Mbpp/1\", \"code\": \"x\"}", "missing field `index`"),
+            ("{\"problem\": \"Mbpp/1\", \"code\": \"x\"}", "index: missing"),
         ] {
             let message = message(&(GOOD.to_owned() + line), &["Mbpp/1"]);
             assert!(message.contains("samples.jsonl:2") && message.contains(expected), "{line}: {message}");

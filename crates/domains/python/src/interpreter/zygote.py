@@ -81,7 +81,13 @@ def add_packages(order):
     """Imports the packages that programs may use; afterwards no others can be found beside them."""
     sys.path.extend(order["package_paths"])
     for name in order["packages"]:
-        __import__(name)
+        try:
+            __import__(name)
+        except Exception as error:
+            failure = {"name": name, "message": ("%s: %s" % (type(error).__name__, error))[:2000]}
+            failure = json.dumps(failure).encode()
+            sendall(b"p" + LENGTH.pack(len(failure)) + failure)
+            _exit(1)
     del sys.path[len(sys.path) - len(order["package_paths"]):]
     sys.path_importer_cache.clear()
 
