@@ -203,11 +203,11 @@ impl Hub {
                 files: info.siblings.into_iter().map(|file| file.rfilename).collect(),
                 cached: None,
             }),
-            Ok(_) => Err(self.error(repository, "its list of files", &Failure::NoHub("a commit"))),
+            Ok(_) => Err(self.error(repository, "the list of files", &Failure::NoHub("a commit"))),
             Err(failure) => {
                 let commit = cache.main().unwrap_or_default();
                 match cache.files(&commit) {
-                    files if files.is_empty() => Err(self.error(repository, "its list of files", &failure)),
+                    files if files.is_empty() => Err(self.error(repository, "the list of files", &failure)),
                     files => Ok(Listing { commit, files, cached: Some(failure) }),
                 }
             }
