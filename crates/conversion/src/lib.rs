@@ -2,7 +2,8 @@
 //!
 //! [`to_directory`] writes what a GGUF file holds as a Hugging Face directory, which this project and
 //! transformers load; [`to_gguf`] writes a directory as a GGUF file, which llama.cpp and Ollama load.
-//! One tensor is in memory at a time.
+//! One tensor is in memory at a time. [`write_tokenizer`] writes what a trained model needs beside its
+//! weights, whatever form its base has.
 //!
 //! A GGUF file may hold the embedding and the output matrix of a tied model as two roundings of one
 //! matrix. Both are kept, untied, so that the model says what it says in the file.
@@ -14,6 +15,7 @@ pub use tensors::Precision;
 pub use to_gguf::to_gguf;
 
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use transformer::Checkpoint;
@@ -98,27 +100,74 @@ pub fn to_directory(
     if directory.join("config.json").exists() {
         return Err(Error::Occupied(directory.to_owned()));
     }
-    let (tokenizer, settings) = (metadata::tokenizer(file)?, metadata::settings(file)?);
-    let generation = serde_json::json!({ "eos_token_id": metadata::end_tokens(file)? });
     let mut config = model.config().to_json();
     if precision == Precision::Bf16 {
         config["torch_dtype"] = "bfloat16".into();
     }
-    std::fs::create_dir_all(directory).map_err(|source| Error::write(directory, source))?;
+    // Before the weights, which take longer: what is unknown of the tokenizer is told at once.
+    let beside = described(file)?;
     tensors::write(model, &directory.join("model.safetensors"), precision, progress)?;
-    for (name, value) in [
-        ("tokenizer.json", &tokenizer),
-        ("tokenizer_config.json", &settings),
-        ("generation_config.json", &generation),
-        ("config.json", &config),
-    ] {
-        write_json(&directory.join(name), value)?;
+    for (name, bytes) in beside.into_iter().chain([("config.json", json(&config))]) {
+        write(&directory.join(name), &bytes)?;
     }
     Ok(())
 }
 
-fn write_json(path: &Path, value: &Value) -> Result<(), Error> {
+/// What a Hugging Face directory holds beside its weights and their shape: the tokenizer, the chat
+/// template, where answers end.
+const BESIDE_WEIGHTS: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+];
+
+/// Writes what a directory needs beside the weights of a model that was made of this one: its tokenizer,
+/// its chat template and where its answers end. They are copies of a directory's files, or what a GGUF
+/// file's metadata says.
+///
+/// # Errors
+/// Where the tokenizer of a GGUF file is unknown here, or a file cannot be read or written.
+pub fn write_tokenizer(model: &Checkpoint, directory: &Path) -> Result<(), Error> {
+    let beside = match model.gguf() {
+        Some(file) => described(file)?,
+        None => copied(model.path())?,
+    };
+    beside.into_iter().try_for_each(|(name, bytes)| write(&directory.join(name), &bytes))
+}
+
+type Named = (&'static str, Vec<u8>);
+
+/// The files beside the weights that a GGUF file's metadata stands for.
+fn described(file: &gguf::File) -> Result<Vec<Named>, Error> {
+    let generation = serde_json::json!({ "eos_token_id": metadata::end_tokens(file)? });
+    Ok(vec![
+        ("tokenizer.json", json(&metadata::tokenizer(file)?)),
+        ("tokenizer_config.json", json(&metadata::settings(file)?)),
+        ("generation_config.json", json(&generation)),
+    ])
+}
+
+/// Those of a directory. They are read before any is written: the directory may be the target.
+fn copied(directory: &Path) -> Result<Vec<Named>, Error> {
+    let mut found = Vec::new();
+    for name in BESIDE_WEIGHTS {
+        let path = directory.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => found.push((name, bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::File { path, source }),
+        }
+    }
+    Ok(found)
+}
+
+fn json(value: &Value) -> Vec<u8> {
     // A value made of plain fields always serialises.
-    let text = serde_json::to_string_pretty(value).unwrap_or_default() + "\n";
-    std::fs::write(path, text).map_err(|source| Error::write(path, source))
+    (serde_json::to_string_pretty(value).unwrap_or_default() + "\n").into_bytes()
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    files::write(path, bytes).map_err(|source| Error::write(path, source))
 }

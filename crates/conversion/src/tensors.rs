@@ -4,9 +4,10 @@
 //! type, shape and place of each tensor, then the numbers.
 
 use crate::{Error, Progress};
+use files::NewFile;
 use gguf::BlockType;
 use serde_json::{Map, Value, json};
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 use transformer::Checkpoint;
 use transformer::table::Part;
@@ -46,8 +47,7 @@ pub(crate) fn write(
 ) -> Result<(), Error> {
     let parts: Vec<&Part> = checkpoint.table().parts().map(|(_, part)| part).collect();
     let fail = |source| Error::write(path, source);
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let mut out = BufWriter::new(tempfile::NamedTempFile::new_in(parent).map_err(fail)?);
+    let mut out = NewFile::create(path).map_err(fail)?;
     let header = header(&parts, precision).to_string();
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(fail)?;
     out.write_all(header.as_bytes()).map_err(fail)?;
@@ -57,15 +57,7 @@ pub(crate) fn write(
             return Err(Error::Stopped);
         }
     }
-    let whole = out.into_inner().map_err(|error| fail(error.into_error()))?;
-    whole.as_file().sync_all().map_err(fail)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        whole.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(fail)?;
-    }
-    whole.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
+    out.finish().map_err(fail)
 }
 
 /// A tensor of a file in another type, in which its rows are whole blocks.

@@ -204,6 +204,14 @@ fn what_is_unknown_or_wrong_is_named() {
         &|metadata, _| drop(metadata.insert("tokenizer.ggml.token_type", Value::Array(Array::I32(vec![1])))),
         &["9 tokens"],
     );
+    named(
+        &|metadata, _| drop(metadata.insert("qwen2.block_count", Value::U32(400))),
+        &["qwen2.block_count", "found 400"],
+    );
+    named(
+        &|metadata, _| drop(metadata.insert("tokenizer.ggml.eos_token_id", Value::U32(9))),
+        &["tokenizer.ggml.eos_token_id", "below 9", "found 9"],
+    );
     named(&|_, tensors| drop(tensors.remove("blk.1.ffn_up.weight")), &["blk.1.ffn_up.weight"]);
     named(&|_, tensors| drop(tensors.insert("blk.0.extra".into(), (vec![1], vec![0.0]))), &["blk.0.extra"]);
     named(

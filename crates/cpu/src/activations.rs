@@ -12,6 +12,9 @@ use rayon::prelude::*;
 /// highest tiles; a chunk of 9,000 inputs fits a second-level cache of half a megabyte.
 pub(crate) const CHUNK: usize = 56;
 
+/// Numbers that one task rounds: fewer are not worth handing over.
+const TASK_NUMBERS: usize = 16 << 10;
+
 /// Adding it moves the fraction of a small number out of a single-precision one, rounded half to
 /// even: 1.5 * 2^23.
 const ROUNDER: f32 = 12_582_912.0;
@@ -79,15 +82,16 @@ impl Activations {
         let blocks = inputs.div_ceil(BLOCK);
         quants.resize(rows * blocks, [0; BLOCK]);
         factors.resize(rows * blocks, Factors::default());
-        let size = (CHUNK * blocks).max(1);
-        let chunk = |((x, quants), factors): ((&[f32], &mut [_]), &mut [_])| {
-            quantize_chunk(x, inputs, quants, factors);
-        };
-        if rows > CHUNK {
-            let parts = x.par_chunks(CHUNK * inputs).zip(quants.par_chunks_mut(size));
-            parts.zip(factors.par_chunks_mut(size)).for_each(chunk);
+        if x.len() < 2 * TASK_NUMBERS {
+            let chunks = x.chunks(CHUNK * inputs.max(1)).zip(quants.chunks_mut((CHUNK * blocks).max(1)));
+            for ((x, quants), factors) in chunks.zip(factors.chunks_mut((CHUNK * blocks).max(1))) {
+                quantize_chunk(x, inputs, 0, quants, factors);
+            }
         } else {
-            chunk(((x, &mut quants), &mut factors));
+            let parts = parts(x, inputs, &mut quants, &mut factors);
+            parts.into_par_iter().for_each(|part| {
+                quantize_chunk(part.x, inputs, part.first, part.quants, part.factors);
+            });
         }
         self.data = Data::Quantized { quants, factors };
     }
@@ -173,19 +177,65 @@ impl Activations {
     }
 }
 
-/// Rounds the rows of one chunk.
-fn quantize_chunk(x: &[f32], inputs: usize, quants: &mut [[i8; BLOCK]], factors: &mut [Factors]) {
+/// What one task rounds: some blocks of all rows of a chunk.
+struct Part<'a> {
+    /// The chunk's rows, whole.
+    x: &'a [f32],
+    /// The first of the blocks.
+    first: usize,
+    quants: &'a mut [[i8; BLOCK]],
+    factors: &'a mut [Factors],
+}
+
+/// Parts of about [`TASK_NUMBERS`]: chunks alone are too few for many threads. Blocks of a chunk lie one
+/// after the other, so that some of them are a stretch of it.
+fn parts<'a>(
+    x: &'a [f32],
+    inputs: usize,
+    quants: &'a mut [[i8; BLOCK]],
+    factors: &'a mut [Factors],
+) -> Vec<Part<'a>> {
+    let size = CHUNK * inputs.div_ceil(BLOCK);
+    let chunks = x.chunks(CHUNK * inputs).zip(quants.chunks_mut(size)).zip(factors.chunks_mut(size));
+    let parts = chunks.flat_map(|((x, quants), factors)| {
+        let rows = x.len() / inputs;
+        let blocks = (TASK_NUMBERS / (rows * BLOCK)).max(1);
+        let stretches = quants.chunks_mut(blocks * rows).zip(factors.chunks_mut(blocks * rows));
+        stretches.enumerate().map(move |(part, (quants, factors))| Part {
+            x,
+            first: part * blocks,
+            quants,
+            factors,
+        })
+    });
+    parts.collect()
+}
+
+/// Rounds some blocks of the rows of one chunk: as many as there is room for, from the `first` on.
+fn quantize_chunk(
+    x: &[f32],
+    inputs: usize,
+    first: usize,
+    quants: &mut [[i8; BLOCK]],
+    factors: &mut [Factors],
+) {
     #[cfg(target_arch = "x86_64")]
     if Instructions::Avx512.is_available() {
         // SAFETY: the instructions were detected.
-        return unsafe { quantize_chunk_avx512(x, inputs, quants, factors) };
+        return unsafe { quantize_chunk_avx512(x, inputs, first, quants, factors) };
     }
-    quantize_chunk_vectors(x, inputs, quants, factors);
+    quantize_chunk_vectors(x, inputs, first, quants, factors);
 }
 
 #[multiversion(targets("x86_64+avx2+fma"))]
-fn quantize_chunk_vectors(x: &[f32], inputs: usize, quants: &mut [[i8; BLOCK]], factors: &mut [Factors]) {
-    each_block(x, inputs, quants, factors, quantize_block);
+fn quantize_chunk_vectors(
+    x: &[f32],
+    inputs: usize,
+    first: usize,
+    quants: &mut [[i8; BLOCK]],
+    factors: &mut [Factors],
+) {
+    each_block(x, inputs, first, quants, factors, quantize_block);
 }
 
 /// # Safety
@@ -195,23 +245,26 @@ fn quantize_chunk_vectors(x: &[f32], inputs: usize, quants: &mut [[i8; BLOCK]], 
 unsafe fn quantize_chunk_avx512(
     x: &[f32],
     inputs: usize,
+    first: usize,
     quants: &mut [[i8; BLOCK]],
     factors: &mut [Factors],
 ) {
-    each_block(x, inputs, quants, factors, |x, quants| quantize_block_avx512(x, quants));
+    each_block(x, inputs, first, quants, factors, |x, quants| quantize_block_avx512(x, quants));
 }
 
 #[inline(always)]
 fn each_block(
     x: &[f32],
     inputs: usize,
+    first: usize,
     quants: &mut [[i8; BLOCK]],
     factors: &mut [Factors],
     quantize: impl Fn(&[f32; BLOCK], &mut [i8; BLOCK]) -> Factors,
 ) {
     let rows = x.len() / inputs.max(1);
+    let end = first + quants.len() / rows.max(1);
     for (row, x) in x.chunks_exact(inputs.max(1)).enumerate() {
-        let (blocks, rest) = x.as_chunks::<BLOCK>();
+        let (blocks, rest) = x[first * BLOCK..(end * BLOCK).min(inputs)].as_chunks::<BLOCK>();
         let mut at = row;
         for block in blocks {
             factors[at] = quantize(block, &mut quants[at]);
@@ -296,6 +349,30 @@ fn quantize_block(x: &[f32; BLOCK], quants: &mut [i8; BLOCK]) -> Factors {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Many rows are split into parts, in which each is what it is alone; the last chunk and the last
+    /// block are shorter than the others.
+    #[test]
+    fn a_row_is_rounded_alike_alone_and_among_many() {
+        for (rows, inputs) in [(2 * CHUNK + 9, 1000), (3, 20_000), (CHUNK, 600)] {
+            let x: Vec<f32> = (0..rows * inputs).map(|at| (at as f32 * 0.37).sin() * 3.0).collect();
+            assert!(x.len() >= 2 * TASK_NUMBERS);
+            let together = Activations::quantize(&x, rows, inputs).values();
+            for (x, found) in x.chunks_exact(inputs).zip(together.chunks_exact(inputs)) {
+                let alone = x
+                    .iter()
+                    .copied()
+                    .chain(std::iter::repeat_n(0.0, inputs.next_multiple_of(BLOCK) - inputs));
+                let alone = alone.collect::<Vec<f32>>();
+                let blocks = alone.as_chunks::<BLOCK>().0.iter().flat_map(|block| {
+                    let mut quants = [0; BLOCK];
+                    let factors = quantize_block(block, &mut quants);
+                    quants.map(|quant| factors.scale * f32::from(quant))
+                });
+                assert!(blocks.zip(found).all(|(expected, &found)| expected == found));
+            }
+        }
+    }
 
     /// Both ways to round a block give the same bits, at halves and at the ends too.
     #[test]

@@ -76,9 +76,8 @@ impl Critic {
     /// # Errors
     /// Where a file is missing, damaged or of another shape.
     pub fn load(directory: &Path, device: &dyn Device) -> Result<Self> {
-        let backbone = Checkpoint::open(directory).context("cannot load the critic's backbone")?;
-        let tokenizer = Tokenizer::of(&backbone).context("cannot load the critic's tokenizer")?;
-        tokenizer.check_fits(backbone.config(), directory)?;
+        let (backbone, tokenizer) =
+            Checkpoint::open_with_tokenizer(directory).context("cannot load the critic's backbone")?;
         let files = TensorFiles::open_file(&directory.join("score_head.safetensors"))
             .context("cannot load the critic's head")?;
         let width = files.shape("score.0.bias")?.first().copied().unwrap_or(0);

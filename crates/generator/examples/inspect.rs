@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(file) => ChatTemplate::of(Path::new(&model), &settings(file)?)?,
         None => ChatTemplate::load(Path::new(&model))?,
     };
+    let template = template.ok_or("the model has no chat template")?;
     let mut reader = Cpu { format }.open(&checkpoint)?;
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line?)?;

@@ -97,7 +97,15 @@ impl Generator {
     /// # Errors
     /// Where the model, its tokenizer or its chat template is missing, damaged, or does not fit.
     pub fn load(path: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
-        Self::read(path, device, |checkpoint| Prompter::load(format, checkpoint))
+        Self::read(path, device, |checkpoint| match format {
+            PromptFormat::Comment => Ok(Prompter::Comment),
+            PromptFormat::Chat => chat_template(checkpoint)?.map(Prompter::Chat).with_context(|| {
+                format!(
+                    "{}: it has no chat template; set model.prompt = \"comment\" for a model without one",
+                    path.display()
+                )
+            }),
+        })
     }
 
     /// Reads a model; it is asked as a chat where it has a template for that.
@@ -106,7 +114,7 @@ impl Generator {
     /// As [`load`](Self::load).
     pub fn open(path: &Path, device: &dyn Device) -> Result<Self> {
         Self::read(path, device, |checkpoint| {
-            Ok(Prompter::load(PromptFormat::Chat, checkpoint).unwrap_or(Prompter::Comment))
+            Ok(chat_template(checkpoint)?.map_or(Prompter::Comment, Prompter::Chat))
         })
     }
 
@@ -115,9 +123,8 @@ impl Generator {
         device: &dyn Device,
         prompter: impl Fn(&Checkpoint) -> Result<Prompter>,
     ) -> Result<Self> {
-        let checkpoint = Checkpoint::open(path).context("cannot load the generator")?;
-        let tokenizer = Tokenizer::of(&checkpoint).context("cannot load the generator's tokenizer")?;
-        tokenizer.check_fits(checkpoint.config(), path)?;
+        let (checkpoint, tokenizer) =
+            Checkpoint::open_with_tokenizer(path).context("cannot load the generator")?;
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
         let prompter = prompter(&checkpoint)?;
@@ -334,18 +341,14 @@ impl Generator {
     }
 }
 
-impl Prompter {
-    fn load(format: PromptFormat, checkpoint: &Checkpoint) -> Result<Self> {
-        let path = checkpoint.path();
-        Ok(match (format, checkpoint.gguf()) {
-            (PromptFormat::Comment, _) => Prompter::Comment,
-            (PromptFormat::Chat, None) => Prompter::Chat(Box::new(ChatTemplate::load(path)?)),
-            (PromptFormat::Chat, Some(file)) => {
-                let settings = transformer::tokenizer::gguf::settings(file)?;
-                Prompter::Chat(Box::new(ChatTemplate::of(path, &settings)?))
-            }
-        })
-    }
+/// The chat template of a model, if it has one.
+fn chat_template(checkpoint: &Checkpoint) -> Result<Option<Box<ChatTemplate>>> {
+    let path = checkpoint.path();
+    let found = match checkpoint.gguf() {
+        None => ChatTemplate::load(path)?,
+        Some(file) => ChatTemplate::of(path, &transformer::tokenizer::gguf::settings(file)?)?,
+    };
+    Ok(found.map(Box::new))
 }
 
 /// The first random stream of a problem (FNV-1a of its id, spread so that the streams of different

@@ -21,7 +21,8 @@ fn prompts_and_tokens_are_transformers() {
         eprintln!("SKIPPED: {} is not here", data.display());
         return;
     }
-    let template = ChatTemplate::load(&data.join("qwen2.5-coder")).expect("a chat template");
+    let template =
+        ChatTemplate::load(&data.join("qwen2.5-coder")).expect("readable").expect("a chat template");
     let tokenizer = Tokenizer::load(&data.join("qwen2.5-coder")).expect("a tokenizer");
     let problems = read_file(&data.join("mbpp/mbpp.jsonl")).expect("MBPP");
     let reference = std::fs::read_to_string(here.join("tests/reference/qwen_prompts.jsonl")).expect("values");

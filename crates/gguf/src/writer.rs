@@ -1,11 +1,10 @@
 //! Writing files.
 
 use crate::{Error, Problem, RowError, TensorInfo, Value, encode, quantize_row};
+use files::NewFile;
 use std::borrow::Borrow;
-use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use tempfile::NamedTempFile;
 
 /// Numbers quantized at a time: whole blocks of every type.
 const NUMBERS: usize = 8192;
@@ -34,7 +33,7 @@ const NUMBERS: usize = 8192;
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
-    file: BufWriter<NamedTempFile>,
+    file: NewFile,
     alignment: u32,
     tensors: Vec<TensorInfo>,
     lengths: Vec<usize>,
@@ -61,7 +60,7 @@ impl Writer {
         let borrowed: Vec<_> = metadata.iter().map(|(key, value)| (key.as_ref(), value.borrow())).collect();
         let head = encode::head(&borrowed, &tensors).map_err(|fault| fault.of(path))?;
         let fail = |cause| Error::io(path, cause);
-        let mut file = BufWriter::new(temporary_beside(path).map_err(fail)?);
+        let mut file = NewFile::create(path).map_err(fail)?;
         file.write_all(&head.bytes).map_err(fail)?;
         pad(&mut file, head.bytes.len(), head.alignment).map_err(fail)?;
         let (alignment, lengths) = (head.alignment, head.lengths);
@@ -115,12 +114,7 @@ impl Writer {
             let problem = Problem::Length { written: self.written, expected };
             return Err(problem.at_tensor(&info.name).of(&self.path));
         }
-        let fail = |cause| Error::io(&self.path, cause);
-        let file = self.file.into_inner().map_err(|error| fail(error.into_error()))?;
-        file.as_file().sync_all().map_err(fail)?;
-        set_default_permissions(file.as_file()).map_err(fail)?;
-        file.persist(&self.path).map_err(|error| fail(error.error))?;
-        Ok(())
+        self.file.finish().map_err(|cause| Error::io(&self.path, cause))
     }
 
     /// The next tensor and its length in bytes, if it has this name.
@@ -148,22 +142,5 @@ impl Writer {
 fn pad(file: &mut impl Write, length: usize, alignment: u32) -> io::Result<()> {
     let padding = length.next_multiple_of(alignment as usize) - length;
     io::copy(&mut io::Read::take(io::repeat(0), padding as u64), file)?;
-    Ok(())
-}
-
-fn temporary_beside(path: &Path) -> io::Result<NamedTempFile> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    NamedTempFile::new_in(directory)
-}
-
-/// Temporary files are private to their owner; a finished model is an ordinary file.
-fn set_default_permissions(file: &fs::File) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `ncomp run --dry-run`: what a recipe would do, and the memory it takes on the processor and on a GPU.
 
-use crate::loop_run::{ProblemSets, model_path};
+use crate::loop_run::{ProblemSets, model_path_here};
 use crate::recipe::Recipe;
 use anyhow::Result;
 use learning::OptimizerSettings;
@@ -25,11 +25,9 @@ struct Step {
 
 /// Prints the steps of a run as a table, or as JSON.
 pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
-    let found = model_path(&recipe.model.path)
-        .and_then(|directory| Ok(Checkpoint::open(&directory)?.config().clone()));
-    let (config, note) = match found {
-        Ok(config) => (Some(config), "present"),
-        Err(_) => {
+    let (config, note) = match model_path_here(&recipe.model.path)? {
+        Some(path) => (Some(Checkpoint::open(&path)?.config().clone()), "present"),
+        None => {
             (known_shape(&recipe.model.path), "not on this machine yet: fetched from the Hub when it runs")
         }
     };

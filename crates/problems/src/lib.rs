@@ -1,7 +1,7 @@
 //! Problem sets: readers, prompts and the built-in set.
 //!
 //! - [`sets::load`] reads MBPP (either edition), HumanEval, or a file of our own records, from a
-//!   path or by name through the Hugging Face Hub ([`hub`]).
+//!   path or by name through the Hugging Face Hub (crate `hub`).
 //! - [`prompt`] turns what a problem shows into what a generator continues.
 //! - [`samples`] reads files of candidates.
 //! - [`entry_point`] finds the function that tests are about.
@@ -18,11 +18,11 @@
 //! ```
 
 pub mod basics;
+mod datasets;
 mod doctest;
 pub mod entry_point;
 mod evalplus;
 mod fields;
-pub mod hub;
 mod own;
 pub mod prompt;
 pub mod samples;

@@ -119,36 +119,48 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// Reads `chat_template.jinja`, or the field `chat_template` of `tokenizer_config.json`.
+    /// Reads `chat_template.jinja`, or the field `chat_template` of `tokenizer_config.json`; none if the
+    /// model has no template.
     ///
     /// # Errors
-    /// Where there is no template, or it is not valid Jinja.
-    pub fn load(directory: &Path) -> Result<Self, TemplateError> {
-        let path = directory.join("tokenizer_config.json");
+    /// Where a file cannot be read, or the template is not valid Jinja.
+    pub fn load(directory: &Path) -> Result<Option<Self>, TemplateError> {
         let fail = |path: &Path, message: String| TemplateError { path: path.to_owned(), message };
-        let text = std::fs::read_to_string(&path).map_err(|error| fail(&path, error.to_string()))?;
-        let mut settings: serde_json::Value =
-            serde_json::from_str(&text).map_err(|error| fail(&path, format!("not JSON: {error}")))?;
+        let read = |path: &Path| match std::fs::read_to_string(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(fail(path, error.to_string())),
+        };
+        let path = directory.join("tokenizer_config.json");
+        let text = read(&path)?.unwrap_or_else(|| "{}".to_owned());
+        let mut settings: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
+            .map_err(|error| fail(&path, format!("expected a JSON object: {error}")))?;
         let own_file = directory.join("chat_template.jinja");
-        if !own_file.exists() {
-            return Self::of(&path, &settings);
+        match read(&own_file)? {
+            None => Self::of(&path, &settings.into()),
+            Some(source) => {
+                settings.insert("chat_template".to_owned(), source.into());
+                Self::of(&own_file, &settings.into())
+            }
         }
-        let source =
-            std::fs::read_to_string(&own_file).map_err(|error| fail(&own_file, error.to_string()))?;
-        settings["chat_template"] = source.into();
-        Self::of(&own_file, &settings)
     }
 
     /// The template in the settings of a tokenizer, the fields of `tokenizer_config.json`; `path` is
-    /// where they come from.
+    /// where they come from. Of several, as older models have them, it is the one called `default`.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn of(path: &Path, settings: &serde_json::Value) -> Result<Self, TemplateError> {
+    pub fn of(path: &Path, settings: &serde_json::Value) -> Result<Option<Self>, TemplateError> {
         let fail = |message: String| TemplateError { path: path.to_owned(), message };
-        let source = settings.get("chat_template").and_then(|template| template.as_str());
-        let message = "chat_template: expected a Jinja template; set prompt.format = \"comment\" for a model without one";
-        let source = source.ok_or_else(|| fail(message.to_owned()))?;
+        let source = match settings.get("chat_template") {
+            None | Some(serde_json::Value::Null) => return Ok(None),
+            Some(serde_json::Value::Array(all)) => {
+                let default = all.iter().find(|template| template["name"] == "default");
+                default.and_then(|template| template["template"].as_str())
+            }
+            Some(template) => template.as_str(),
+        };
+        let source = source.ok_or_else(|| fail("chat_template: expected a Jinja template".to_owned()))?;
         let mut environment = minijinja::Environment::new();
         // As transformers sets Jinja up for chat templates.
         environment.set_trim_blocks(true);
@@ -157,9 +169,9 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
             Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
         });
-        environment
-            .add_template_owned("chat", source.to_owned())
-            .map_err(|error| fail(format!("chat_template: {error}")))?;
+        environment.add_template_owned("chat", source.to_owned()).map_err(|error| {
+            fail(format!("chat_template: {error}; set model.prompt = \"comment\" to do without it"))
+        })?;
         let special_tokens =
             ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(|name| {
                 let value = settings.get(name)?;
@@ -167,7 +179,7 @@ impl ChatTemplate {
                 Some((name.to_owned(), text.to_owned()))
             });
         let special_tokens = special_tokens.collect();
-        Ok(ChatTemplate { path: path.to_owned(), environment, special_tokens })
+        Ok(Some(ChatTemplate { path: path.to_owned(), environment, special_tokens }))
     }
 
     /// The conversation as the model expects it, the assistant's turn opened.

@@ -6,7 +6,7 @@
 //! MBPP+ and HumanEval+: Liu et al., 2023 (378 and 164 of these problems, with further inputs).
 
 use crate::fields::{Fields, shortened};
-use crate::{doctest, entry_point, evalplus, hub, own};
+use crate::{datasets, doctest, entry_point, evalplus, own};
 use python::Check;
 use records::fields::FieldError;
 use records::jsonl::{self, Error};
@@ -27,7 +27,7 @@ pub enum SetError {
     File(#[from] Error),
     /// The Hub has not got it, or cannot be reached.
     #[error(transparent)]
-    Hub(#[from] hub::HubError),
+    Hub(#[from] hub::Error),
     /// There is no such set.
     #[error(
         "no problem set or file '{0}'; expected mbpp, mbpp-sanitized, humaneval, basics, or the path of a file"
@@ -45,15 +45,17 @@ pub fn load(source: &str) -> Result<Vec<Problem>, SetError> {
         return Ok(read_file(path)?);
     }
     let rows = match source {
-        "mbpp" => {
-            hub::dataset("google-research-datasets/mbpp", "full", &["prompt", "test", "validation", "train"])?
-        }
-        "mbpp-sanitized" => hub::dataset(
+        "mbpp" => datasets::dataset(
+            "google-research-datasets/mbpp",
+            "full",
+            &["prompt", "test", "validation", "train"],
+        )?,
+        "mbpp-sanitized" => datasets::dataset(
             "google-research-datasets/mbpp",
             "sanitized",
             &["prompt", "test", "validation", "train"],
         )?,
-        "humaneval" => hub::dataset("openai/openai_humaneval", "openai_humaneval", &["test"])?,
+        "humaneval" => datasets::dataset("openai/openai_humaneval", "openai_humaneval", &["test"])?,
         _ => return Err(SetError::Unknown(source.to_owned())),
     };
     let mut problems = Vec::new();

@@ -128,28 +128,12 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), Error> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    let fail = |source| Error::io(path, source);
-    fs::create_dir_all(directory).map_err(fail)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(fail)?;
-    let mut buffered = BufWriter::new(file.as_file_mut());
-    write(&mut buffered).and_then(|()| buffered.flush()).map_err(fail)?;
-    drop(buffered);
-    file.as_file().sync_all().map_err(fail)?;
-    set_default_permissions(file.as_file()).map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
-}
-
-/// Temporary files are private to their owner; a finished record is an ordinary file.
-fn set_default_permissions(file: &File) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    }
-    Ok(())
+    let whole = || {
+        let mut file = files::NewFile::create(path)?;
+        write(&mut file)?;
+        file.finish()
+    };
+    whole().map_err(|source| Error::io(path, source))
 }
 
 /// Writes all records as a whole.

@@ -137,7 +137,8 @@ fn check_memory(checkpoint: &Checkpoint, format: Format) -> Result<(), Error> {
     }
     Err(Error::Device {
         message: format!(
-            "{}: its weights need {:.1} GiB and {:.1} are available; by form, in GiB: {}",
+            "{}: its weights need {:.1} GiB and {:.1} are available; free some, take a smaller model, or \
+             choose a form by --weights, in GiB: {}",
             checkpoint.path().display(),
             gib(needed),
             gib(available),

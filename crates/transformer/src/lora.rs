@@ -173,7 +173,7 @@ impl Adapters {
         });
         let path = directory.join("adapter_config.json");
         std::fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
-        std::fs::write(&path, format!("{config:#}\n")).map_err(|error| Error::io(&path, error))?;
+        files::write(&path, format!("{config:#}\n").as_bytes()).map_err(|error| Error::io(&path, error))?;
         let tensors = self.all.iter().flat_map(|adapter| {
             let name = |part: &str| format!("base_model.model.{}.lora_{part}.weight", adapter.module);
             let rank = self.settings.rank;
@@ -369,7 +369,7 @@ mod tests {
         let hidden = merged.forward(&batch, &mut workspace).to_vec();
         let (mut gradient, mut slopes) = (Weights::zeros(&model.config), Vec::new());
         merged.loss_gradient(&hidden, &targets, &mut |_, _| -1.0, &mut slopes, Some(&mut gradient));
-        merged.backward(&batch, &slopes, 0, &mut workspace, &mut gradient);
+        merged.backward(&batch, slopes, 0, &mut workspace, &mut gradient);
         training.project(&gradient);
         for (tensor, gradients) in training.gradients.iter().enumerate() {
             for at in [0, 7, gradients.len() - 1] {

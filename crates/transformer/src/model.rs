@@ -130,7 +130,7 @@ impl Model {
     pub fn backward(
         &self,
         batch: &PackedBatch,
-        hidden_gradient: &[f32],
+        hidden_gradient: Vec<f32>,
         first_layer: usize,
         workspace: &mut Workspace,
         gradient: &mut Weights,
@@ -139,7 +139,6 @@ impl Model {
         let mut ignore = |_: usize, _: &[f32]| {};
         let mut operations = of_batch(self.parts(), batch, rotary, scratch, &mut ignore);
         operations.gradient = Some(gradient);
-        let hidden_gradient = hidden_gradient.to_vec();
         let Ok(()) = pass::backward(&mut operations, &hidden_gradient, first_layer, buffers);
     }
 }

@@ -138,7 +138,7 @@ impl Learner for CpuLearner {
         let mut hidden_gradient = Vec::new();
         let output = (self.first_layer == 0 && !self.frozen_output).then_some(&mut self.gradient);
         let predictions = model.loss_gradient(&hidden, targets, weigh, &mut hidden_gradient, output);
-        model.backward(batch, &hidden_gradient, self.first_layer, &mut self.workspace, &mut self.gradient);
+        model.backward(batch, hidden_gradient, self.first_layer, &mut self.workspace, &mut self.gradient);
         Ok(predictions)
     }
 
@@ -156,7 +156,7 @@ impl Learner for CpuLearner {
         for (row, gradient) in rows.iter().zip(pulled.chunks_exact(width)) {
             hidden_gradient[row * width..(row + 1) * width].copy_from_slice(gradient);
         }
-        model.backward(batch, &hidden_gradient, self.first_layer, &mut self.workspace, &mut self.gradient);
+        model.backward(batch, hidden_gradient, self.first_layer, &mut self.workspace, &mut self.gradient);
         Ok(())
     }
 

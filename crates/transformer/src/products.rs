@@ -1,9 +1,10 @@
 //! A model's tensors in the form that products on the processor read.
 
-use crate::ops::elementwise::add;
 use crate::ops::matmul::{Packed, linear, linear_packed};
+use crate::ops::rows_per_task;
 use crate::weights::Weights;
 use cpu::{Activations, Matrix};
+use rayon::prelude::*;
 use std::borrow::Cow;
 
 /// All tensors of a model, in the order of its table.
@@ -104,20 +105,22 @@ impl<'a> Products<'a> {
     /// # Panics
     /// If a token is not below the number of rows.
     pub(crate) fn embed(&self, index: usize, tokens: &[u32], width: usize, out: &mut [f32]) {
-        for (row, &token) in out.chunks_exact_mut(width).zip(tokens) {
-            let token = token as usize;
-            match self {
-                Products::Plain(weights) | Products::Packed(weights, _) => {
-                    row.copy_from_slice(&weights.tensor(index)[token * width..(token + 1) * width]);
-                }
-                Products::Blocks(tensors) => {
-                    let BlockTensor::Matrix(parts) = &tensors[index] else { continue };
-                    // An embedding is one part of a file.
-                    assert!(token < parts[0].outputs(), "token {token} is not in the vocabulary");
-                    fits(parts[0].row(token, row));
-                }
+        let embed_row = |row: &mut [f32], token: usize| match self {
+            Products::Plain(weights) | Products::Packed(weights, _) => {
+                row.copy_from_slice(&weights.tensor(index)[token * width..(token + 1) * width]);
             }
-        }
+            Products::Blocks(tensors) => {
+                let BlockTensor::Matrix(parts) = &tensors[index] else { return };
+                // An embedding is one part of a file.
+                assert!(token < parts[0].outputs(), "token {token} is not in the vocabulary");
+                fits(parts[0].row(token, row));
+            }
+        };
+        let rows = rows_per_task(tokens.len(), width);
+        out.par_chunks_mut(rows * width).zip(tokens.par_chunks(rows)).for_each(|(out, tokens)| {
+            let rows = out.chunks_exact_mut(width).zip(tokens);
+            rows.for_each(|(row, &token)| embed_row(row, token as usize));
+        });
     }
 
     /// `out [rows, outputs] = x [rows, inputs] matrix' + bias`
@@ -148,7 +151,12 @@ impl<'a> Products<'a> {
                     first += part.outputs();
                 }
                 if let Some(bias) = bias {
-                    out.chunks_exact_mut(outputs).for_each(|row| add(bias, row));
+                    let rows = rows_per_task(rows, outputs);
+                    out.par_chunks_mut(rows * outputs).for_each(|rows| {
+                        for row in rows.chunks_exact_mut(outputs) {
+                            row.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
+                        }
+                    });
                 }
             }
         }

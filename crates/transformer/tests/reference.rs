@@ -68,7 +68,7 @@ impl Reference {
             &mut hidden_gradient,
             Some(&mut gradient),
         );
-        model.backward(&batch, &hidden_gradient, 0, workspace, &mut gradient);
+        model.backward(&batch, hidden_gradient, 0, workspace, &mut gradient);
         let loss = found.iter().map(|prediction| weight * prediction.log_probability).sum();
         (loss, gradient)
     }
@@ -255,7 +255,7 @@ fn a_shared_prefix_gives_the_same_gradients() {
             &mut hidden_gradient,
             Some(&mut gradient),
         );
-        model.backward(&batch, &hidden_gradient, 0, &mut workspace, &mut gradient);
+        model.backward(&batch, hidden_gradient, 0, &mut workspace, &mut gradient);
         gradient
     };
     for (shared, apart) in run(true).tensors().into_iter().zip(run(false).tensors()) {
@@ -277,7 +277,7 @@ fn frozen_layers_leave_the_others_gradients_alone() {
     let (mut gradient, mut hidden_gradient) = (Weights::zeros(&model.config), Vec::new());
     let weight = -1.0 / targets.len() as f32;
     model.loss_gradient(&hidden, &targets, &mut |_, _| weight, &mut hidden_gradient, None);
-    model.backward(&batch, &hidden_gradient, 1, &mut workspace, &mut gradient);
+    model.backward(&batch, hidden_gradient, 1, &mut workspace, &mut gradient);
     for (index, info) in full.table().tensors().iter().enumerate() {
         let is_trained = info.layer == Some(1) || info.role == Role::FinalNorm;
         let expected = if is_trained { full.tensor(index) } else { &vec![0.0; info.len()] };

@@ -18,6 +18,7 @@ use records::{Problem, jsonl};
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use transformer::Checkpoint;
 
 /// What to train.
 #[derive(clap::Subcommand)]
@@ -118,7 +119,8 @@ impl Sft {
         }
         let recipe = Recipe::load(&self.recipe)?;
         let settings = recipe.pretrain.clone().unwrap_or_default().training;
-        let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
+        let base = model_path(&recipe.model.path)?;
+        let generator = Generator::load(&base, recipe.model.prompt, device()?)?;
         let pairs: Vec<Pair> = jsonl::read(&self.data)?;
         let end = generator.config().eos_token_ids.first().copied();
         let examples = pairs.iter().map(|pair| {
@@ -152,7 +154,7 @@ impl Sft {
         if let Some(adapters) = trainer.learner.adapters() {
             adapters.save(&self.out.join("adapter"), &recipe.model.path)?;
         }
-        generator.tokenizer.save(&self.out)?;
+        conversion::write_tokenizer(&Checkpoint::open(&base)?, &self.out)?;
         outln!("{}", self.out.display());
         Ok(())
     }

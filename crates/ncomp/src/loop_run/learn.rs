@@ -5,7 +5,7 @@ use crate::device::device;
 use crate::progress::{Progress, interrupted};
 use crate::stages::{self, Done};
 use crate::verdicts::StoredVerdict;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use critic::{Critic, Head, Question};
 use generator::{Generator, Request};
 use learning::critic_training::{CriticTrainer, LabelledQuestion};
@@ -19,10 +19,7 @@ use report::statistics::{area_under_curve, calibration, calibration_error};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-
-/// Files that an HF directory needs besides what the trainers write.
-const TOKENIZER_FILES: [&str; 4] =
-    ["tokenizer_config.json", "generation_config.json", "special_tokens_map.json", "chat_template.jinja"];
+use transformer::Checkpoint;
 
 impl Loop<'_> {
     /// Reinforces the generator, into `grpo/`.
@@ -84,11 +81,7 @@ impl Loop<'_> {
         if let Some(adapters) = trainer.learner.adapters() {
             adapters.save(&target.join("adapter"), &self.recipe.model.path)?;
         }
-        self.base.tokenizer.save(&target)?;
-        for name in TOKENIZER_FILES.iter().filter(|name| directory.join(name).exists()) {
-            std::fs::copy(directory.join(name), target.join(name))
-                .with_context(|| format!("cannot copy {name}"))?;
-        }
+        conversion::write_tokenizer(&Checkpoint::open(&directory)?, &target)?;
         let _ = std::fs::remove_file(state);
         Ok(Done::Whole)
     }

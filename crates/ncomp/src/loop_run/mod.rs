@@ -15,6 +15,7 @@ use crate::verdicts;
 use crate::verifier::Verifier;
 use anyhow::{Context, Result, ensure};
 use generator::{Generator, Request, Sampling};
+use hub::Hub;
 use problems::basics::World;
 use records::{Candidate, Problem, Split, Verdict, jsonl};
 use report::html::Report;
@@ -61,19 +62,41 @@ impl ProblemSets {
 }
 
 /// Where a model is: a directory or a GGUF file, named by its path or as `owner/name` on the Hub, with
-/// `:Q4_K_M` or `:FILE.gguf` for one of several GGUF files.
+/// `:Q4_K_M`, `:FILE.gguf` or `/FILE.gguf` for one of several GGUF files. It is downloaded if need be.
 ///
 /// # Errors
 /// Where there is none.
 pub fn model_path(name: &str) -> Result<PathBuf> {
+    model_path_by(name, &Hub::from_env())
+}
+
+/// As [`model_path`], without a word to the Hub: None where its cache lacks the model.
+///
+/// # Errors
+/// Where the name is neither a model here nor one of the Hub's.
+pub(crate) fn model_path_here(name: &str) -> Result<Option<PathBuf>> {
+    match model_path_by(name, &Hub { is_offline: true, ..Hub::from_env() }) {
+        Ok(path) => Ok(Some(path)),
+        Err(error) if matches!(error.downcast_ref(), Some(hub::Error::Fetch { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn model_path_by(name: &str, hub: &Hub) -> Result<PathBuf> {
     let local = Path::new(name);
     if local.exists() {
         return Ok(local.to_owned());
     }
-    let (repository, _) = name.split_once(':').unwrap_or((name, ""));
-    let hub_name = repository.split('/').count() == 2 && !name.starts_with(['.', '/']);
-    if hub_name && !name.starts_with("models/") && !name.ends_with(".gguf") || name.contains(':') {
-        return Ok(problems::hub::model(name)?);
+    // A mistyped path is no name on the Hub.
+    let names_a_file = name.to_lowercase().ends_with(".gguf") && !name.contains(':');
+    let first = local.components().next().map(|first| Path::new(first.as_os_str()));
+    let is_path = name.starts_with("models/")
+        || names_a_file && (name.split('/').count() < 3 || first.is_some_and(Path::exists));
+    if !is_path {
+        match hub.model(name) {
+            Err(hub::Error::Name(_)) => {}
+            found => return Ok(found?),
+        }
     }
     anyhow::bail!(
         "no model at '{name}'; expected a directory with config.json, a GGUF file, or owner/name on the \

@@ -25,12 +25,14 @@ pub(super) fn config(file: &File) -> Result<Config, Error> {
     };
     let (layers, heads) = (count("block_count")?, count("attention.head_count")?);
     let hidden = count("embedding_length")?;
-    if layers == 0 || heads == 0 || layers > file.tensors().len() {
-        let (layers_key, heads_key) = (key("block_count"), key("attention.head_count"));
-        return Err(invalid(
-            file,
-            format!("{layers_key} = {layers} and {heads_key} = {heads} do not fit its tensors"),
-        ));
+    let tensors = file.tensors().len();
+    for (name, found, most) in
+        [("block_count", layers, tensors), ("attention.head_count", heads, hidden.max(1))]
+    {
+        if found == 0 || found > most {
+            let message = format!("{}: expected 1 to {most}, found {found}; download it again", key(name));
+            return Err(invalid(file, message));
+        }
     }
     let head_dim = optional("attention.key_length")?.unwrap_or(hidden / heads);
     for name in ["rope.dimension_count", "attention.value_length"] {

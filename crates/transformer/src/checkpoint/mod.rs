@@ -6,7 +6,7 @@ mod safetensors;
 pub use safetensors::{Precision, ReadTensor, TensorFiles, save_tensors};
 
 use crate::table::{Part, Table};
-use crate::{Config, Error, Model, Weights};
+use crate::{Config, Error, Model, Tokenizer, Weights};
 use gguf::BlockType;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -55,6 +55,17 @@ impl Checkpoint {
         };
         checkpoint.check()?;
         Ok(checkpoint)
+    }
+
+    /// Opens a model with its tokenizer.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`Tokenizer::of`], and where a token has no embedding.
+    pub fn open_with_tokenizer(path: &Path) -> Result<(Self, Tokenizer), Error> {
+        let checkpoint = Self::open(path)?;
+        let tokenizer = Tokenizer::of(&checkpoint)?;
+        tokenizer.check_fits(checkpoint.config(), path)?;
+        Ok((checkpoint, tokenizer))
     }
 
     /// Every tensor is there in the shape that the configuration says, and none is unknown: it would

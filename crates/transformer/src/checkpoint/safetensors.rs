@@ -8,7 +8,6 @@ use memmap2::{Mmap, UncheckedAdvice};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -29,7 +28,6 @@ impl Model {
     /// # Errors
     /// Where the directory cannot be written.
     pub fn save(&self, directory: &Path, precision: Precision) -> Result<(), Error> {
-        fs::create_dir_all(directory).map_err(|source| Error::io(directory, source))?;
         let mut config = self.config.to_json();
         if precision == Precision::Bf16 {
             config["torch_dtype"] = "bfloat16".into();
@@ -82,18 +80,7 @@ pub fn save_tensors<'a>(
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let fail = |source| Error::io(path, source);
-    fs::create_dir_all(directory).map_err(fail)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(fail)?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(fail)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(fail)?;
-    }
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
+    files::write(path, bytes).map_err(|source| Error::io(path, source))
 }
 
 /// The safetensors files of a directory, by tensor.

@@ -180,6 +180,10 @@ pub fn end_tokens(file: &File) -> Result<Vec<u32>, Error> {
     let texts = metadata.strings("tokenizer.ggml.tokens")?;
     let types = metadata.i32s("tokenizer.ggml.token_type")?;
     let own = metadata.optional::<u32>("tokenizer.ggml.eos_token_id")?;
+    if let Some(own) = own.filter(|&own| own as usize >= texts.len()) {
+        let expected = format!("a number below {}, the number of tokens", texts.len());
+        return Err(unknown(file, "tokenizer.ggml.eos_token_id", &expected, &own.to_string()));
+    }
     let ends = (0..).zip(texts.iter().zip(types.iter()));
     let ends = ends.filter(|(_, (text, kind))| **kind == CONTROL && ENDS.contains(text)).map(|(id, _)| id);
     Ok(own.into_iter().chain(ends.filter(|&id| Some(id) != own)).collect())
