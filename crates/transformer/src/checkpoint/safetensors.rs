@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The numbers' form in a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -225,5 +225,35 @@ fn shard_names(index_path: &Path) -> Result<Vec<String>, Error> {
     let mut names: Vec<String> = map.values().filter_map(|v| v.as_str()).map(str::to_owned).collect();
     names.sort();
     names.dedup();
-    Ok(names)
+    // A model that somebody else made must not name files elsewhere.
+    let is_inside = |name: &String| {
+        !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
+    };
+    match names.iter().find(|name| !is_inside(name)) {
+        Some(name) => {
+            let message = format!("weight_map: expected files of this directory, found '{name}'");
+            Err(Error::invalid(index_path, message))
+        }
+        None => Ok(names),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_names_files_of_its_directory_only() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("model.safetensors.index.json");
+        let names = |file: &str| {
+            fs::write(&path, format!("{{\"weight_map\": {{\"a\": \"{file}\"}}}}")).expect("written");
+            shard_names(&path)
+        };
+        assert_eq!(names("sub/a.safetensors").expect("a file"), ["sub/a.safetensors"]);
+        for outside in ["/a.safetensors", "../a.safetensors", "sub/../../a.safetensors", ""] {
+            let message = names(outside).expect_err("refused").to_string();
+            assert!(message.contains("index.json: weight_map") && message.contains(outside), "{message}");
+        }
+    }
 }
