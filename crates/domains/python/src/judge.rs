@@ -120,6 +120,11 @@ impl Judge {
         self.zygote
     }
 
+    /// Its interpreter, if it has one; it starts another when it needs one.
+    pub(crate) fn take_zygote(&mut self) -> Option<Zygote> {
+        self.zygote.take().filter(|zygote| !zygote.is_worn())
+    }
+
     /// The problem's check, read and looked at once.
     fn prepared(&mut self, job: &Job, visible: bool) -> Result<Arc<Prepared>, String> {
         if let Some((problem, of_visible, prepared)) = &self.last

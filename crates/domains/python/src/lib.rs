@@ -202,7 +202,7 @@ impl Python {
     /// strong enough.
     pub fn start(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
-        let interpreter = Interpreter::discover(&settings)?;
+        let interpreter = Interpreter::discover(&settings, &zygote::program())?;
         let mut reasons = Vec::new();
         for tier in Tier::ALL {
             if tier < settings.strongest_tier || tier > settings.weakest_tier {
@@ -224,7 +224,7 @@ impl Python {
     /// As [`start`](Self::start).
     pub fn at_tier(settings: Settings, tier: Tier) -> Result<Self, Error> {
         settings.check()?;
-        let interpreter = Interpreter::discover(&settings)?;
+        let interpreter = Interpreter::discover(&settings, &zygote::program())?;
         Python::tried(settings, interpreter, tier)
     }
 
@@ -319,7 +319,9 @@ impl Domain for Python {
 
     fn verifier(&self) -> Result<Box<dyn Verifier>, StartError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let zygote = match first {
+        // Problems are looked at before most verifiers are needed: rather that interpreter than another.
+        let idle = first.or_else(|| self.looker.try_lock().ok()?.take_zygote());
+        let zygote = match idle {
             Some(zygote) => zygote,
             None => self.shared.start_zygote().map_err(|error| StartError(Box::new(error)))?,
         };
