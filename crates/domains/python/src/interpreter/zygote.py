@@ -253,12 +253,13 @@ def warm_up():
     calls = (("add", (1, [2.5, "x", (None, True), {1: {2}}]), {}), "add(1, 2)", "add(0)")
     program = "import math\ndef add(a, b): return [item for item in (a, b)]\nclass C: pass\n"
     before = {name: sys.modules.get(name) for name in ("__main__", "candidate")}
+    # First: what candidates use most is to be what is remembered.
+    warm_up_membrane()
     for program, calls in ((program, calls), ("(", ())):
         job = {"module": new_module("candidate"), "setup": "", "program": program, "calls": calls,
                "tests": ("assert True",), "output_limit": 1 << 20}
         candidate(job, out, -1)
     os.close(out)
-    warm_up_membrane()
     for name, module in before.items():
         sys.modules.pop(name, None) if module is None else sys.modules.__setitem__(name, module)
 
@@ -292,6 +293,21 @@ def load_locale():
             locale.setlocale(category, name)
         except locale.Error:
             pass
+
+
+def fill_holes():
+    """Fills what is free among Python's objects: what a child makes then comes to lie on pages of its
+    own, and not in holes all over, each of which would be a page to copy. Gives what fills them."""
+    pool = 1 << 14 if sys.version_info >= (3, 10) else 1 << 12
+    # Its parts are never moved, which would leave holes too.
+    filling = collections.deque()
+    for size in range(16, 513, 16):
+        for number in range(4000):
+            filling.append(object() if size == 16 else 10**6 + number if size == 32 else bytes(size - 33))
+            # The first of a pool that nothing else is in.
+            if id(filling[-1]) % pool == 48:
+                break
+    return filling
 
 
 def give_back_memory():
@@ -340,6 +356,8 @@ def start():
     confine(order, descriptors)
     if order["child_filter"]:
         child_filter = Filter(bytes.fromhex(order["child_filter"]), order["pid_offsets"])
+    # Last: what is given back afterwards would leave holes again.
+    filling = fill_holes()  # noqa: F841: held as long as this runs, which is for ever
     sendall(b"k")
     serve({b"c": be_candidate, b"t": be_tester, b"p": be_planner})
 
