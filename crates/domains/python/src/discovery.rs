@@ -7,19 +7,21 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// What the interpreter says of itself, and, for named packages, where they are. It runs here with
 /// `site`, which the judge's interpreters run without. Packages may take seconds to import: that is done
 /// here only where some may come from directories that not every candidate should read, and else by the
-/// judge's interpreters alone. Any Python 3 can read it. It first says its
-/// version, so that one that is too old is named before anything else fails.
+/// judge's interpreters alone. Any Python 3 can read it. It first says its version, so that one that is
+/// too old is named before anything else fails. `PROGRAM`, the judge's own, is set before.
 const QUESTIONS: &str = "
 import json, sys
 print(json.dumps({'version_info': list(sys.version_info[:3])}))
 sys.stdout.flush()
-import importlib.util, os, sysconfig
+import importlib.util, marshal, os, sysconfig
+program = marshal.dumps(compile(PROGRAM, '<judge>', 'exec')).hex()
 paths = [sys.base_prefix + '/lib', sys.exec_prefix + '/lib', os.path.dirname(os.__file__)] + [path for path in sys.path if path.endswith('lib-dynload')]
 missing, places = {}, []
 if sys.argv[1:]:
@@ -37,7 +39,7 @@ for module in list(sys.modules.values()) if places else []:
     for path in elsewhere:
         if file.startswith(path + '/') and path not in places: places.append(path)
 print(json.dumps({'executable': os.path.realpath(sys.executable), 'libraries': sorted(set(path for path in paths if os.path.isdir(path))),
-    'version': sys.version, 'package_paths': places, 'missing': missing}))
+    'version': sys.version, 'package_paths': places, 'missing': missing, 'program': program}))
 ";
 /// The oldest version that the judge's programs run on.
 const OLDEST: [u32; 3] = [3, 9, 0];
@@ -48,7 +50,7 @@ const IMPORT_PATIENCE: Duration = Duration::from_secs(120);
 /// Time for what gave no answer to end.
 const ENDING: Duration = Duration::from_secs(1);
 /// Longest answer. What is no Python may print for ever.
-const LONGEST_ANSWER: u64 = 1 << 20;
+const LONGEST_ANSWER: u64 = 1 << 22;
 /// Longest quotation of what a program said, in characters.
 const QUOTED: usize = 160;
 
@@ -65,6 +67,8 @@ pub struct Interpreter {
     pub package_paths: Vec<PathBuf>,
     /// Its version as it says it.
     pub version: String,
+    /// The program that the judge's interpreters run, compiled: reading it takes a twentieth of the time.
+    pub program: Arc<[u8]>,
 }
 
 #[derive(Deserialize)]
@@ -79,22 +83,31 @@ struct Answers {
     version: String,
     package_paths: Vec<PathBuf>,
     missing: std::collections::BTreeMap<String, String>,
+    program: String,
+}
+
+/// Bytes that are written with two digits each.
+fn of_hex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+    let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+    bytes.collect::<Option<_>>().filter(|_| rest.is_empty())
 }
 
 impl Interpreter {
-    /// Asks an interpreter.
+    /// Asks an interpreter, which also compiles this program.
     ///
     /// # Errors
     /// Where there is none, it is not Python, is too old or hangs, or a package is missing.
-    pub fn discover(settings: &Settings) -> Result<Self, Error> {
-        Self::within(settings, PATIENCE)
+    pub fn discover(settings: &Settings, program: &str) -> Result<Self, Error> {
+        Self::within(settings, program, PATIENCE)
     }
 
-    fn within(settings: &Settings, patience: Duration) -> Result<Self, Error> {
+    fn within(settings: &Settings, program: &str, patience: Duration) -> Result<Self, Error> {
         let python = || settings.python.clone();
         let bad = |message: String| Error::BadPython { python: python(), message };
         let mut asked =
-            Asked::start(settings).map_err(|source| Error::NoPython { python: python(), source })?;
+            Asked::start(settings, program).map_err(|source| Error::NoPython { python: python(), source })?;
         let first = asked.line(patience).map_err(bad)?;
         let Ok(Version { version_info }) = serde_json::from_str(&first) else {
             return Err(bad(asked.no_python()));
@@ -113,6 +126,10 @@ impl Interpreter {
         if let Some((name, message)) = answers.missing.into_iter().next() {
             return Err(Error::Package { python: python(), name, message: quoted(&message) });
         }
+        let Some(code) = of_hex(&answers.program) else {
+            let message = "what it compiled cannot be read".to_owned();
+            return Err(Error::BadPython { python: python(), message });
+        };
         let mut readable = answers.libraries;
         readable.extend(answers.package_paths.iter().cloned());
         let executables = answers.executable.parent().map(PathBuf::from).into_iter();
@@ -125,6 +142,7 @@ impl Interpreter {
             executables,
             package_paths: answers.package_paths,
             version: answers.version,
+            program: code.into(),
         })
     }
 }
@@ -137,7 +155,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn start(settings: &Settings) -> io::Result<Self> {
+    fn start(settings: &Settings, program: &str) -> io::Result<Self> {
         // By standard input: what is no Python would take an argument for a file's name or a text, and
         // repeat it in its error.
         let mut child = Command::new(&settings.python)
@@ -152,8 +170,10 @@ impl Asked {
             .process_group(0)
             .spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
-            // The questions fit into the pipe. Who does not read them says so by another answer.
-            let _ = stdin.write_all(QUESTIONS.as_bytes());
+            // A text in JSON is one in Python.
+            let questions = format!("PROGRAM = {}\n{QUESTIONS}", serde_json::Value::from(program));
+            // More than a pipe takes. Who does not read it says so by another answer, and is ended.
+            std::thread::spawn(move || stdin.write_all(questions.as_bytes()));
         }
         let lines = child.stdout.take().map(in_background).unwrap_or_else(|| channel().1);
         let errors = child.stderr.take().map(in_background).unwrap_or_else(|| channel().1);
@@ -246,7 +266,7 @@ mod tests {
 
     fn refused(python: &str) -> String {
         let settings = Settings { python: python.into(), ..Settings::default() };
-        let error = Interpreter::within(&settings, Duration::from_secs(3)).expect_err(python).to_string();
+        let error = Interpreter::within(&settings, "", Duration::from_secs(3)).expect_err(python).to_string();
         for part in ["import", "sys.version", "print(", "\n"] {
             assert!(!error.contains(part), "{python}: {error}");
         }

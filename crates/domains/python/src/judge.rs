@@ -116,9 +116,9 @@ impl Judge {
         self
     }
 
-    /// Its interpreter, for another to take over.
+    /// Its interpreter, if it has one; it starts another when it needs one.
     pub(crate) fn take_zygote(&mut self) -> Option<Zygote> {
-        self.zygote.take()
+        self.zygote.take().filter(|zygote| !zygote.is_worn())
     }
 
     /// The problem's check, read and looked at once.

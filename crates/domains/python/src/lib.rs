@@ -239,7 +239,7 @@ impl Python {
     /// strong enough.
     pub fn start(settings: Settings) -> Result<Self, Error> {
         settings.check()?;
-        let interpreter = Interpreter::discover(&settings)?;
+        let interpreter = Interpreter::discover(&settings, &zygote::program())?;
         let (mut reasons, mut package) = (Vec::new(), None);
         for tier in Tier::ALL {
             if tier < settings.strongest_tier || tier > settings.weakest_tier {
@@ -263,7 +263,7 @@ impl Python {
     /// As [`start`](Self::start).
     pub fn at_tier(settings: Settings, tier: Tier) -> Result<Self, Error> {
         settings.check()?;
-        let interpreter = Interpreter::discover(&settings)?;
+        let interpreter = Interpreter::discover(&settings, &zygote::program())?;
         Python::tried(settings, interpreter, tier)
     }
 
@@ -273,7 +273,7 @@ impl Python {
     /// Where there is no usable Python, a setting makes no sense, or a package is missing.
     pub fn at_each_tier(settings: &Settings) -> Result<Vec<Tried>, Error> {
         settings.check()?;
-        let interpreter = Interpreter::discover(settings)?;
+        let interpreter = Interpreter::discover(settings, &zygote::program())?;
         let at = |tier| (tier, Python::tried(settings.clone(), interpreter.clone(), tier));
         Ok(Tier::ALL.map(at).into())
     }

@@ -205,15 +205,18 @@ enum Answer {
     Planned { names: Vec<String> },
 }
 
-/// The planner's job. With `runs` it also runs setup and tests, without a candidate.
+/// The planner's job. With `runs` it also runs setup and tests, without a candidate. With `names` it has
+/// looked at them before, and these are the candidate's.
 pub fn planner_job(
     check: &Check,
     reference: Option<&String>,
     packages: &[String],
     runs: bool,
+    names: Option<&[String]>,
 ) -> serde_json::Value {
     json!({
         "runs": runs,
+        "names": names,
         "entry_point": check.entry_point,
         "setup": check.setup,
         "prompt": check.prompt,

@@ -26,7 +26,8 @@ pub struct Prepared {
     /// The check; its tests are those that are asked for.
     pub check: Check,
     reference: Option<String>,
-    looked: Mutex<Option<Result<(), String>>>,
+    /// What looking at the tests showed: the names that are the candidate's, where that took a planner.
+    looked: Mutex<Option<Result<Option<Vec<String>>, String>>>,
     plan: Mutex<Option<Result<Arc<Plan>, String>>>,
 }
 
@@ -47,21 +48,30 @@ impl Prepared {
     /// Whether a candidate can be judged by it at all, without running anything of the problem's.
     pub(crate) fn look(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<(), String>> {
         if let Some(known) = &*self.looked.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(known.clone());
+            return Ok(known.clone().map(|_| ()));
         }
-        let looked = self.lowered(judge, false, watch)?.map(|_| ());
+        let looked = self.lowered(judge, false, None, watch)?.map(|lowered| match lowered {
+            Lowered::Names(names) => Some(names),
+            _ => None,
+        });
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked.clone());
-        Ok(looked)
+        Ok(looked.map(|_| ()))
     }
 
     /// What the tests are made of; where that does not show without, they run, without a candidate.
-    fn lowered(&self, judge: &mut Judge, runs: bool, watch: &Watch) -> io::Result<Result<Lowered, String>> {
+    fn lowered(
+        &self,
+        judge: &mut Judge,
+        runs: bool,
+        names: Option<&[String]>,
+        watch: &Watch,
+    ) -> io::Result<Result<Lowered, String>> {
         Ok(match Lowered::of_comparisons(&self.check) {
             Some(lowered) => Ok(lowered),
             None if self.check.tests.is_empty() => Err("there are no tests: give at least one".to_owned()),
             None => {
                 let packages = &judge.shared.settings.packages;
-                let job = planner_job(&self.check, self.reference.as_ref(), packages, runs);
+                let job = planner_job(&self.check, self.reference.as_ref(), packages, runs, names);
                 judge.ask_planner(&job, watch)?
             }
         })
@@ -90,7 +100,14 @@ impl Prepared {
             return Ok(expected.map(|expected| Plan { tests: 2, kind: Kind::Plus(expected) }));
         }
         let tests = self.check.tests.len();
-        let kind = match self.lowered(judge, true, watch)? {
+        // A problem that was looked at before is not taken apart again.
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let names = match looked {
+            Some(Err(reason)) => return Ok(Err(reason)),
+            Some(Ok(names)) => names,
+            None => None,
+        };
+        let kind = match self.lowered(judge, true, names.as_deref(), watch)? {
             Err(reason) => return Ok(Err(reason)),
             Ok(Lowered::Compared(expectations)) => Ok(Kind::compared(expectations)),
             Ok(Lowered::Names(names)) => self.proxied(judge, names, watch)?,

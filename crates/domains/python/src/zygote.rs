@@ -29,8 +29,8 @@ const PROGRAM: [&str; 7] = [
     include_str!("interpreter/recorder.py"),
     include_str!("interpreter/zygote.py"),
 ];
-/// Reads the program from the socket on descriptor 0: it is longer than an argument may be.
-const BOOT: &str = "import os, struct
+/// Reads the program, compiled, from the socket on descriptor 0: it is longer than an argument may be.
+const BOOT: &str = "import marshal, os, struct
 def read(count):
     data = b''
     while len(data) < count:
@@ -40,8 +40,13 @@ def read(count):
     return data
 program = read(struct.unpack('<I', read(4))[0])
 del read
-exec(compile(program, '<judge>', 'exec'))
+exec(marshal.loads(program))
 start()";
+/// What an interpreter runs, as text.
+pub fn program() -> String {
+    PROGRAM.join("\n")
+}
+
 /// The interpreter itself only forks and waits: an answer this late means that it is gone or stuck.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for imports: packages may be large, and the disk cold.
@@ -167,7 +172,7 @@ impl Zygote {
             false => bad(error.to_string()),
         })?;
         let mut zygote = Zygote { process, control, forked: 0, tier };
-        match zygote.greet() {
+        match zygote.greet(&interpreter.program) {
             Ok(version) if version >= (3, 9, 0) => {}
             Ok((major, minor, _)) => return Err(bad(format!("it is version {major}.{minor}"))),
             Err(error) => return Err(bad(format!("{error}; {}", zygote.last_words()))),
@@ -190,10 +195,9 @@ impl Zygote {
         Ok(zygote)
     }
 
-    fn greet(&mut self) -> io::Result<(u32, u32, u32)> {
-        let program = PROGRAM.join("\n");
+    fn greet(&mut self, program: &[u8]) -> io::Result<(u32, u32, u32)> {
         self.control.write_all(&(program.len() as u32).to_le_bytes())?;
-        self.control.write_all(program.as_bytes())?;
+        self.control.write_all(program)?;
         let mut head = [0; 9];
         self.control.read_exact(&mut head)?;
         let length = u32::from_le_bytes([head[5], head[6], head[7], head[8]]);

@@ -264,7 +264,8 @@ def candidate(job, out, calls):
     for test in job.get("tests", ()):
         answer(out, run_test, test, namespace, limit)
     if calls >= 0:
-        peer = CandidatePeer(calls, namespace)
+        peer = spare_candidate
+        peer.descriptor, peer.namespace = calls, namespace
         warnings._showwarnmsg_impl = peer.warned
         # Its own class of a name is what the test's objects of that class are instances of.
         classes = {name: namespace.get(name) for name in job.get("setup_classes", ())}

@@ -36,6 +36,8 @@ MOST_CHECKED = 1 << 13
 SMALL = 1 << 63
 # Beyond so many, NaNs cross as numbers like others.
 MOST_NANS = 1 << 14
+# Bytes that are read at once where nothing is known of what comes.
+AT_ONCE = 1 << 12
 COUNT = struct.Struct("<I")
 DOUBLE = struct.Struct("<d")
 WORD = struct.Struct("<q")
@@ -270,7 +272,9 @@ class Peer:
         """The next message's kind; its values are then read by `value`."""
         data = self.buffer
         while len(data) < 5 or len(data) < 5 + COUNT.unpack_from(data)[0]:
-            more = self.read(self.descriptor, 1 << 20)
+            # Room for what is known to come: a large buffer is mapped anew for each message.
+            rest = 5 + COUNT.unpack_from(data)[0] - len(data) if len(data) >= 5 else 0
+            more = self.read(self.descriptor, min(max(rest, AT_ONCE), 1 << 20))
             if not more:
                 raise Gone
             data = data + more if data else more

@@ -20,7 +20,7 @@ def plan(job):
         trees = [parsed(source, "test %d" % (at + 1)) for at, source in enumerate(job["tests"])]
         setup_checks = can_fail(parsed(job["test_setup"], "test_setup"), job["entry_point"])
         for at, tree in enumerate(trees):
-            calls = any(isinstance(node, ast.Call) for node in ast.walk(tree))
+            calls = any(isinstance(node, ast.Call) for node in nodes(tree))
             if not can_fail(tree, job["entry_point"]) and not (setup_checks and calls):
                 raise Refused("test %d checks nothing: expected an assert (%s)" % (at + 1, offer(tree, job["entry_point"])))
         others = [parsed(job[field], field) for field in ("setup", "test_setup")]
@@ -32,6 +32,22 @@ def plan(job):
         return {"names": names}
     except Refused as error:
         return {"error": str(error)}
+
+
+def nodes(tree, known={}):
+    """What `ast.walk` gives, in its order, found once."""
+    if id(tree) not in known:
+        found = [tree]
+        for node in found:
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if isinstance(value, ast.AST):
+                    found.append(value)
+                elif type(value) is list:
+                    found.extend(item for item in value if isinstance(item, ast.AST))
+        known[id(tree)] = found
+    # Each keeps its tree, as its first node: no other is ever at that place.
+    return known[id(tree)]
 
 
 def parsed(source, where):
@@ -54,10 +70,10 @@ def helpers_of(prompt):
 def can_fail(tree, entry_point):
     """Whether a test could ever fail for its result: some assert that is not constant, a raise, or a
     call that checks by its name."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Assert) and not isinstance(node.test, ast.Tuple):
             constant = isinstance(node.test, ast.Constant)
-            if constant and not node.test.value or any(isinstance(part, ast.Name) for part in ast.walk(node.test)):
+            if constant and not node.test.value or any(isinstance(part, ast.Name) for part in nodes(node.test)):
                 return True
         if isinstance(node, ast.Raise):
             return True
@@ -80,8 +96,8 @@ def needs_packages(trees, packages):
     """Refuses what imports a package that is not there: no candidate could be judged."""
     standard = getattr(sys, "stdlib_module_names", None)
     for tree in trees:
-        optional = {id(node) for attempt in ast.walk(tree) if isinstance(attempt, ast.Try) for node in ast.walk(attempt)}
-        for node in ast.walk(tree):
+        optional = {id(node) for attempt in nodes(tree) if isinstance(attempt, ast.Try) for node in nodes(attempt)}
+        for node in nodes(tree):
             names = []
             if id(node) in optional:
                 continue
@@ -97,7 +113,7 @@ def needs_packages(trees, packages):
 def needs_reference(tree, names, where):
     """Refuses what no program passes from another process unless a reference shows that its objects
     are to be compared, or that the tests are to run beside it."""
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.ClassDef) and any(is_a(base, names) for base in node.bases):
             raise Refused("%s derives a class from the program's own, which needs a reference to judge by: give one" % where)
         if isinstance(node, ast.Compare) and constructs(node.left, names) and any(constructs(side, names) for side in node.comparators):
@@ -110,7 +126,7 @@ def is_a(node, names):
 
 
 def constructs(node, names):
-    return any(isinstance(part, ast.Call) and is_a(part.func, names) for part in ast.walk(node))
+    return any(isinstance(part, ast.Call) and is_a(part.func, names) for part in nodes(node))
 
 
 # Names.
@@ -143,7 +159,7 @@ def names_of(job, trees, others, prompt):
 def is_guessed(entry_point, tests, unknown):
     """Whether an entry point without a reference is a builtin only since the tests call nothing else:
     `len` of `assert len(PRIMES) == 3`."""
-    called = {node.func.id for tree in tests for node in ast.walk(tree)
+    called = {node.func.id for tree in tests for node in nodes(tree)
               if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     return entry_point in dir(builtins) and bool(unknown) and not called & unknown
 
@@ -155,14 +171,14 @@ def used_otherwise(trees, names):
     used = set()
     for tree in trees:
         subjects = set()
-        for node in ast.walk(tree):
+        for node in nodes(tree):
             test = node.test if isinstance(node, ast.Assert) else None
             call = test.left if isinstance(test, ast.Compare) else test
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
                 beside = set().union(*map(used_by, [*call.args, *call.keywords, *getattr(test, "comparators", ())]))
                 if not beside & tainted:
                     subjects.add(id(call.func))
-        used |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in subjects}
+        used |= {node.id for node in nodes(tree) if isinstance(node, ast.Name) and id(node) not in subjects}
     return used
 
 
@@ -170,7 +186,7 @@ def depending_on(tree, names):
     """Names that may hold something of the candidate's: what is assigned from it, and all parameters."""
     found = set(names)
     bindings = []
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.arg):
             found.add(node.arg)
         elif isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.NamedExpr, ast.For, ast.comprehension, ast.withitem)):
@@ -193,13 +209,13 @@ def defined_by(tree):
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(statement.name)
         elif not isinstance(statement, (ast.Import, ast.ImportFrom)):
-            names |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            names |= {node.id for node in nodes(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return names
 
 
 def imported_by(tree):
     names = defined_by(tree)
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 if alias.name == "*":
@@ -213,7 +229,7 @@ def imported_by(tree):
 def bound_by(tree):
     """Every name that a test binds somewhere."""
     names = set()
-    for node in ast.walk(tree):
+    for node in nodes(tree):
         if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             names.add(node.id)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -228,4 +244,4 @@ def bound_by(tree):
 
 
 def used_by(tree):
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return {node.id for node in nodes(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}

@@ -584,6 +584,8 @@ def fault_of(job, names):
 
 def failure_of_setup(job):
     """What the problem's setup raises before any candidate has a part in it; None if it does not."""
+    if job["setup"] == warm_setup:
+        return None
     try:
         run_setup(job["setup"], new_module("__main__").__dict__)
     except BaseException as error:

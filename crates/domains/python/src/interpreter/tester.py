@@ -409,14 +409,17 @@ def tester(job, out, calls):
         send(out, tag)
         os._exit(0)
 
-    module = sys.modules["__main__"] = new_module("__main__")
+    module = sys.modules["__main__"] = job["module"]
     namespace = module.__dict__
     sys.setrecursionlimit(5000)
     random.seed(0)
-    peer = TesterPeer(calls, None if job["allowed"] is None else frozenset(job["allowed"]), finish)
+    peer = spare_tester
+    peer.descriptor, peer.finish = calls, finish
+    peer.allowed = None if job["allowed"] is None else frozenset(job["allowed"])
     try:
-        run_setup(job["setup"], namespace)
-        peer.setup_classes = classes_of(namespace, "__main__")
+        if job["setup"]:
+            run_setup(job["setup"], namespace)
+            peer.setup_classes = classes_of(namespace, "__main__")
         if job["prompt"]:
             prompt_helpers(job["prompt"], namespace)
         peer.label = "names"

@@ -160,20 +160,24 @@ def be_candidate(job, out, calls):
 def run_setup(source, namespace):
     """Runs a problem's setup, or copies what it leaves if that is known."""
     if source == warm_setup:
-        known = warm_module.__dict__
-        namespace.update((name, known[name]) for name in known if not name.startswith("__"))
+        namespace.update(left_by_setup)
     else:
         exec(compiled(source, "<setup>"), namespace)
 
 
 def be_tester(job, out, calls):
+    # Copying what a setup leaves would touch all of it.
+    is_warm = job["setup"] == warm_setup
+    job["module"] = warm_main if is_warm else new_module("__main__")
+    if is_warm:
+        job["setup"] = ""
     gc.enable()
     tester(job, out, calls)
 
 
 def be_planner(job, out, calls):
     """Looks at a problem's tests; with `runs` also at what they do when they run."""
-    found = plan(job)
+    found = plan(job) if job["names"] is None else {"names": list(job["names"])}
     failure = failure_of_setup(job) if job["runs"] and "names" in found else None
     send(out, b"R", json.dumps({"error": failure} if failure else found).encode())
     # Running tests may take too long or end this process: what comes before holds without it.
@@ -255,6 +259,8 @@ def warm_up():
     calls = (("add", (1, [2.5, "x", (None, True), {1: {2}}]), {}), "add(1, 2)", "add(0)")
     program = "import math\ndef add(a, b): return [item for item in (a, b)]\nclass C: pass\n"
     before = {name: sys.modules.get(name) for name in ("__main__", "candidate")}
+    # First: what candidates use most is to be what is remembered.
+    warm_up_membrane()
     for program, calls in ((program, calls), ("(", ())):
         job = {"module": new_module("candidate"), "setup": "", "program": program, "calls": calls,
                "tests": ("assert True",), "output_limit": 1 << 20}
@@ -262,6 +268,26 @@ def warm_up():
     os.close(out)
     for name, module in before.items():
         sys.modules.pop(name, None) if module is None else sys.modules.__setitem__(name, module)
+
+
+def warm_up_membrane():
+    """The same for tests and a candidate that talk: here both are in one process."""
+    to_candidate, to_tester = [], []
+    tester, candidate = TesterPeer(-1, None, _exit), CandidatePeer(-1, {})
+
+    def answered(descriptor, count):
+        candidate.serve(candidate.receive())
+        return to_tester.pop(0)
+
+    tester.write = lambda descriptor, data: to_candidate.append(data) or len(data)
+    candidate.write = lambda descriptor, data: to_tester.append(data) or len(data)
+    tester.read, candidate.read = answered, lambda descriptor, count: to_candidate.pop(0)
+    exec("def add(a, b=0): return [a, b]\ndef fail(): raise ValueError('x')\n", candidate.namespace)
+    names = tester.request(b"d", ("add", "fail"))
+    tester.labels = {id(value): name for name, value in names.items()}
+    test = "x = [1, (2.5, 'x'), None, {1: {True}}]\nassert add(x, 2) == [x, 2]\nassert add(1, b=2) == [1, 2]\nfail()"
+    for _ in range(3):
+        outcome(compile(test, "<test>", "exec", 0, True), {**names}, tester)
 
 
 def load_locale():
@@ -275,6 +301,21 @@ def load_locale():
             pass
 
 
+def fill_holes():
+    """Fills what is free among Python's objects: what a child makes then comes to lie on pages of its
+    own, and not in holes all over, each of which would be a page to copy. Gives what fills them."""
+    pool = 1 << 14 if sys.version_info >= (3, 10) else 1 << 12
+    # Its parts are never moved, which would leave holes too.
+    filling = collections.deque()
+    for size in range(16, 513, 16):
+        for number in range(4000):
+            filling.append(object() if size == 16 else 10**6 + number if size == 32 else bytes(size - 33))
+            # The first of a pool that nothing else is in.
+            if id(filling[-1]) % pool == 48:
+                break
+    return filling
+
+
 def give_back_memory():
     """What reading this program took is a third of what a fork would copy the tables of."""
     try:
@@ -285,7 +326,7 @@ def give_back_memory():
 
 def start():
     """Greets the judge, takes on its order, and serves."""
-    global child_filter, warm_setup, warm_module, fresh_module
+    global child_filter, warm_setup, warm_module, fresh_module, warm_main, left_by_setup, spare_candidate, spare_tester
     greeting = json.dumps({"version": list(sys.version_info[:3])}).encode()
     sendall(b"ready" + struct.pack("<I", len(greeting)) + greeting)
     data, ancillary, _, _ = control.recvmsg(4, _socket.CMSG_SPACE(4))
@@ -303,7 +344,12 @@ def start():
         load_locale()
     warm_up()
     warm_setup, warm_module, fresh_module = order["warm_setup"], new_module("candidate"), new_module("candidate")
-    exec(warm_setup, warm_module.__dict__)
+    warm_main = new_module("__main__")
+    for module in warm_module, warm_main:
+        exec(warm_setup, module.__dict__)
+    left_by_setup = {name: value for name, value in warm_module.__dict__.items() if not name.startswith("__")}
+    # Of each process one needs one: what making it takes is done once.
+    spare_candidate, spare_tester = CandidatePeer(-1, {}), TesterPeer(-1, frozenset(), _exit)
     limit_all()
     # Nothing here draws from it: every child starts with the same state.
     random.seed(0)
@@ -316,6 +362,8 @@ def start():
     confine(order, descriptors)
     if order["child_filter"]:
         child_filter = Filter(bytes.fromhex(order["child_filter"]), order["pid_offsets"])
+    # Last: what is given back afterwards would leave holes again.
+    filling = fill_holes()  # noqa: F841: held as long as this runs, which is for ever
     sendall(b"k")
     serve({b"c": be_candidate, b"t": be_tester, b"p": be_planner})
 
