@@ -101,7 +101,7 @@ impl Generator {
             PromptFormat::Comment => Ok(Prompter::Comment),
             PromptFormat::Chat => chat_template(checkpoint)?.map(Prompter::Chat).with_context(|| {
                 format!(
-                    "{}: it has no chat template; set model.prompt = \"comment\" for a model without one",
+                    "{}: chat_template: there is none; set model.prompt = \"comment\" for a model without one",
                     path.display()
                 )
             }),
