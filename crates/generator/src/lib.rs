@@ -100,9 +100,9 @@ impl Generator {
         Self::read(path, device, |checkpoint| match format {
             PromptFormat::Comment => Ok(Prompter::Comment),
             PromptFormat::Chat => chat_template(checkpoint)?.map(Prompter::Chat).with_context(|| {
+                let path = path.display();
                 format!(
-                    "{}: it has no chat template; set model.prompt = \"comment\" for a model without one",
-                    path.display()
+                    "{path}: chat_template: there is none; set model.prompt = \"comment\" to do without it"
                 )
             }),
         })
