@@ -7,7 +7,8 @@ use records::{Outcome, Problem, Resource};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tracing::{debug, debug_span};
 use verify::Watch;
 
@@ -28,8 +29,35 @@ pub struct Prepared {
     reference: Option<String>,
     /// What looking at the tests showed: the names that are the candidate's, where that took a planner.
     looked: Mutex<Option<Result<Option<Vec<String>>, String>>>,
-    plan: Mutex<Option<Result<Arc<Plan>, String>>>,
+    plan: Mutex<Planning>,
+    planned: Condvar,
 }
+
+/// How far a problem's plan is. Of several workers that need it one makes it, and the others wait: a slow
+/// reference runs once.
+#[derive(Default)]
+enum Planning {
+    #[default]
+    Unknown,
+    Making,
+    Known(Result<Arc<Plan>, String>),
+}
+
+/// Lets others make the plan where this one did not, whatever ended it.
+struct Maker<'a>(&'a Prepared);
+
+impl Drop for Maker<'_> {
+    fn drop(&mut self) {
+        let mut planning = self.0.planning();
+        if matches!(*planning, Planning::Making) {
+            *planning = Planning::Unknown;
+        }
+        self.0.planned.notify_all();
+    }
+}
+
+/// How often one that waits for a plan sees whether anybody still waits for its own answer.
+const LOOKING_UP: Duration = Duration::from_millis(20);
 
 impl Prepared {
     fn of(problem: &Problem, visible: bool) -> Result<Self, String> {
@@ -42,7 +70,13 @@ impl Prepared {
             }
         }
         let reference = problem.references.first().cloned();
-        Ok(Prepared { check, reference, looked: Mutex::default(), plan: Mutex::default() })
+        Ok(Prepared {
+            check,
+            reference,
+            looked: Mutex::default(),
+            plan: Mutex::default(),
+            planned: Condvar::new(),
+        })
     }
 
     /// Whether a candidate can be judged by it at all, without running anything of the problem's.
@@ -54,7 +88,9 @@ impl Prepared {
             Lowered::Names(names) => Some(names),
             _ => None,
         });
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked.clone());
+        if !watch.is_cancelled() {
+            *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(looked.clone());
+        }
         Ok(looked.map(|_| ()))
     }
 
@@ -77,16 +113,40 @@ impl Prepared {
         })
     }
 
+    fn planning(&self) -> MutexGuard<'_, Planning> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How the problem is judged; an inner error says why it cannot be.
     ///
     /// # Errors
     /// Where the interpreter failed, which says nothing of the problem.
     pub(crate) fn plan(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<Arc<Plan>, String>> {
-        if let Some(known) = &*self.plan.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(known.clone());
+        let started = Instant::now();
+        let mut planning = self.planning();
+        loop {
+            match &*planning {
+                Planning::Known(plan) => return Ok(plan.clone()),
+                Planning::Unknown => break,
+                Planning::Making => {}
+            }
+            if watch.is_cancelled() {
+                return Ok(Err("nobody waits for the answer".to_owned()));
+            }
+            if started.elapsed() > watch.slice() {
+                watch.long_running();
+            }
+            let waited = self.planned.wait_timeout(planning, LOOKING_UP);
+            planning = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        *planning = Planning::Making;
+        drop(planning);
+        let _maker = Maker(self);
         let plan = self.made(judge, watch)?.map(Arc::new);
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan.clone());
+        // What ran in a job that was broken off was ended early, and shows nothing.
+        if !watch.is_cancelled() {
+            *self.planning() = Planning::Known(plan.clone());
+        }
         Ok(plan)
     }
 
