@@ -124,10 +124,10 @@ impl CriticTraining<'_> {
         let questions = labelled_questions(&critic, &prompt, problems, labelled)?;
         let (held_out, training) = split(questions, self.recipe.validation, self.seed);
         let ids: Vec<&str> = held_out.iter().map(|question| question.problem.as_str()).collect();
-        self.write(HELD_OUT, &serde_json::to_string(&ids)?)?;
         let state = self.root.join(STATE);
         let resumes = state.exists();
         self.check_state(generator, labelled, resumes)?;
+        self.write(HELD_OUT, &serde_json::to_string(&ids)?)?;
         let (model, head) = (critic.model().map_err(learning)?, critic.head.clone());
         let trainer = match resumes {
             true => CriticTrainer::load_state(model, head, settings, &state, context.device),
@@ -164,6 +164,8 @@ impl CriticTraining<'_> {
         }
         let _ = fs::remove_file(state);
         let _ = fs::remove_file(self.root.join(STATE_OF));
+        // If nothing else is in it.
+        let _ = fs::remove_dir(self.root.join("states"));
         Ok(Some(Trained { validation }))
     }
 

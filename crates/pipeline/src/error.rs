@@ -197,6 +197,14 @@ pub enum Error {
         /// What is wrong.
         message: String,
     },
+    /// An example teaches nothing.
+    #[error("{}: example {number}: expected a prompt and a completion, found one of them empty", path.display())]
+    EmptyExample {
+        /// The file.
+        path: PathBuf,
+        /// Which example, from 1.
+        number: usize,
+    },
     /// What was learned so far is from other examples or settings.
     #[error(
         "{} holds the state of a training on other examples or settings; delete it to begin anew",

@@ -8,6 +8,9 @@
 //!
 //! The library prints nothing, ends no process and reads no environment.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+#![warn(unreachable_pub)]
+
 mod context;
 mod error;
 mod model_files;
@@ -23,6 +26,7 @@ pub mod recipe;
 pub mod run_directory;
 pub mod run_view;
 pub mod stages;
+pub mod supervised;
 pub mod verdicts;
 pub mod verifier;
 

@@ -85,6 +85,7 @@ pub fn test(
         let mut passes = vec![vec![false; tests.len()]; tasks.len()];
         if !tests.is_empty() {
             client.judge_all(&tasks, &mut |verdict| {
+                // A verdict without results of tests says that none passed.
                 for (passes, result) in passes[verdict.index].iter_mut().zip(&verdict.tests) {
                     *passes = result.outcome == Outcome::Passed;
                 }

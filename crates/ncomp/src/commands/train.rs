@@ -4,22 +4,15 @@ use super::train_ranker::TrainRanker;
 use crate::context::{advised, context, hub, model_path};
 use crate::device::{device, rank};
 use crate::launch::Gpus;
-use crate::progress::{Progress, interrupted};
 use crate::samples;
 use anyhow::{Result, ensure};
 use generator::Generator;
-use learning::Trainer;
-use learning::metrics::MetricsWriter;
-use learning::supervised::{self, Example};
 use pipeline::critic_training::{CriticTraining, label, new_critic};
 use pipeline::problem_sets::ProblemSets;
 use pipeline::recipe::Recipe;
-use pipeline::{Done, loop_run};
-use records::{Problem, jsonl};
-use serde::Deserialize;
-use std::ops::ControlFlow;
+use pipeline::{Done, loop_run, supervised};
+use records::Problem;
 use std::path::PathBuf;
-use transformer::Checkpoint;
 
 /// What to train.
 #[derive(clap::Subcommand)]
@@ -82,12 +75,6 @@ pub struct TrainCritic {
     gpus: Gpus,
 }
 
-#[derive(Deserialize)]
-struct Pair {
-    prompt: String,
-    completion: String,
-}
-
 impl Train {
     pub(super) fn run(self) -> Result<()> {
         match self {
@@ -125,44 +112,16 @@ impl Sft {
             return Ok(());
         }
         let recipe = Recipe::load(&self.recipe)?;
-        let settings = recipe.pretrain.clone().unwrap_or_default().training;
-        let base = model_path(&recipe.model.path)?;
-        let generator = Generator::load(&base, recipe.model.prompt, device()?)?;
-        let pairs: Vec<Pair> = jsonl::read(&self.data)?;
-        let end = generator.config().eos_token_ids.first().copied();
-        let examples = pairs.iter().map(|pair| {
-            let mut completion = generator.tokenizer.encode(&pair.completion);
-            completion.extend(end);
-            Example { prompt: generator.tokenizer.encode(&pair.prompt), completion }
-        });
-        let examples: Vec<Example> =
-            examples.filter(|e| !e.prompt.is_empty() && !e.completion.is_empty()).collect();
-        ensure!(examples.len() == pairs.len(), "{}: a prompt or completion is empty", self.data.display());
-        let mut trainer = Trainer::new(generator.model()?, &settings.optimizer, device()?)?;
-        let metrics_at =
-            if rank() == 0 { self.out.join("metrics") } else { self.out.join(format!("ranks/{}", rank())) };
-        let mut metrics = MetricsWriter::open(&metrics_at, "sft", 0)?;
-        let mut failed = None;
-        let mut progress = Progress::start("supervised training", settings.total_steps(examples.len()), 0);
-        supervised::train(&mut trainer, &examples, &settings, recipe.seed, &mut |report| {
-            failed = metrics.write(report).err();
-            progress.set(report.step, &format!("loss {:.3}", report.metrics[0].1));
-            if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        progress.finish();
-        if let Some(error) = failed {
-            return Err(error);
+        let (metrics, target) = match rank() {
+            0 => (self.out.join("metrics"), Some(&*self.out)),
+            // Of several processes the first one writes and tells.
+            rank => (self.out.join(format!("ranks/{rank}")), None),
+        };
+        let done = supervised::train(&recipe, &self.data, &metrics, target, &context()?);
+        ensure!(done.map_err(advised)? == Done::Whole, "stopped before the end; nothing was written");
+        if target.is_some() {
+            outln!("{}", self.out.display());
         }
-        ensure!(!interrupted(), "stopped before the end; nothing was written");
-        if rank() > 0 {
-            return Ok(());
-        }
-        trainer.model()?.save(&self.out, recipe.critic.precision)?;
-        if let Some(adapters) = trainer.learner.adapters() {
-            adapters.save(&self.out.join("adapter"), &recipe.model.path)?;
-        }
-        conversion::write_tokenizer(&Checkpoint::open(&base)?, &self.out)?;
-        outln!("{}", self.out.display());
         Ok(())
     }
 }
