@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// The innermost error, and all of the text.
 fn refused(recipe: &pipeline::recipe::Recipe, run: &Path) -> (Error, String) {
-    match whole(recipe, run).err().expect("a refusal") {
+    match whole(recipe, run).expect_err("a refusal") {
         Error::Stage { stage, source } => {
             let text = format!("{stage}: {source}");
             (*source, text)

@@ -43,11 +43,13 @@ fn a_run_stopped_after_each_stage_gives_the_same_files() {
     assert_same(&expected, &contents(&at("midst")));
 }
 
-/// Every label that began, with what was done of it, and whether it was finished.
-#[derive(Default)]
-struct Log(Rc<RefCell<Vec<(String, usize, usize, bool)>>>);
+/// Every label that began, of how many parts, how many of them were done, and whether it was finished.
+type Begun = Rc<RefCell<Vec<(String, usize, usize, bool)>>>;
 
-struct Entry(Rc<RefCell<Vec<(String, usize, usize, bool)>>>, usize);
+#[derive(Default)]
+struct Log(Begun);
+
+struct Entry(Begun, usize);
 
 impl Progress for Log {
     fn begin(&self, label: &str, total: usize, done: usize) -> Box<dyn Task> {
