@@ -97,16 +97,14 @@ impl Generator {
     /// # Errors
     /// Where the model, its tokenizer or its chat template is missing, damaged, or does not fit.
     pub fn load(path: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
-        Self::read(path, device, |checkpoint| {
-            match format {
+        Self::read(path, device, |checkpoint| match format {
             PromptFormat::Comment => Ok(Prompter::Comment),
             PromptFormat::Chat => chat_template(checkpoint)?.map(Prompter::Chat).with_context(|| {
+                let path = path.display();
                 format!(
-                    "{}: it has no chat template (tokenizer_config.json: chat_template); set model.prompt = \"comment\" for a model without one",
-                    path.display()
+                    "{path}: chat_template: there is none; set model.prompt = \"comment\" to do without it"
                 )
             }),
-        }
         })
     }
 
