@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use critic::{Head, TokenizedQuestion, pack, probability};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use records::same_length;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -275,6 +276,11 @@ fn gradient(
     settings: &CriticSettings,
     random: &mut ChaCha8Rng,
 ) -> Result<(f64, f64)> {
+    for labelled in batch {
+        let programs = labelled.question.programs.len();
+        same_length("labels", labelled.passed.len(), "programs", programs)?;
+        same_length("counts", labelled.counts.len(), "programs", programs)?;
+    }
     let whole = Whole::of(batch, settings);
     let batch = trainer.learner.rank().share(batch);
     let mut totals = [0.0, 0.0];

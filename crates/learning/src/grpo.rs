@@ -15,7 +15,7 @@ use problems::prompt::PromptTests;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use records::{Candidate, FinishReason, Outcome, Problem, Verdict};
+use records::{Candidate, FinishReason, Outcome, Problem, Verdict, paired, same_length};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -278,13 +278,6 @@ fn in_order(candidates: &[Candidate], verdicts: Vec<Verdict>) -> Result<Vec<Verd
     candidates.iter().map(verdict).collect()
 }
 
-/// Fails unless there are as many of one as of the other: what is paired by place must not be cut
-/// short.
-fn same_length(what: &str, found: usize, of: &str, expected: usize) -> Result<()> {
-    ensure!(found == expected, "expected one of the {what} for each of the {expected} {of}, found {found}");
-    Ok(())
-}
-
 /// Rewards; none where the verifier failed, which says nothing of the candidate.
 fn rewards(
     context: &RolloutContext,
@@ -301,15 +294,14 @@ fn rewards(
     });
     let mut rewards: Vec<Option<f64>> = solved.collect();
     let Some(critic) = context.critic.filter(|_| settings.critic_reward > 0.0) else { return Ok(rewards) };
-    let groups = batch.iter().zip(candidates.chunks(settings.group_size));
+    let groups = paired(batch, candidates.chunks(settings.group_size), ["problems", "groups"])?;
     let questions = groups.map(|(problem, group)| {
         let prompt = context.generator.prompt(&problem.shown, settings.prompt_tests)?;
         Ok(Question { prompt, programs: group.iter().map(|candidate| candidate.code.clone()).collect() })
     });
     let questions: Vec<Question> = questions.collect::<Result<_>>()?;
     let scores: Vec<f64> = critic.score(&questions)?.into_iter().flatten().collect();
-    same_length("scores", scores.len(), "candidates", rewards.len())?;
-    for (reward, score) in rewards.iter_mut().zip(scores) {
+    for (reward, score) in paired(&mut rewards, scores, ["candidates", "scores"])? {
         *reward = reward.map(|reward| reward + settings.critic_reward * score);
     }
     Ok(rewards)
@@ -329,8 +321,12 @@ fn groups(
     same_length("groups", candidates.len(), "completions", batch.len() * settings.group_size)?;
     let (mut groups, mut equal, mut deviations) = (Vec::new(), 0usize, 0.0);
     let known: Vec<f64> = rewards.iter().flatten().copied().collect();
-    let of_groups = candidates.chunks(settings.group_size).zip(rewards.chunks(settings.group_size));
-    for (problem, (candidates, rewards)) in batch.iter().zip(of_groups) {
+    let of_groups = paired(
+        candidates.chunks(settings.group_size),
+        rewards.chunks(settings.group_size),
+        ["groups", "groups of rewards"],
+    )?;
+    for (problem, (candidates, rewards)) in paired(batch, of_groups, ["problems", "groups"])? {
         let known: Vec<f64> = rewards.iter().flatten().copied().collect();
         let (mean, deviation) = mean_and_deviation(&known);
         deviations += deviation;
@@ -342,7 +338,8 @@ fn groups(
             let (tokens, of) = (candidate.tokens.len(), "tokens");
             same_length("log-probabilities", candidate.log_probabilities.len(), of, tokens)?;
         }
-        let rollouts = candidates.iter().zip(rewards).filter_map(|(candidate, reward)| {
+        let of_candidates = paired(candidates, rewards, ["candidates", "rewards"])?;
+        let rollouts = of_candidates.filter_map(|(candidate, reward)| {
             let advantage = ((*reward)? - mean) / (deviation + 1e-4);
             Some(Rollout {
                 tokens: candidate.tokens.clone(),
@@ -407,7 +404,7 @@ fn learn(
 
 /// Packs groups, each prompt once. A completion's rows are the prompt's last token and all of its
 /// own but the last: row i predicts token i.
-fn pack(groups: &[Group]) -> (PackedBatch, Vec<Target>) {
+fn pack(groups: &[Group]) -> Result<(PackedBatch, Vec<Target>)> {
     let (mut batch, mut targets) = (PackedBatch::default(), Vec::new());
     for group in groups {
         let Some((last, prefix)) = group.prompt.split_last() else { continue };
@@ -417,11 +414,12 @@ fn pack(groups: &[Group]) -> (PackedBatch, Vec<Target>) {
         });
         let inputs: Vec<Vec<u32>> = inputs.collect();
         let rows = batch.push_tree(prefix, inputs.iter().map(Vec::as_slice));
-        for (rows, rollout) in rows.into_iter().zip(&group.rollouts) {
-            targets.extend(rows.zip(&rollout.tokens).map(|(row, &token)| Target { row, token }));
+        for (rows, rollout) in paired(rows, &group.rollouts, ["branches", "rollouts"])? {
+            let targeted = paired(rows, &rollout.tokens, ["rows", "tokens"])?;
+            targets.extend(targeted.map(|(row, &token)| Target { row, token }));
         }
     }
-    (batch, targets)
+    Ok((batch, targets))
 }
 
 fn add_gradient(
@@ -432,7 +430,7 @@ fn add_gradient(
     settings: &GrpoSettings,
     sums: &mut Sums,
 ) -> Result<()> {
-    let (batch, targets) = pack(groups);
+    let (batch, targets) = pack(groups)?;
     if targets.is_empty() {
         return Ok(());
     }
@@ -501,8 +499,6 @@ mod tests {
         assert_eq!(found.iter().map(|verdict| verdict.index).collect::<Vec<_>>(), [0, 1, 2]);
         let error = in_order(&candidates, vec![verdict(2), verdict(0)]).expect_err("one is missing");
         assert_eq!(error.to_string(), "candidate 1 of p got no verdict");
-        let error = same_length("scores", 2, "candidates", 3).expect_err("another length").to_string();
-        assert_eq!(error, "expected one of the scores for each of the 3 candidates, found 2");
     }
 
     #[test]

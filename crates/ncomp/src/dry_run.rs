@@ -1,9 +1,11 @@
 //! `ncomp run --dry-run`: what a recipe would do, and the memory it takes on the processor and on a GPU.
 
-use crate::loop_run::{ProblemSets, model_path_here};
-use crate::recipe::Recipe;
+use crate::context::{advised, hub};
 use anyhow::Result;
 use learning::OptimizerSettings;
+use pipeline::models;
+use pipeline::problem_sets::ProblemSets;
+use pipeline::recipe::Recipe;
 use report::table::align;
 use serde_json::json;
 use std::path::Path;
@@ -25,7 +27,7 @@ struct Step {
 
 /// Prints the steps of a run as a table, or as JSON.
 pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
-    let (config, note) = match model_path_here(&recipe.model.path)? {
+    let (config, note) = match models::find_here(&recipe.model.path, hub()).map_err(advised)? {
         Some(path) => (Some(Checkpoint::open(&path)?.config().clone()), "present"),
         None => {
             (known_shape(&recipe.model.path), "not on this machine yet: fetched from the Hub when it runs")
@@ -81,7 +83,7 @@ fn steps(recipe: &Recipe, root: &Path, config: Option<&Config>) -> Vec<Step> {
         );
         return vec![Step { name: "pretrain", what, memory: None }];
     }
-    let counts = ProblemSets::of(recipe).ok().map(|sets| (sets.train.len(), sets.test.len()));
+    let counts = ProblemSets::of(recipe, hub()).ok().map(|sets| (sets.train.len(), sets.test.len()));
     let (train, test) = counts.map_or(("all".into(), "all".into()), |(a, b)| (a.to_string(), b.to_string()));
     let memory = |part: fn(&Config, &Recipe) -> Memory| config.map(|config| part(config, recipe));
     let (grpo, critic) = (&recipe.grpo, &recipe.critic);

@@ -3,23 +3,14 @@
 #[macro_use]
 mod output;
 
-mod behaviour;
 mod commands;
+mod context;
 mod device;
 mod dry_run;
 mod launch;
-mod loop_run;
-mod opinions;
-mod pretrain;
 mod progress;
-mod recipe;
-mod run_directory;
-mod run_view;
 mod samples;
-mod stages;
 mod trace;
-mod verdicts;
-mod verifier;
 
 use clap::Parser;
 use commands::Command;

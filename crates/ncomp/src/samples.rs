@@ -1,9 +1,10 @@
-//! What verbs on files read: problem sets by name, and files of candidates.
+//! What verbs on files read: problem sets by name, files of candidates and of verdicts.
 
+use crate::context::{advised, hub, watch};
 use anyhow::{Result, anyhow};
-use problems::basics::World;
+use pipeline::{Note, problem_sets, verdicts};
 use problems::samples::{Error, Samples};
-use records::{Problem, Split};
+use records::{Problem, Verdict};
 use std::path::Path;
 
 /// The problems of a set; the built-in one gives 1,000 of each split.
@@ -11,12 +12,15 @@ use std::path::Path;
 /// # Errors
 /// Where there is no such set, or a record of it is malformed.
 pub fn problem_set(source: &str) -> Result<Vec<Problem>> {
-    if source != "basics" {
-        return Ok(problems::sets::load(source)?);
-    }
-    let world = World::new();
-    let splits = [Split::Train, Split::Validation, Split::Test];
-    Ok(splits.into_iter().flat_map(|split| world.problems(split, 1000, 1)).collect())
+    problem_sets::problem_set(source, hub()).map_err(advised)
+}
+
+/// The verdicts in a file.
+///
+/// # Errors
+/// Where the file cannot be read, or a line is no verdict: names file, line and field.
+pub fn read_verdicts(path: &Path) -> Result<Vec<Verdict>> {
+    verdicts::read(path, watch()).map_err(advised)
 }
 
 /// The candidates in a file or directory; what is odd about them is counted and named on stderr.
@@ -32,7 +36,7 @@ pub fn read(path: &Path, problems: &[Problem]) -> Result<Samples> {
         error => error.into(),
     })?;
     for note in &samples.notes {
-        eprintln!("{} {}; the first is {}", note.count, note.what, note.first);
+        watch().progress.note(&Note::Samples(note.clone()));
     }
     Ok(samples)
 }

@@ -14,11 +14,11 @@ pub type Row = (PathBuf, usize, Map<String, Value>);
 ///
 /// # Errors
 /// Where a file cannot be had or is not parquet.
-pub fn dataset(repository: &str, configuration: &str, splits: &[&str]) -> Result<Vec<Row>, Error> {
+pub fn dataset(hub: &Hub, repository: &str, configuration: &str, splits: &[&str]) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
     for split in splits {
         let file = format!("{configuration}/{split}-00000-of-00001.parquet");
-        let path = Hub::from_env().fetch(repository, Kind::Dataset, &file)?;
+        let path = hub.fetch(repository, Kind::Dataset, &file)?;
         rows.extend(read_parquet(path)?);
     }
     Ok(rows)

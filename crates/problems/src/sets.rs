@@ -7,6 +7,7 @@
 
 use crate::fields::{Fields, shortened};
 use crate::{datasets, doctest, entry_point, evalplus, own};
+use hub::Hub;
 use python::Check;
 use records::fields::FieldError;
 use records::jsonl::{self, Error};
@@ -35,27 +36,38 @@ pub enum SetError {
     Unknown(String),
 }
 
-/// Reads a set by path, or by name from the Hub: `mbpp`, `mbpp-sanitized`, `humaneval`.
+/// Reads a set by path, or by name from the Hub that the environment says: `mbpp`, `mbpp-sanitized`,
+/// `humaneval`.
 ///
 /// # Errors
 /// Where the file is malformed (naming file, line and field), or the set cannot be had.
 pub fn load(source: &str) -> Result<Vec<Problem>, SetError> {
+    load_from(source, &Hub::from_env())
+}
+
+/// As [`load`], from this Hub.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_from(source: &str, hub: &Hub) -> Result<Vec<Problem>, SetError> {
     let path = Path::new(source);
     if path.exists() {
         return Ok(read_file(path)?);
     }
     let rows = match source {
         "mbpp" => datasets::dataset(
+            hub,
             "google-research-datasets/mbpp",
             "full",
             &["prompt", "test", "validation", "train"],
         )?,
         "mbpp-sanitized" => datasets::dataset(
+            hub,
             "google-research-datasets/mbpp",
             "sanitized",
             &["prompt", "test", "validation", "train"],
         )?,
-        "humaneval" => datasets::dataset("openai/openai_humaneval", "openai_humaneval", &["test"])?,
+        "humaneval" => datasets::dataset(hub, "openai/openai_humaneval", "openai_humaneval", &["test"])?,
         _ => return Err(SetError::Unknown(source.to_owned())),
     };
     let mut problems = Vec::new();

@@ -17,6 +17,9 @@
 
 pub mod fields;
 pub mod jsonl;
+mod paired;
+
+pub use paired::{Unpaired, paired, same_length};
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

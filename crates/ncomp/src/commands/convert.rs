@@ -1,6 +1,6 @@
 //! `ncomp convert`: a GGUF file as a Hugging Face directory, or the other way round.
 
-use crate::loop_run::model_path;
+use crate::context::model_path;
 use crate::progress::{Progress, interrupted};
 use anyhow::Result;
 use conversion::Precision;

@@ -1,10 +1,9 @@
 //! `ncomp demo`: the whole loop on the built-in model and problems.
 
-use super::run::print_report;
-use crate::loop_run;
+use super::run::{print_report, run_loop};
 use crate::progress::interrupted;
-use crate::recipe::Recipe;
 use anyhow::Result;
+use pipeline::recipe::Recipe;
 use records::jsonl;
 use report::html::Report;
 use report::statistics::{deviation, mean};
@@ -55,7 +54,7 @@ impl Demo {
         }
         if self.seeds == 1 {
             recipe.seed = self.seed;
-            if let Some(report) = loop_run::run(&recipe, &root)? {
+            if let Some(report) = run_loop(&recipe, &root)? {
                 print_report(&report, &root, self.json)?;
             }
             return Ok(());
@@ -63,7 +62,7 @@ impl Demo {
         let mut reports = Vec::new();
         for seed in self.seed..self.seed + self.seeds {
             recipe.seed = seed;
-            match loop_run::run(&recipe, &root.join(format!("seed-{seed}")))? {
+            match run_loop(&recipe, &root.join(format!("seed-{seed}")))? {
                 Some(report) if !interrupted() => reports.push(report),
                 _ => return Ok(()),
             }

@@ -1,7 +1,7 @@
 //! `ncomp doctor`: what this machine offers.
 
-use crate::recipe::ExecutorRecipe;
-use crate::verifier::package;
+use pipeline::recipe::ExecutorRecipe;
+use pipeline::verifier::package;
 use python::{Error, Python, Tier, Tried};
 use report::table::align;
 use serde_json::json;

@@ -2,11 +2,12 @@
 
 use super::eval_results;
 use super::limits::Limits;
+use crate::context::{advised, watch};
 use crate::progress::{Progress, interrupted};
 use crate::samples::{self, problem_set};
-use crate::stages::{self, Done};
-use crate::verdicts::{self, outcomes, word};
 use anyhow::{Result, bail, ensure};
+use pipeline::verdicts::{outcomes, word};
+use pipeline::{Done, stages};
 use problems::samples::{Note, Samples};
 use records::{Candidate, Outcome, Problem, Separation, Verdict};
 use report::statistics::{mean, pass_at_k};
@@ -68,14 +69,15 @@ impl Execute {
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
         let asked = problems.iter().filter(|problem| judged.contains(problem.id.as_str()));
         refuse_unusable(&client, asked.collect())?;
-        if stages::execute("verdicts", &client, &problems, &candidates, &out)? == Done::Interrupted {
+        let done = stages::execute(watch(), "verdicts", &client, &problems, &candidates, &out);
+        if done.map_err(advised)? == Done::Interrupted {
             eprintln!("stopped; the same command resumes from here ({})", out.display());
             return Ok(());
         }
         // The file may hold verdicts on candidates that these samples no longer have.
         let asked: HashSet<(&str, usize)> =
             candidates.iter().map(|candidate| (candidate.problem.as_str(), candidate.index)).collect();
-        let mut verdicts = verdicts::read(&out)?;
+        let mut verdicts = samples::read_verdicts(&out)?;
         verdicts.retain(|verdict| asked.contains(&(verdict.problem.as_str(), verdict.index)));
         let results = eval_results::path_beside(&out);
         eval_results::write(&results, &candidates, &verdicts)?;

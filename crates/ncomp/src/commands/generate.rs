@@ -1,11 +1,11 @@
 //! `ncomp generate`: candidates into a file of records.
 
+use crate::context::{advised, model_path, watch};
 use crate::device::device;
-use crate::loop_run::model_path;
 use crate::samples::problem_set;
-use crate::stages;
 use anyhow::{Context, Result, ensure};
 use generator::{Generator, Request, Sampling};
+use pipeline::stages;
 use problems::prompt::PromptTests;
 use records::Split;
 use std::path::PathBuf;
@@ -77,7 +77,8 @@ impl Generate {
             seed: self.seed,
             tests: if self.all_tests { PromptTests::All } else { PromptTests::Visible },
         };
-        stages::generate("candidates", &generator, &problems, &request, &self.out)?;
+        stages::generate(watch(), "candidates", &generator, &problems, &request, &self.out)
+            .map_err(advised)?;
         outln!("{}", self.out.display());
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Limits on candidates, on the command line.
 
-use crate::recipe::ExecutorRecipe;
-use crate::verifier::{Verifier, mebibytes, package, seconds, workers};
+use crate::context::advised;
 use anyhow::Result;
+use pipeline::recipe::ExecutorRecipe;
+use pipeline::verifier::{Verifier, mebibytes, package, seconds, workers};
 use python::Tier;
 
 /// How candidates are run.
@@ -36,7 +37,7 @@ pub(super) struct Limits {
 impl Limits {
     /// A verifier with these limits.
     pub(super) fn start(&self) -> Result<Verifier> {
-        Verifier::start(&ExecutorRecipe {
+        let recipe = ExecutorRecipe {
             python: self.python.clone(),
             workers: self.workers.unwrap_or(0),
             timeout: self.timeout,
@@ -44,6 +45,7 @@ impl Limits {
             require_tier: self.require_tier,
             packages: self.packages.clone(),
             protocol_imports: !self.no_protocol_imports,
-        })
+        };
+        Verifier::start(&recipe).map_err(advised)
     }
 }

@@ -17,8 +17,6 @@ mod source;
 mod train;
 mod train_ranker;
 
-pub use signals::read_ranker;
-
 use crate::progress::interrupted;
 use anyhow::Result;
 use clap::Subcommand;

@@ -4,7 +4,6 @@ use super::signals::read_ranker;
 use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
 use crate::samples::{self, problem_set};
-use crate::verdicts;
 use anyhow::Result;
 use records::{Verdict, jsonl};
 use report::statistics::area_under_curve;
@@ -64,7 +63,7 @@ impl Rank {
         let problems = problem_set(&self.problems)?;
         let samples = samples::read(&self.samples, &problems)?;
         let verdicts: Vec<Verdict> =
-            self.verdicts.as_deref().map(verdicts::read).transpose()?.unwrap_or_default();
+            self.verdicts.as_deref().map(samples::read_verdicts).transpose()?.unwrap_or_default();
         let ranker = match &self.ranker {
             Some(path) => read_ranker(path)?,
             None => Ranker::built_in(self.signals.knowledge.level),

@@ -1,10 +1,10 @@
 //! `ncomp run` and `ncomp report`.
 
+use crate::context::{advised, context};
 use crate::dry_run;
-use crate::loop_run;
-use crate::pretrain;
-use crate::recipe::Recipe;
 use anyhow::{Context, Result};
+use pipeline::recipe::Recipe;
+use pipeline::{Done, loop_run, pretrain};
 use records::jsonl;
 use report::table::text;
 use std::path::{Path, PathBuf};
@@ -56,12 +56,12 @@ impl Run {
             return dry_run::print(&recipe, &root, self.json);
         }
         if let Some(settings) = &recipe.pretrain {
-            if pretrain::run(&recipe, settings, &root)? {
+            if pretrain::run(&recipe, settings, &root, context()?).map_err(advised)? == Done::Whole {
                 outln!("{}", root.join("model").display());
             }
             return Ok(());
         }
-        if let Some(report) = loop_run::run(&recipe, &root)? {
+        if let Some(report) = run_loop(&recipe, &root)? {
             print_report(&report, &root, self.json)?;
         }
         Ok(())
@@ -76,6 +76,18 @@ impl Report {
         let report = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
         print_report(&report, &self.run, self.json)
     }
+}
+
+/// Runs a recipe's loop; None where Ctrl-C stopped it, which is said.
+///
+/// # Errors
+/// As [`loop_run::run`].
+pub fn run_loop(recipe: &Recipe, root: &Path) -> Result<Option<report::html::Report>> {
+    let report = loop_run::run(recipe, root, context()?).map_err(advised)?;
+    if report.is_none() {
+        eprintln!("stopped; the same command resumes from here ({})", root.display());
+    }
+    Ok(report)
 }
 
 /// The table and the critic's numbers, or everything as JSON.

@@ -3,10 +3,11 @@
 use super::limits::Limits as CandidateLimits;
 use super::signals::read_ranker;
 use super::source::Source;
+use crate::context::{advised, watch};
 use crate::progress::interrupted;
-use crate::run_view::run_json;
-use crate::verifier::seconds;
 use anyhow::{Context, Result};
+use pipeline::run_view::run_json;
+use pipeline::verifier::seconds;
 use server::{Limits, Service, serve, view};
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -96,7 +97,7 @@ impl Serve {
 
 impl View {
     pub(super) fn run(self) -> Result<()> {
-        let json = run_json(&self.run)?;
+        let json = run_json(&self.run, watch()).map_err(advised)?;
         let report = self.run.join("report.html");
         let report =
             std::fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;

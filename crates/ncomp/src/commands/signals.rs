@@ -1,13 +1,13 @@
 //! What `rank` and `train ranker` know of candidates, and what it cost to learn it.
 
 use super::limits::Limits;
-use crate::behaviour::{Knowledge, observe};
+use crate::context::{advised, model_path, watch};
 use crate::device::device;
-use crate::loop_run::model_path;
-use crate::{opinions, stages};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, bail};
 use critic::Critic;
 use generator::{Generator, Request};
+use pipeline::behaviour::{Knowledge, observe};
+use pipeline::{models, opinions, stages};
 use problems::prompt::{PromptTests, comment_prompt};
 use records::{Candidate, Problem, Score, Verdict};
 use selection::{Pool, Ranker, Selector, pools};
@@ -15,11 +15,26 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// What selectors may know of a problem's tests, and how many inputs they make themselves.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct Known {
+    /// What selectors may know of the tests: 0 nothing, 1 the visible tests' inputs, 2 the inputs of
+    /// all tests, 3 the visible tests with their values
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
+    pub level: u8,
+    /// Inputs to generate for each problem, variations of those that are known or guessed
+    #[arg(long = "inputs", default_value_t = 40)]
+    pub own_inputs: usize,
+    /// Seed of these inputs
+    #[arg(long = "input-seed", default_value_t = 0)]
+    pub seed: u64,
+}
+
 /// Where signals come from.
 #[derive(clap::Args)]
 pub struct Signals {
     #[command(flatten)]
-    pub knowledge: Knowledge,
+    pub knowledge: Known,
     /// A critic's directory, for the selector critic
     #[arg(long)]
     critic: Option<PathBuf>,
@@ -104,7 +119,9 @@ impl Signals {
         let mut pools = pools(problems, candidates, verdicts, &scores);
         let client = self.limits.start()?.client("signals");
         let started = Instant::now();
-        let Some(effort) = observe(&client, problems, candidates, self.knowledge, &mut pools) else {
+        let Known { level, own_inputs, seed } = self.knowledge;
+        let knowledge = Knowledge { level, own_inputs, seed };
+        let Some(effort) = observe(watch(), &client, problems, candidates, knowledge, &mut pools) else {
             bail!("stopped before all candidates had run");
         };
         costs.behaviour =
@@ -112,14 +129,15 @@ impl Signals {
         let Some(model) = &self.model else { return Ok((pools, costs)) };
         let model = Generator::open(&model_path(model)?, device()?)?;
         let started = Instant::now();
-        let Some(tokens) = opinions::review(&model, problems, &mut pools)? else {
+        let Some(tokens) = opinions::review(watch(), &model, problems, &mut pools).map_err(advised)? else {
             bail!("stopped before all candidates were reviewed");
         };
         costs.reviewer = Some(Cost { executions: 0, tokens, seconds: started.elapsed().as_secs_f64() });
         let started = Instant::now();
         let request = Request { samples: self.written_tests, ..Request::default() };
         let shown = self.knowledge.level == 3;
-        let Some(effort) = opinions::test(&model, &request, shown, &client, problems, &mut pools)? else {
+        let effort = opinions::test(watch(), &model, &request, shown, &client, problems, &mut pools);
+        let Some(effort) = effort.map_err(advised)? else {
             bail!("stopped before all candidates had run");
         };
         costs.tests = Some(Cost {
@@ -136,15 +154,14 @@ impl Signals {
 /// # Errors
 /// Where it cannot be read, or was made by another version.
 pub fn read_ranker(path: &Path) -> Result<Ranker> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ranker::parse(&text).map_err(|error| anyhow!("{}: {error}", path.display()))
+    models::read_ranker(path).map_err(advised)
 }
 
 /// The critic's scores, and how many tokens it read for them.
 fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<(Vec<Score>, usize)> {
     let critic = Critic::load(path, device()?)?;
     let prompt = |problem: &Problem| Ok(comment_prompt(&problem.shown, PromptTests::Visible));
-    let questions = stages::questions(&prompt, problems, candidates)?;
+    let questions = stages::questions(&prompt, problems, candidates).map_err(advised)?;
     let tokens = questions.iter().map(|(question, _)| critic.tokenize(question).rows()).sum();
-    Ok((stages::scores_of(&critic, &questions)?, tokens))
+    Ok((stages::scores_of(&critic, &questions).map_err(advised)?, tokens))
 }

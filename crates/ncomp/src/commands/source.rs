@@ -1,7 +1,7 @@
 //! Where candidates come from: a model of ours, or another server.
 
+use crate::context::model_path;
 use crate::device::device;
-use crate::loop_run::model_path;
 use anyhow::{Context, Result};
 use assistant::{Proposer, Remote};
 use generator::{Engine, Generator};

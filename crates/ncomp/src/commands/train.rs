@@ -1,24 +1,18 @@
 //! `ncomp train`: one stage of learning, on files.
 
 use super::train_ranker::TrainRanker;
+use crate::context::{advised, context, hub, model_path};
 use crate::device::{device, rank};
 use crate::launch::Gpus;
-use crate::loop_run::{self, model_path};
-use crate::progress::{Progress, interrupted};
-use crate::recipe::Recipe;
 use crate::samples;
-use crate::verdicts;
 use anyhow::{Result, ensure};
 use generator::Generator;
-use learning::metrics::MetricsWriter;
-use learning::supervised::{self, Example};
-use learning::{Trainer, critic_training};
-use problems::prompt::PromptTests;
-use records::{Problem, jsonl};
-use serde::Deserialize;
-use std::ops::ControlFlow;
+use pipeline::critic_training::{CriticTraining, label, new_critic};
+use pipeline::problem_sets::ProblemSets;
+use pipeline::recipe::Recipe;
+use pipeline::{Done, loop_run, supervised};
+use records::Problem;
 use std::path::PathBuf;
-use transformer::Checkpoint;
 
 /// What to train.
 #[derive(clap::Subcommand)]
@@ -81,12 +75,6 @@ pub struct TrainCritic {
     gpus: Gpus,
 }
 
-#[derive(Deserialize)]
-struct Pair {
-    prompt: String,
-    completion: String,
-}
-
 impl Train {
     pub(super) fn run(self) -> Result<()> {
         match self {
@@ -108,7 +96,13 @@ impl Grpo {
             0 => self.out,
             rank => self.out.join(format!("ranks/{rank}")),
         };
-        loop_run::reinforce_only(&Recipe::load(&self.recipe)?, &out)
+        match loop_run::reinforce_only(&Recipe::load(&self.recipe)?, &out, context()?).map_err(advised)? {
+            // Of several processes the first one tells.
+            Done::Whole if rank() > 0 => {}
+            Done::Whole => outln!("{}", out.join("grpo").display()),
+            Done::Interrupted => eprintln!("stopped; the same command resumes from here"),
+        }
+        Ok(())
     }
 }
 
@@ -118,44 +112,16 @@ impl Sft {
             return Ok(());
         }
         let recipe = Recipe::load(&self.recipe)?;
-        let settings = recipe.pretrain.clone().unwrap_or_default().training;
-        let base = model_path(&recipe.model.path)?;
-        let generator = Generator::load(&base, recipe.model.prompt, device()?)?;
-        let pairs: Vec<Pair> = jsonl::read(&self.data)?;
-        let end = generator.config().eos_token_ids.first().copied();
-        let examples = pairs.iter().map(|pair| {
-            let mut completion = generator.tokenizer.encode(&pair.completion);
-            completion.extend(end);
-            Example { prompt: generator.tokenizer.encode(&pair.prompt), completion }
-        });
-        let examples: Vec<Example> =
-            examples.filter(|e| !e.prompt.is_empty() && !e.completion.is_empty()).collect();
-        ensure!(examples.len() == pairs.len(), "{}: a prompt or completion is empty", self.data.display());
-        let mut trainer = Trainer::new(generator.model()?, &settings.optimizer, device()?)?;
-        let metrics_at =
-            if rank() == 0 { self.out.join("metrics") } else { self.out.join(format!("ranks/{}", rank())) };
-        let mut metrics = MetricsWriter::open(&metrics_at, "sft", 0)?;
-        let mut failed = None;
-        let mut progress = Progress::start("supervised training", settings.total_steps(examples.len()), 0);
-        supervised::train(&mut trainer, &examples, &settings, recipe.seed, &mut |report| {
-            failed = metrics.write(report).err();
-            progress.set(report.step, &format!("loss {:.3}", report.metrics[0].1));
-            if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        progress.finish();
-        if let Some(error) = failed {
-            return Err(error);
+        let (metrics, target) = match rank() {
+            0 => (self.out.join("metrics"), Some(&*self.out)),
+            // Of several processes the first one writes and tells.
+            rank => (self.out.join(format!("ranks/{rank}")), None),
+        };
+        let done = supervised::train(&recipe, &self.data, &metrics, target, &context()?);
+        ensure!(done.map_err(advised)? == Done::Whole, "stopped before the end; nothing was written");
+        if target.is_some() {
+            outln!("{}", self.out.display());
         }
-        ensure!(!interrupted(), "stopped before the end; nothing was written");
-        if rank() > 0 {
-            return Ok(());
-        }
-        trainer.model()?.save(&self.out, recipe.critic.precision)?;
-        if let Some(adapters) = trainer.learner.adapters() {
-            adapters.save(&self.out.join("adapter"), &recipe.model.path)?;
-        }
-        conversion::write_tokenizer(&Checkpoint::open(&base)?, &self.out)?;
-        outln!("{}", self.out.display());
         Ok(())
     }
 }
@@ -166,34 +132,34 @@ impl TrainCritic {
             return Ok(());
         }
         let recipe = Recipe::load(&self.recipe)?;
-        let settings = &recipe.critic.training;
-        let sets = loop_run::ProblemSets::of(&recipe)?;
+        let sets = ProblemSets::of(&recipe, hub()).map_err(advised)?;
         let problems: Vec<Problem> = sets.train.into_iter().chain(sets.test).collect();
         let candidates = samples::read(&self.samples, &problems)?.candidates;
-        let verdicts = verdicts::read(&self.verdicts)?;
+        let verdicts = samples::read_verdicts(&self.verdicts)?;
         let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
-        let mut critic = loop_run::new_critic(&generator, settings.head_width, recipe.seed)?;
-        critic.max_tokens = settings.max_tokens;
-        let prompt = |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible);
-        let labelled = loop_run::label(candidates, &verdicts);
-        let questions = loop_run::labelled_questions(&critic, &prompt, &problems, &labelled)?;
-        let (held_out, training) = loop_run::split(questions, recipe.critic.validation, recipe.seed);
-        let head = critic.head.clone();
-        let mut trainer = critic_training::CriticTrainer::new(critic.model()?, head, settings, device()?)?;
-        let mut progress = Progress::start("critic", settings.total_steps(training.len()), 0);
-        critic_training::train(&mut trainer, &training, settings, recipe.seed, &mut |report| {
-            progress.set(report.step, &format!("loss {:.3}", report.metrics[0].1));
-            if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        progress.finish();
-        ensure!(!interrupted(), "stopped before the end; nothing was written");
-        if rank() > 0 {
+        let head_width = recipe.critic.training.head_width;
+        let critic = new_critic(&generator, head_width, recipe.seed, device()?).map_err(advised)?;
+        let labelled = label(candidates, &verdicts).map_err(advised)?;
+        let root = match rank() {
+            0 => self.out.clone(),
+            rank => self.out.join(format!("ranks/{rank}")),
+        };
+        let training = CriticTraining {
+            recipe: &recipe.critic,
+            seed: recipe.seed,
+            root: &root,
+            // Of several processes the first one writes and tells.
+            target: (rank() == 0).then_some(&*self.out),
+        };
+        let trained = training.run(&context()?, critic, &generator, &problems, &labelled).map_err(advised)?;
+        let Some(trained) = trained else {
+            eprintln!("stopped; the same command resumes from here");
             return Ok(());
+        };
+        if let Some(validation) = trained.validation {
+            outln!("{validation:#}");
+            outln!("{}", self.out.display());
         }
-        let critic = loop_run::trained_critic(critic, trainer)?;
-        critic.save(&self.out, recipe.critic.precision)?;
-        outln!("{:#}", loop_run::validate(&critic, &held_out, training.len())?);
-        outln!("{}", self.out.display());
         Ok(())
     }
 }

@@ -3,9 +3,8 @@
 use super::rank::coverage_text;
 use super::signals::Signals;
 use crate::samples::{self, problem_set};
-use crate::verdicts;
 use anyhow::{Context, Result, anyhow};
-use records::jsonl;
+use records::{jsonl, paired};
 use report::statistics::{calibration, calibration_error, calibration_error_by_chance};
 use report::table::{Row, text};
 use selection::ranker::{coverage, cross_validated, picks};
@@ -41,12 +40,12 @@ impl TrainRanker {
     pub(super) fn run(self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
         let candidates = samples::read(&self.samples, &problems)?.candidates;
-        let verdicts = verdicts::read(&self.verdicts)?;
+        let verdicts = samples::read_verdicts(&self.verdicts)?;
         let (mut pools, _) = self.signals.gather(&problems, &candidates, &verdicts)?;
         let knowledge = self.signals.knowledge;
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());
         let probabilities = cross_validated(&pools, knowledge.level).map_err(learn)?;
-        for (pool, probabilities) in pools.iter_mut().zip(probabilities) {
+        for (pool, probabilities) in paired(&mut pools, probabilities, ["pools", "lists of probabilities"])? {
             pool.combined = Some(probabilities);
         }
         let rows = Selector::ALL.iter().filter_map(|&s| Row::of_selector(s, s.name(), s.name(), &pools, 0));

@@ -1,13 +1,12 @@
 //! Verdicts as files and tables have them.
 
-use anyhow::Result;
+use crate::{Error, Note, Result, Watch};
 use python::Check;
 use records::{Outcome, Problem, Resource, Separation, TestResult, Verdict, fields, jsonl};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A verdict as a file has it: today's record, or that of a version that named outcomes in Python's
 /// words.
@@ -124,35 +123,17 @@ fn old_outcome(word: &str) -> Result<(Outcome, &'static str), String> {
     Ok((outcome, reason))
 }
 
-/// The verdicts in a file. Those of an earlier version are read too, which is said once on stderr.
+/// The verdicts in a file. Those of an earlier version are read too, and noted.
 ///
 /// # Errors
 /// Where the file cannot be read, or a line is no verdict: names file, line and field.
-pub fn read(path: &Path) -> Result<Vec<Verdict>> {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    let stored: Vec<StoredVerdict> = jsonl::read(path).map_err(|error| {
-        with_advice(
-            error,
-            "expected verdicts as `ncomp execute` writes them: delete the line, or name another file",
-        )
-    })?;
+pub fn read(path: &Path, watch: Watch) -> Result<Vec<Verdict>> {
+    let stored: Vec<StoredVerdict> = jsonl::read(path).map_err(Error::Verdicts)?;
     let old = stored.iter().filter(|stored| stored.is_old).count();
-    if old > 0 && !TOLD.swap(true, Ordering::Relaxed) {
-        eprintln!(
-            "{}: {old} verdicts are by an earlier version and are taken as they are; `ncomp execute` judges \
-             the candidates anew",
-            path.display()
-        );
+    if old > 0 {
+        watch.note(&Note::OldVerdicts { path: path.to_owned(), count: old });
     }
     Ok(stored.into_iter().map(|stored| stored.verdict).collect())
-}
-
-/// A file of records that are not the expected ones, with what to do about it.
-pub fn with_advice(error: jsonl::Error, advice: &str) -> anyhow::Error {
-    match error {
-        jsonl::Error::Malformed { .. } => anyhow::anyhow!("{error}; {advice}"),
-        error => error.into(),
-    }
 }
 
 /// What became of a candidate or a test, in a word or two: the domain's reason, where it gives one.

@@ -1,21 +1,21 @@
 //! Makes a small model from nothing: a tokenizer and a generator, trained on programs of the built-in
 //! world (the built-in model is made so) or on samples.
 
-use crate::device::device;
-use crate::progress::{Progress, interrupted};
+use crate::critic_training::measure;
+use crate::error::learning;
+use crate::problem_sets::problem_set;
 use crate::recipe::{PretrainRecipe, Recipe};
 use crate::run_directory::RunDirectory;
-use crate::samples::{self, problem_set};
-use anyhow::Result;
+use crate::{Context, Done, Note, Result};
 use learning::Trainer;
 use learning::metrics::MetricsWriter;
 use learning::supervised::{self, Example};
 use problems::basics::{Program, World};
 use problems::prompt::{PromptTests, comment_prompt, comment_prompt_of};
+use problems::samples;
 use records::jsonl;
 use serde_json::json;
 use std::collections::HashMap;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 use transformer::checkpoint::Precision;
@@ -24,18 +24,18 @@ use transformer::{Config, Model, Tokenizer};
 /// The token that ends a program; it is token 0.
 const END: &str = "<|endoftext|>";
 
-/// Trains the model of a recipe into `root/model`. False if Ctrl-C stopped it; the next call goes
-/// on.
+/// Trains the model of a recipe into `root/model`. Where it was stopped the next call resumes.
 ///
 /// # Errors
 /// Where the directory cannot be written or training fails.
-pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bool> {
+pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path, context: Context) -> Result<Done> {
     let mut run = RunDirectory::open(root, recipe)?;
     if run.is_finished("pretrain") {
-        return Ok(true);
+        return Ok(Done::Whole);
     }
     let started = Instant::now();
-    let texts = texts(recipe, pretrain)?;
+    let watch = context.watch;
+    let texts = texts(recipe, pretrain, &context)?;
     let all = texts.iter().flat_map(|(prompt, program)| [prompt.as_str(), program.as_str()]);
     let tokenizer = Tokenizer::train(all, pretrain.vocab_size, &[END])?;
     let examples = texts.iter().map(|(prompt, program)| {
@@ -45,34 +45,37 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
     });
     let examples: Vec<Example> = examples.collect();
     let config = config(pretrain, tokenizer.vocab_size());
-    eprintln!("{} parameters, {} programs", config.parameters(), examples.len());
+    watch.note(&Note::Pretraining { parameters: config.parameters(), programs: examples.len() });
     let settings = &pretrain.training;
     let state = run.path("states/pretrain.safetensors");
-    let mut trainer = match state.exists() {
-        true => Trainer::load_state(&config, &settings.optimizer, &state, device()?)?,
-        false => Trainer::new(Model::random(config, recipe.seed), &settings.optimizer, device()?)?,
+    let trainer = match state.exists() {
+        true => Trainer::load_state(&config, &settings.optimizer, &state, context.device),
+        false => Trainer::new(Model::random(config, recipe.seed), &settings.optimizer, context.device),
     };
+    let mut trainer = trainer.map_err(learning)?;
     trainer.save_regularly(&state);
-    let mut metrics = MetricsWriter::open(&run.path("metrics"), "pretrain", trainer.step())?;
+    let metrics = MetricsWriter::open(&run.path("metrics"), "pretrain", trainer.step());
+    let mut metrics = metrics.map_err(learning)?;
     let total = settings.total_steps(examples.len());
-    let mut progress = Progress::start("pretraining", total, trainer.step());
+    let mut progress = watch.begin("pretraining", total, trainer.step());
     let mut failed = None;
-    supervised::train(&mut trainer, &examples, settings, recipe.seed, &mut |report| {
+    let trained = supervised::train(&mut trainer, &examples, settings, recipe.seed, &mut |report| {
         failed = metrics.write(report).err();
-        progress.set(report.step, &format!("loss {:.3}", report.metrics[0].1));
-        if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+        progress.reach(report.step, ("loss", measure(report, "loss")));
+        watch.flow(failed.is_some())
+    });
+    trained.map_err(learning)?;
     progress.finish();
     if let Some(error) = failed {
-        return Err(error);
+        return Err(learning(error));
     }
     if trainer.step() < total {
-        trainer.save_state(&state)?;
+        trainer.save_state(&state).map_err(learning)?;
         run.interrupt("pretrain", started.elapsed().as_secs_f64())?;
-        return Ok(false);
+        return Ok(Done::Interrupted);
     }
     let directory = run.path("model");
-    let model = trainer.model()?;
+    let model = trainer.model().map_err(learning)?;
     model.save(&directory, Precision::Bf16)?;
     tokenizer.save(&directory)?;
     let tokenizer_config = json!({
@@ -89,23 +92,24 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path) -> Result<bo
     })?;
     run.finish("pretrain", started.elapsed().as_secs_f64())?;
     let _ = std::fs::remove_file(state);
-    Ok(true)
+    Ok(Done::Whole)
 }
 
 /// Prompts and the programs that follow them.
-fn texts(recipe: &Recipe, pretrain: &PretrainRecipe) -> Result<Vec<(String, String)>> {
+fn texts(recipe: &Recipe, pretrain: &PretrainRecipe, context: &Context) -> Result<Vec<(String, String)>> {
     if pretrain.samples.is_empty() {
         let programs = World::new().programs(pretrain.programs, recipe.seed);
         let prompt = |p: &Program| comment_prompt_of(&p.text, std::iter::once(p.test.as_str()));
         return Ok(programs.into_iter().map(|program| (prompt(&program), program.code)).collect());
     }
-    let problems = problem_set(&recipe.problems.source)?;
+    let problems = problem_set(&recipe.problems.source, context.hub)?;
     let prompts: HashMap<&str, String> = problems
         .iter()
         .map(|problem| (problem.id.as_str(), comment_prompt(&problem.shown, PromptTests::Visible)))
         .collect();
-    let candidates = samples::read(Path::new(&pretrain.samples), &problems)?.candidates;
-    let programs = candidates.into_iter().filter(|candidate| !candidate.code.trim().is_empty());
+    let samples = samples::read(Path::new(&pretrain.samples), &problems)?;
+    samples.notes.into_iter().for_each(|note| context.watch.note(&Note::Samples(note)));
+    let programs = samples.candidates.into_iter().filter(|candidate| !candidate.code.trim().is_empty());
     Ok(programs.map(|program| (prompts[program.problem.as_str()].clone(), program.code)).collect())
 }
 

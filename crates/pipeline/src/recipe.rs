@@ -1,7 +1,6 @@
 //! Recipes: TOML files that say what a run does. Every field has a default; an unknown field is an
 //! error that names the nearest known one.
 
-use anyhow::{Context, Result, anyhow};
 use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
 use learning::supervised::SupervisedSettings;
@@ -9,8 +8,51 @@ use problems::prompt::{PromptFormat, PromptTests};
 use python::Tier;
 use records::Split;
 use serde::{Deserialize, Serialize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use transformer::checkpoint::Precision;
+
+/// What can be wrong with a recipe.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// The file cannot be read.
+    #[error("cannot read the recipe {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's word.
+        source: std::io::Error,
+    },
+    /// Something in the file is wrong.
+    #[error("in the recipe {}", path.display())]
+    In {
+        /// The file.
+        path: PathBuf,
+        /// What.
+        source: Box<RecipeError>,
+    },
+    /// It is no TOML, or a field is unknown or of another type.
+    #[error("{message}{}", nearest.as_ref().map(|it| format!("\ndid you mean `{it}`?")).unwrap_or_default())]
+    Text {
+        /// Line, field, and what was expected.
+        message: String,
+        /// For an unknown field, the nearest known one.
+        nearest: Option<String>,
+    },
+    /// A field's value makes no sense.
+    #[error("{field}: {message}")]
+    Field {
+        /// The field, with its tables: `pool.top_p`.
+        field: String,
+        /// What was expected, and what was found.
+        message: String,
+    },
+    /// It cannot be written as TOML.
+    #[error("cannot write the recipe")]
+    Write(#[from] toml::ser::Error),
+}
+
+type Result<T, E = RecipeError> = std::result::Result<T, E>;
 
 /// A whole run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -263,9 +305,10 @@ impl Recipe {
     /// # Errors
     /// Names file, line and field, what was expected, and for an unknown field the nearest one.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the recipe {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("in the recipe {}", path.display()))
+        let path = || path.to_owned();
+        let text =
+            std::fs::read_to_string(path()).map_err(|source| RecipeError::Read { path: path(), source })?;
+        Self::parse(&text).map_err(|source| RecipeError::In { path: path(), source: Box::new(source) })
     }
 
     /// Reads a recipe's text.
@@ -273,12 +316,9 @@ impl Recipe {
     /// # Errors
     /// As [`load`](Self::load), without the file.
     pub fn parse(text: &str) -> Result<Self> {
-        let recipe: Recipe = toml::from_str(text).map_err(|error| {
-            let message = error.to_string();
-            match nearest_field(error.message()) {
-                Some(nearest) => anyhow!("{}\ndid you mean `{nearest}`?", message.trim_end()),
-                None => anyhow!("{}", message.trim_end()),
-            }
+        let recipe: Recipe = toml::from_str(text).map_err(|error| RecipeError::Text {
+            message: error.to_string().trim_end().to_owned(),
+            nearest: nearest_field(error.message()),
         })?;
         recipe.check()?;
         Ok(recipe)
@@ -292,7 +332,9 @@ impl Recipe {
             ("critic.training.epochs", self.critic.training.epochs),
         ];
         for (name, value) in positive {
-            anyhow::ensure!(value > 0, "{name}: expected at least 1, found 0");
+            if value == 0 {
+                return Err(wrong(name, "expected at least 1, found 0"));
+            }
         }
         let ranges = [
             ("pool.top_p", self.pool.top_p, 0.0, 1.0),
@@ -300,15 +342,24 @@ impl Recipe {
             ("critic.validation", self.critic.validation, 0.0, 0.9),
         ];
         for (name, value, low, high) in ranges {
-            anyhow::ensure!((low..=high).contains(&value), "{name}: expected {low} to {high}, found {value}");
+            if !(low..=high).contains(&value) {
+                return Err(wrong(name, format!("expected {low} to {high}, found {value}")));
+            }
         }
-        self.executor.check().map_err(|(name, message)| anyhow!("executor.{name}: {message}"))
+        self.executor.check().map_err(|(name, message)| wrong(format!("executor.{name}"), message))
     }
 
     /// The recipe with every default written out.
+    ///
+    /// # Errors
+    /// Where a number is larger than TOML has them.
     pub fn resolved(&self) -> Result<String> {
-        toml::to_string_pretty(self).context("cannot write the recipe")
+        Ok(toml::to_string_pretty(self)?)
     }
+}
+
+fn wrong(field: impl Into<String>, message: impl Into<String>) -> RecipeError {
+    RecipeError::Field { field: field.into(), message: message.into() }
 }
 
 /// The known field nearest to the unknown one that an error of serde's tells of.
@@ -324,7 +375,7 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> String {
-        format!("{:#}", Recipe::parse(text).expect_err("an error"))
+        Recipe::parse(text).expect_err("an error").to_string()
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From the records of a finished run to its report.
 
 use super::Loop;
+use crate::critic_training::VALIDATION;
 use crate::verdicts::{outcomes, tests_of, word};
-use anyhow::Result;
-use records::{Candidate, Problem, Score, Verdict, jsonl};
+use crate::{Error, Result};
+use records::{Candidate, Problem, Score, Verdict, jsonl, paired, same_length};
 use report::html::{Example, ExampleCandidate, Fact, Report};
 use report::statistics::{area_under_curve, calibration, calibration_error, mean, pass_at_k};
 use report::svg::{Plot, Series};
@@ -23,9 +24,9 @@ impl Loop<'_> {
         let before = self.pools("base-pool")?;
         let after = self.pools("pool")?;
         let rows = self.rows(&before, &after)?;
-        let (scores, passed) = flatten(&after);
+        let (scores, passed) = flatten(&after)?;
         let bins = calibration(&scores, &passed);
-        let mut facts = self.facts(&scores, &passed, calibration_error(&bins));
+        let mut facts = self.facts(&scores, &passed, calibration_error(&bins))?;
         facts.extend(
             self.run
                 .seconds()
@@ -50,7 +51,7 @@ impl Loop<'_> {
             rows,
             facts,
             outcomes: outcomes(&verdicts),
-            examples: self.examples(&after, &candidates, &verdicts),
+            examples: self.examples(&after, &candidates, &verdicts)?,
             plots: self.plots(&before, &after, bins)?,
             notes: self.notes(),
         };
@@ -61,9 +62,28 @@ impl Loop<'_> {
         Ok(report)
     }
 
+    /// Refuses a pool whose candidates lack the likelihoods that the report's selectors choose by.
+    pub(super) fn check_likelihoods(&self, name: &str, candidates: &[Candidate]) -> Result<()> {
+        let lacking = candidates.iter().find(|candidate| {
+            candidate.log_probabilities.is_empty()
+                || candidate.log_probabilities.len() != candidate.tokens.len()
+        });
+        let Some(candidate) = lacking else { return Ok(()) };
+        Err(Error::NoLikelihood {
+            path: self.run.path(&format!("generated/{name}.jsonl")),
+            problem: candidate.problem.clone(),
+            index: candidate.index,
+            tokens: candidate.tokens.len(),
+            found: candidate.log_probabilities.len(),
+            selector: Selector::Likelihood.name(),
+        })
+    }
+
     fn pools(&self, name: &str) -> Result<Vec<Pool>> {
+        let candidates = self.candidates(name)?;
+        self.check_likelihoods(name, &candidates)?;
         let scores: Vec<Score> = jsonl::read(&self.run.path(&format!("scores/{name}.jsonl")))?;
-        let mut found = pools(&self.problems.test, &self.candidates(name)?, &self.verdicts(name)?, &scores);
+        let mut found = pools(&self.problems.test, &candidates, &self.verdicts(name)?, &scores);
         let place: HashMap<&str, usize> =
             self.problems.test.iter().enumerate().map(|(at, problem)| (problem.id.as_str(), at)).collect();
         found.sort_by_key(|pool| place.get(pool.problem.as_str()).copied());
@@ -117,8 +137,9 @@ impl Loop<'_> {
         Ok(rows)
     }
 
-    fn facts(&self, scores: &[f64], passed: &[bool], calibration_error: f64) -> Vec<Fact> {
-        let right = scores.iter().zip(passed).filter(|(score, passed)| (**score > 0.5) == **passed).count();
+    fn facts(&self, scores: &[f64], passed: &[bool], calibration_error: f64) -> Result<Vec<Fact>> {
+        let pairs = paired(scores, passed, ["scores", "labels"])?;
+        let right = pairs.filter(|(score, passed)| (**score > 0.5) == **passed).count();
         let accuracy = 100.0 * right as f64 / scores.len().max(1) as f64;
         let mut facts =
             vec![Fact::new("critic_accuracy", "critic's accuracy on test candidates", accuracy, "percent")];
@@ -131,8 +152,7 @@ impl Loop<'_> {
             100.0 * calibration_error,
             "percent",
         ));
-        let validation =
-            std::fs::read_to_string(self.run.path("metrics/critic-validation.json")).unwrap_or_default();
+        let validation = std::fs::read_to_string(self.run.path(VALIDATION)).unwrap_or_default();
         if let Ok(Value::Object(fields)) = serde_json::from_str(&validation) {
             let get = |name: &str| fields.get(name).and_then(Value::as_f64);
             if let Some(accuracy) = get("accuracy") {
@@ -148,7 +168,7 @@ impl Loop<'_> {
                 ));
             }
         }
-        facts
+        Ok(facts)
     }
 
     fn plots(
@@ -216,7 +236,12 @@ impl Loop<'_> {
 
     /// Problems where choosing mattered: first those where the critic's pick is right and most
     /// candidates are not, then those where it is wrong although some pass.
-    fn examples(&self, pools: &[Pool], candidates: &[Candidate], verdicts: &[Verdict]) -> Vec<Example> {
+    fn examples(
+        &self,
+        pools: &[Pool],
+        candidates: &[Candidate],
+        verdicts: &[Verdict],
+    ) -> Result<Vec<Example>> {
         let by_id: HashMap<&str, &Problem> =
             self.problems.test.iter().map(|problem| (problem.id.as_str(), problem)).collect();
         let verdicts: HashMap<(&str, usize), &Verdict> =
@@ -239,13 +264,17 @@ impl Loop<'_> {
                 true => format!("{percent:.0} % of the candidates pass; the critic's pick does"),
                 false => format!("{percent:.0} % of the candidates pass; the critic's pick does not"),
             };
-            Some(Example {
+            let candidates = match shown_candidates(pool, candidates, &verdicts) {
+                Ok(candidates) => candidates,
+                Err(error) => return Some(Err(error)),
+            };
+            Some(Ok(Example {
                 problem: problem.id.clone(),
                 text: problem.shown.statement.clone(),
                 tests: tests_of(problem),
                 remark,
-                candidates: shown_candidates(pool, candidates, &verdicts),
-            })
+                candidates,
+            }))
         };
         chosen.filter_map(example).collect()
     }
@@ -265,10 +294,16 @@ impl Loop<'_> {
     }
 }
 
-fn flatten(pools: &[Pool]) -> (Vec<f64>, Vec<bool>) {
-    let scored = pools.iter().filter_map(|pool| Some((pool.critic.as_ref()?, &pool.passed)));
-    let pairs = scored.flat_map(|(scores, passed)| scores.iter().copied().zip(passed.iter().copied()));
-    pairs.unzip()
+/// The critic's score of each candidate, and whether it passed.
+fn flatten(pools: &[Pool]) -> Result<(Vec<f64>, Vec<bool>)> {
+    let (mut all_scores, mut all_passed) = (Vec::new(), Vec::new());
+    for pool in pools {
+        let Some(scores) = &pool.critic else { continue };
+        same_length("scores", scores.len(), "candidates", pool.passed.len())?;
+        all_scores.extend(scores);
+        all_passed.extend(&pool.passed);
+    }
+    Ok((all_scores, all_passed))
 }
 
 fn pass_curve(pools: &[Pool]) -> Vec<(f64, f64)> {
@@ -297,13 +332,13 @@ fn shown_candidates(
     pool: &Pool,
     candidates: &[Candidate],
     verdicts: &HashMap<(&str, usize), &Verdict>,
-) -> Vec<ExampleCandidate> {
+) -> Result<Vec<ExampleCandidate>> {
     let mut indices: Vec<usize> =
         candidates.iter().filter(|c| c.problem == pool.problem).map(|c| c.index).collect();
     indices.sort_unstable();
     let mut programs: Vec<ExampleCandidate> = Vec::new();
-    for (at, index) in indices.into_iter().enumerate() {
-        let code = &pool.codes[at];
+    let pairs = paired(indices, &pool.codes, ["candidates", "programs"])?;
+    for (at, (index, code)) in pairs.enumerate() {
         if let Some(known) = programs.iter_mut().find(|program| program.code == *code) {
             known.count += 1;
             continue;
@@ -320,5 +355,5 @@ fn shown_candidates(
     }
     programs.sort_by(|a, b| b.critic.unwrap_or(0.0).total_cmp(&a.critic.unwrap_or(0.0)));
     programs.truncate(PROGRAMS);
-    programs
+    Ok(programs)
 }

@@ -4,7 +4,8 @@
 //! after all that the stage wrote.
 
 use crate::recipe::Recipe;
-use anyhow::{Context, Result, bail};
+use crate::{Error, Result, model_files};
+use model_files::ModelFile;
 use records::jsonl;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,6 +24,18 @@ struct State {
     /// Seconds spent so far on stages that were interrupted.
     #[serde(default)]
     spent: BTreeMap<String, f64>,
+    /// What the run began with; runs of earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
+}
+
+/// What all numbers of a run depend on besides its recipe.
+#[derive(Serialize, Deserialize)]
+struct Origin {
+    /// The model's files.
+    model: Vec<ModelFile>,
+    /// The verifier's version, interpreter and limits.
+    verifier: String,
 }
 
 impl RunDirectory {
@@ -38,22 +51,17 @@ impl RunDirectory {
         let old = std::fs::read_to_string(&recipe_path)
             .map(|old| Recipe::parse(&old).and_then(|recipe| recipe.resolved()).unwrap_or(old));
         match old {
-            Ok(old) if old != resolved => {
-                let lines = old.lines().zip(resolved.lines()).find(|(old, new)| old != new);
-                let (old, new) = lines.unwrap_or(("(its end)", "(its end)"));
-                bail!(
-                    "{} belongs to another recipe: it has `{old}` where this one has `{new}`; give another directory with --out, or delete this one",
-                    root.display()
-                );
-            }
+            Ok(old) if old != resolved => return Err(another(root, &old, recipe, &resolved)),
             Ok(_) => {}
             Err(_) => jsonl::write_atomically(&recipe_path, |file| file.write_all(resolved.as_bytes()))
-                .with_context(|| format!("cannot use {} as the run's directory", root.display()))?,
+                .map_err(|source| Error::Directory { root: root.to_owned(), source })?,
         }
         let state_path = root.join("state.json");
         let state = match std::fs::read_to_string(&state_path) {
-            Ok(text) => serde_json::from_str(&text).with_context(|| {
-                format!("{} is damaged; delete it to redo the stages", state_path.display())
+            Ok(text) => serde_json::from_str(&text).map_err(|source| Error::Damaged {
+                path: state_path,
+                advice: "delete it to redo the stages",
+                source,
             })?,
             Err(_) => State::default(),
         };
@@ -68,6 +76,29 @@ impl RunDirectory {
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether it is noted what the run began with.
+    pub(crate) fn has_origin(&self) -> bool {
+        self.state.origin.is_some()
+    }
+
+    /// Refuses to go on with another model or verifier than the run began with, and notes them where they
+    /// are not noted yet. `verifier` is its [fingerprint](verify::Domain::fingerprint).
+    ///
+    /// # Errors
+    /// Names the model's file that changed, or both verifiers; or `state.json` cannot be written.
+    pub(crate) fn begin(&mut self, model: &Path, verifier: &str) -> Result<()> {
+        let Some(origin) = &self.state.origin else {
+            let model = model_files::of(model)?;
+            self.state.origin = Some(Origin { model, verifier: verifier.to_owned() });
+            return self.write_state();
+        };
+        let (root, found) = (self.root.clone(), verifier.to_owned());
+        if origin.verifier != verifier {
+            return Err(Error::OtherVerifier { root, expected: origin.verifier.clone(), found });
+        }
+        model_files::check(&root, &origin.model, model)
     }
 
     /// Whether a stage is finished.
@@ -104,6 +135,19 @@ impl RunDirectory {
         jsonl::write_atomically(&self.path("state.json"), |file| file.write_all(text.as_bytes()))?;
         Ok(())
     }
+}
+
+/// Why a directory is not this recipe's.
+fn another(root: &Path, old: &str, recipe: &Recipe, resolved: &str) -> Error {
+    let root = root.to_owned();
+    if let Ok(other) = Recipe::parse(old)
+        && other.model.path != recipe.model.path
+    {
+        return Error::OtherModel { root, old: other.model.path, new: recipe.model.path.clone() };
+    }
+    let lines = old.lines().zip(resolved.lines()).find(|(old, new)| old != new);
+    let (old, new) = lines.unwrap_or(("(its end)", "(its end)"));
+    Error::OtherRecipe { root, old: old.to_owned(), new: new.to_owned() }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A finished run as the page shows it.
 
 use crate::verdicts::{self, tests_of, word};
-use anyhow::{Context, Result};
+use crate::{Error, Result, Watch};
 use records::{Candidate, Outcome, Problem, Score, Verdict, jsonl};
 use report::html::Report;
 use serde_json::{Value, json};
@@ -12,16 +12,22 @@ use std::path::Path;
 ///
 /// # Errors
 /// Where a file of the run is missing or damaged.
-pub fn run_json(run: &Path) -> Result<String> {
+pub fn run_json(run: &Path, watch: Watch) -> Result<String> {
     let path = run.join("report.json");
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("cannot read {}; expected the directory of a finished run", path.display())
+    let text = std::fs::read_to_string(&path).map_err(|source| Error::Unreadable {
+        path: path.clone(),
+        expected: Some("the directory of a finished run"),
+        source,
     })?;
-    let report: Report = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let report: Report = serde_json::from_str(&text).map_err(|source| Error::Damaged {
+        path,
+        advice: "delete it, and the run makes it again",
+        source,
+    })?;
     // In the shape of any version.
     let problems = problems::sets::read_file(&run.join("problems/test.jsonl"))?;
     let candidates: Vec<Candidate> = jsonl::read(&run.join("generated/pool.jsonl"))?;
-    let verdicts = verdicts::read(&run.join("verdicts/pool.jsonl"))?;
+    let verdicts = verdicts::read(&run.join("verdicts/pool.jsonl"), watch)?;
     let scores: Vec<Score> = jsonl::read(&run.join("scores/pool.jsonl"))?;
     let verdicts: HashMap<(&str, usize), &Verdict> =
         verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();

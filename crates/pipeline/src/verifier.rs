@@ -1,7 +1,7 @@
-//! The verifier of Python programs: every verb starts it here.
+//! The verifier of Python programs, with the limits of a recipe.
 
 use crate::recipe::ExecutorRecipe;
-use anyhow::Result;
+use crate::{Error, Result};
 use python::{Python, Tier};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ impl Verifier {
     /// Where a setting is out of its range, there is no usable Python, a package is missing, or no
     /// isolation tier is strong enough.
     pub fn start(recipe: &ExecutorRecipe) -> Result<Self> {
-        recipe.check().map_err(|(name, message)| anyhow::anyhow!("executor.{name}: {message}"))?;
-        let python = Arc::new(Python::start(recipe.python_settings()).map_err(with_advice)?);
+        recipe.check().map_err(|(field, message)| Error::Limit { field, message })?;
+        let python = Arc::new(Python::start(recipe.python_settings())?);
         let pool = Pool::start(vec![python.clone() as Arc<dyn Domain>], recipe.pool_settings())?;
         Ok(Verifier { pool, python })
     }
@@ -44,22 +44,6 @@ impl Verifier {
     pub fn tier(&self) -> Tier {
         self.python.tier()
     }
-}
-
-/// What a library cannot say: the flags and verbs that help.
-pub fn with_advice(error: python::Error) -> anyhow::Error {
-    let advice = match &error {
-        python::Error::TooWeak { .. } => {
-            "`ncomp doctor` says what each tier lacks; --require-tier D accepts limits alone, which keep no \
-             candidate from reading or deleting your files"
-        }
-        python::Error::NoPython { .. } | python::Error::BadPython { .. } => {
-            "install Python 3.9 or newer (Debian, Ubuntu: apt install python3), or name one with --python"
-        }
-        python::Error::Package { .. } => "see --packages, and --python for another interpreter",
-        _ => return error.into(),
-    };
-    anyhow::anyhow!("{error}; {advice}")
 }
 
 impl ExecutorRecipe {
@@ -103,7 +87,10 @@ impl ExecutorRecipe {
     }
 }
 
-/// `--timeout`.
+/// A candidate's CPU seconds, as a person writes them.
+///
+/// # Errors
+/// Says what was expected.
 pub fn seconds(text: &str) -> Result<f64, String> {
     let value = text.trim().parse().map_err(|_| seconds_expected(text))?;
     check_seconds(value).map(|()| value)
@@ -118,7 +105,10 @@ fn seconds_expected(found: &str) -> String {
     format!("expected a number of seconds above 0, at most {MOST_SECONDS}, found {found}")
 }
 
-/// `--memory`.
+/// A candidate's address space in MiB, as a person writes it.
+///
+/// # Errors
+/// Says what was expected.
 pub fn mebibytes(text: &str) -> Result<u64, String> {
     let value = text.trim().parse().map_err(|_| mebibytes_expected(text))?;
     check_mebibytes(value).map(|()| value)
@@ -132,7 +122,10 @@ fn mebibytes_expected(found: &str) -> String {
     format!("expected a number of MiB from {} to {}, found {found}", MEBIBYTES.start(), MEBIBYTES.end())
 }
 
-/// `--workers`.
+/// Candidates at the same time, as a person writes it; 0 takes one for each processor.
+///
+/// # Errors
+/// Says what was expected.
 pub fn workers(text: &str) -> Result<usize, String> {
     let value = text.trim().parse().map_err(|_| workers_expected(text))?;
     check_workers(value).map(|()| value)
@@ -146,7 +139,10 @@ fn workers_expected(found: &str) -> String {
     format!("expected a number from 1 to {MOST_WORKERS}, or 0 for one for each processor, found {found}")
 }
 
-/// One of `--packages`.
+/// A package that candidates may import, as a person writes it.
+///
+/// # Errors
+/// Says what was expected.
 pub fn package(text: &str) -> Result<String, String> {
     let name = text.trim();
     check_package(name).map(|()| name.to_owned())

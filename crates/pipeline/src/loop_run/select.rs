@@ -3,11 +3,11 @@
 
 use super::Loop;
 use crate::behaviour::{Knowledge, observe};
-use crate::device::device;
-use crate::stages::{self, Done};
-use anyhow::Result;
+use crate::critic_training::HELD_OUT;
+use crate::error::learning;
+use crate::{Done, Result, models, stages};
 use critic::Critic;
-use records::{Candidate, Problem, Verdict, jsonl};
+use records::{Candidate, Problem, Verdict, jsonl, same_length};
 use selection::{Agreement, Pool, Ranker, pools};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -16,8 +16,6 @@ use std::collections::HashSet;
 const OWN_INPUTS: usize = 10;
 /// What the selectors know of the pool's candidates, problem by problem.
 const SELECTION: &str = "scores/pool-selection.jsonl";
-/// Problems that the critic did not learn from.
-const HELD_OUT: &str = "metrics/critic-held-out.json";
 /// The run's ranker.
 const RANKER: &str = "ranker.json";
 
@@ -31,12 +29,6 @@ struct Known {
 }
 
 impl Loop<'_> {
-    /// Notes which problems the critic does not learn from.
-    pub(super) fn hold_out(&self, problems: &[&str]) -> Result<()> {
-        let text = serde_json::to_string(problems)?;
-        Ok(jsonl::write_atomically(&self.run.path(HELD_OUT), |file| file.write_all(text.as_bytes()))?)
-    }
-
     /// Learns a ranker from candidates for training problems that the critic did not learn from: of
     /// the others it would think that the critic is always right.
     pub(super) fn train_ranker(&mut self) -> Result<Done> {
@@ -70,7 +62,7 @@ impl Loop<'_> {
             return Ok(Done::Interrupted);
         };
         let path = self.run.path(RANKER);
-        let ranker = if path.exists() { Some(crate::commands::read_ranker(&path)?) } else { None };
+        let ranker = if path.exists() { Some(models::read_ranker(&path)?) } else { None };
         let known = pools.into_iter().map(|pool| Known {
             combined: ranker.as_ref().map(|ranker| ranker.probabilities(&pool)),
             problem: pool.problem,
@@ -85,6 +77,11 @@ impl Loop<'_> {
         let known: Vec<Known> = jsonl::read(&self.run.path(SELECTION))?;
         for known in known {
             let Some(pool) = pools.iter_mut().find(|pool| pool.problem == known.problem) else { continue };
+            let combined = known.combined.iter().map(|values| ("probabilities", values.len()));
+            let exact = known.agreement.iter().map(|agreement| ("agreements", agreement.exact.len()));
+            for (what, found) in combined.chain(exact) {
+                same_length(what, found, "candidates", pool.codes.len())?;
+            }
             pool.agreement = known.agreement;
             pool.agreement_level = 1;
             pool.combined = known.combined;
@@ -92,19 +89,21 @@ impl Loop<'_> {
         Ok(())
     }
 
-    /// Candidates with the critic's scores and their behaviour. None if Ctrl-C stopped it.
+    /// Candidates with the critic's scores and their behaviour. None if it was stopped.
     fn known_pools(
         &self,
         problems: &[Problem],
         candidates: &[Candidate],
         verdicts: &[Verdict],
     ) -> Result<Option<Vec<Pool>>> {
-        let critic = Critic::load(&self.run.path("critic"), device()?)?;
-        let prompt =
-            |problem: &Problem| self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible);
+        let critic = Critic::load(&self.run.path("critic"), self.context.device).map_err(learning)?;
+        let prompt = |problem: &Problem| {
+            Ok(self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible)?)
+        };
         let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?)?;
         let mut pools = pools(problems, candidates, verdicts, &scores);
         let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
-        Ok(observe(&self.client, problems, candidates, knowledge, &mut pools).map(|_| pools))
+        let watch = self.context.watch;
+        Ok(observe(watch, &self.client, problems, candidates, knowledge, &mut pools).map(|_| pools))
     }
 }

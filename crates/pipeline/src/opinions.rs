@@ -1,13 +1,12 @@
 //! What a model says of candidates: a reviewer's likelihoods, and tests that it wrote.
 
-use crate::progress::{Progress, interrupted};
-use anyhow::Result;
+use crate::error::learning;
+use crate::{Result, Watch};
 use generator::{Generator, Request};
 use python::Check;
-use records::{Outcome, Problem};
+use records::{Outcome, Problem, paired};
 use selection::{Pool, generated_tests};
 use std::collections::{BTreeSet, HashMap};
-use std::ops::ControlFlow;
 use verify::{Client, Task};
 
 /// Longest question to a reviewer, in tokens.
@@ -23,22 +22,30 @@ pub struct Effort {
 }
 
 /// Asks the reviewer about every pool. Equal programs of a problem are asked about once. Returns how
-/// many tokens it read; none if Ctrl-C stopped it.
-pub fn review(reviewer: &Generator, problems: &[Problem], pools: &mut [Pool]) -> Result<Option<usize>> {
+/// many tokens it read; none if it was stopped.
+///
+/// # Errors
+/// Where the model fails, or does not answer for every program.
+pub fn review(
+    watch: Watch,
+    reviewer: &Generator,
+    problems: &[Problem],
+    pools: &mut [Pool],
+) -> Result<Option<usize>> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
-    let mut progress = Progress::start("reviews", pools.len(), 0);
+    let mut progress = watch.begin("reviews", pools.len(), 0);
     let mut tokens = 0;
     for pool in pools {
         let Some(problem) = by_id.get(pool.problem.as_str()) else { continue };
         let distinct: Vec<String> = pool.codes.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let found = reviewer.review(&problem.shown, &distinct, REVIEW_TOKENS)?;
-        let values: HashMap<&String, f64> = distinct.iter().zip(found).collect();
+        let found = reviewer.review(&problem.shown, &distinct, REVIEW_TOKENS).map_err(learning)?;
+        let values: HashMap<&String, f64> = paired(&distinct, found, ["programs", "likelihoods"])?.collect();
         let of = |code: &String| values.get(code).copied().unwrap_or(f64::NEG_INFINITY);
         pool.reviewer = Some(pool.codes.iter().map(of).collect());
         let text = reviewer.tokenizer.encode(&problem.shown.statement).len();
         tokens += distinct.iter().map(|code| reviewer.tokenizer.encode(code).len() + text).sum::<usize>();
         progress.advance(1);
-        if interrupted() {
+        if watch.interrupted() {
             return Ok(None);
         }
     }
@@ -47,8 +54,12 @@ pub fn review(reviewer: &Generator, problems: &[Problem], pools: &mut [Pool]) ->
 }
 
 /// Has the model write tests for every pool's problem, runs the candidates on them, and notes how
-/// they agree. Returns what it took; none if Ctrl-C stopped it.
+/// they agree. Returns what it took; none if it was stopped.
+///
+/// # Errors
+/// Where the model fails, or a problem's check cannot be read.
 pub fn test(
+    watch: Watch,
     author: &Generator,
     request: &Request,
     shown: bool,
@@ -57,11 +68,11 @@ pub fn test(
     pools: &mut [Pool],
 ) -> Result<Option<Effort>> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
-    let mut progress = Progress::start("tests of its own", pools.len(), 0);
+    let mut progress = watch.begin("tests of its own", pools.len(), 0);
     let mut effort = Effort::default();
     for pool in pools {
         let Some(problem) = by_id.get(pool.problem.as_str()) else { continue };
-        let written = author.write_tests(&problem.id, &problem.shown, request, shown)?;
+        let written = author.write_tests(&problem.id, &problem.shown, request, shown).map_err(learning)?;
         let written: BTreeSet<String> = written.into_iter().collect();
         effort.tokens += written.iter().map(|test| author.tokenizer.encode(test).len()).sum::<usize>();
         // What is no comparison with a value, or not Python, is no test.
@@ -74,13 +85,14 @@ pub fn test(
         let mut passes = vec![vec![false; tests.len()]; tasks.len()];
         if !tests.is_empty() {
             client.judge_all(&tasks, &mut |verdict| {
+                // A verdict without results of tests says that none passed.
                 for (passes, result) in passes[verdict.index].iter_mut().zip(&verdict.tests) {
                     *passes = result.outcome == Outcome::Passed;
                 }
-                if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                watch.flow(false)
             });
         }
-        if interrupted() {
+        if watch.interrupted() {
             return Ok(None);
         }
         effort.executions += tests.len() * pool.codes.iter().collect::<BTreeSet<_>>().len();

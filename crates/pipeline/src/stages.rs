@@ -1,48 +1,30 @@
 //! The stages that work on records: generate, execute, score. Each resumes where it stopped.
 
-use crate::progress::{Progress, interrupted};
-use crate::verdicts::{StoredVerdict, with_advice};
-use anyhow::{Result, bail};
+use crate::error::learning;
+use crate::verdicts::StoredVerdict;
+use crate::{Done, Error, Note, Result, Source, Watch};
 use critic::{Critic, Question};
 use generator::{Generator, Request};
 use problems::prompt::PromptTests;
 use problems::samples::solution_in;
 use records::jsonl::{self, Appender};
-use records::{Candidate, Outcome, Problem, Score, Verdict};
+use records::{Candidate, Outcome, Problem, Score, Verdict, paired};
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::path::Path;
 use verify::{Ask, Client, Task};
 
-/// Whether a stage came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// All is there.
-    Whole,
-    /// Ctrl-C; the next call resumes.
-    Interrupted,
-}
-
-impl Done {
-    fn now() -> Self {
-        if interrupted() { Done::Interrupted } else { Done::Whole }
-    }
-}
-
 /// Opens a stage's file to go on with.
 fn resume<T: DeserializeOwned>(path: &Path) -> Result<(Appender, Vec<T>)> {
-    Appender::resume(path).map_err(|error| match error {
-        jsonl::Error::Io { .. } => anyhow::anyhow!("{error}; another file can be named with --out"),
-        error => with_advice(
-            error,
-            "delete the line, and the same command makes again what it held; or name another file with --out",
-        ),
-    })
+    Appender::resume(path).map_err(Error::Resume)
 }
 
 /// Candidates for every problem, into a file.
+///
+/// # Errors
+/// Where the file cannot be read or written, or the generator fails.
 pub fn generate(
+    watch: Watch,
     label: &str,
     generator: &Generator,
     problems: &[Problem],
@@ -69,25 +51,30 @@ pub fn generate(
     }
     let total = problems.len() * request.samples;
     let missing: usize = wanted.iter().map(|(_, _, count)| count).sum();
-    let mut progress = Progress::start(label, total, total - missing);
+    let mut progress = watch.begin(label, total, total - missing);
     let mut failed = None;
-    generator.generate_some(&wanted, request, &solution_in, &mut |candidate| {
+    let generated = generator.generate_some(&wanted, request, &solution_in, &mut |candidate| {
         failed = file.append(&candidate).err();
         progress.advance(1);
-        if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
+        watch.flow(failed.is_some())
+    });
+    generated.map_err(learning)?;
     if let Some(error) = failed {
         return Err(error.into());
     }
     file.flush()?;
     progress.finish();
-    Ok(Done::now())
+    Ok(Done::now(watch))
 }
 
 /// Verdicts on every candidate of a file, into another. Those of an earlier call are kept where they
 /// are on the same program, tests, verifier and limits; others, and what the verifier failed on, are
 /// made anew.
+///
+/// # Errors
+/// Where a candidate's problem is unknown, or the file cannot be read or written.
 pub fn execute(
+    watch: Watch,
     label: &str,
     client: &Client,
     problems: &[Problem],
@@ -107,30 +94,33 @@ pub fn execute(
         }
     }
     if let Some(example) = unknown.iter().min() {
-        bail!(
-            "{} of the candidates' problems are not in the problem set, {example} for one; give the set they belong to",
-            unknown.len()
-        );
+        return Err(Error::UnknownProblems { count: unknown.len(), example: (*example).to_owned() });
     }
-    let mut file = keep_verdicts(label, client, &mut tasks, path)?;
-    let mut progress = Progress::start(label, candidates.len(), candidates.len() - tasks.len());
+    let mut file = keep_verdicts(watch, label, client, &mut tasks, path)?;
+    let mut progress = watch.begin(label, candidates.len(), candidates.len() - tasks.len());
     let mut failed = None;
     client.judge_all(&tasks, &mut |verdict| {
         failed = failed.take().or(file.append(&verdict).err());
         progress.advance(1);
-        if failed.is_some() || interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        watch.flow(failed.is_some())
     });
     if let Some(error) = failed {
         return Err(error.into());
     }
     file.flush()?;
     progress.finish();
-    Ok(Done::now())
+    Ok(Done::now(watch))
 }
 
 /// Opens a file of verdicts to append to: drops from it what does not hold for the task of its name,
 /// and from the tasks what is judged already.
-fn keep_verdicts(label: &str, client: &Client, tasks: &mut Vec<Task>, path: &Path) -> Result<Appender> {
+fn keep_verdicts(
+    watch: Watch,
+    label: &str,
+    client: &Client,
+    tasks: &mut Vec<Task>,
+    path: &Path,
+) -> Result<Appender> {
     let (file, stored) = resume::<StoredVerdict>(path)?;
     if stored.is_empty() {
         return Ok(file);
@@ -156,24 +146,27 @@ fn keep_verdicts(label: &str, client: &Client, tasks: &mut Vec<Task>, path: &Pat
     if old + stale + failed == 0 {
         return Ok(file);
     }
-    let path_text = path.display();
+    let (label, at) = (|| label.to_owned(), || path.to_owned());
     if old > 0 {
-        eprintln!("{label}: {old} verdicts in {path_text} are by an earlier version: judged anew");
+        watch.note(&Note::OldVerdictsRenewed { label: label(), path: at(), count: old });
     }
     if stale > 0 {
-        eprintln!(
-            "{label}: {stale} verdicts in {path_text} are on other programs, tests, interpreters or limits: \
-             judged anew"
-        );
+        watch.note(&Note::StaleVerdictsRenewed { label: label(), path: at(), count: stale });
     }
     drop(file);
     jsonl::write(path, &kept)?;
     Ok(Appender::resume::<Verdict>(path)?.0)
 }
 
+/// Makes a problem's prompt.
+pub type Prompt<'a> = dyn Fn(&Problem) -> Result<String, Source> + 'a;
+
 /// Questions to a critic: one for each problem that has candidates, in the problems' order.
+///
+/// # Errors
+/// Where a prompt cannot be made.
 pub fn questions<'a>(
-    prompt: &dyn Fn(&Problem) -> Result<String>,
+    prompt: &Prompt,
     problems: &[Problem],
     candidates: &'a [Candidate],
 ) -> Result<Vec<(Question, Vec<&'a Candidate>)>> {
@@ -186,27 +179,36 @@ pub fn questions<'a>(
         let Some(mut group) = by_problem.remove(problem.id.as_str()) else { continue };
         group.sort_by_key(|candidate| candidate.index);
         let programs = group.iter().map(|candidate| candidate.code.clone()).collect();
-        questions.push((Question { prompt: prompt(problem)?, programs }, group));
+        questions.push((Question { prompt: prompt(problem).map_err(Error::Learning)?, programs }, group));
     }
     Ok(questions)
 }
 
 /// The critic's score of every candidate of some questions.
+///
+/// # Errors
+/// Where the critic fails, or does not score every candidate.
 pub fn scores_of(critic: &Critic, questions: &[(Question, Vec<&Candidate>)]) -> Result<Vec<Score>> {
     let asked: Vec<Question> = questions.iter().map(|(question, _)| question.clone()).collect();
-    let values = questions.iter().zip(critic.score(&asked)?);
-    let scores = values.flat_map(|((_, group), values)| {
-        group.iter().zip(values).map(|(candidate, critic)| Score {
+    let values = critic.score(&asked).map_err(learning)?;
+    let mut scores = Vec::new();
+    for ((_, group), values) in paired(questions, values, ["questions", "lists of scores"])? {
+        let of_group = paired(group, values, ["candidates", "scores"])?;
+        scores.extend(of_group.map(|(candidate, critic)| Score {
             problem: candidate.problem.clone(),
             index: candidate.index,
             critic,
-        })
-    });
-    Ok(scores.collect())
+        }));
+    }
+    Ok(scores)
 }
 
 /// The critic's score of every candidate, into a file.
+///
+/// # Errors
+/// As [`scores_of`], and where the file cannot be written.
 pub fn score(
+    watch: Watch,
     label: &str,
     critic: &Critic,
     generator: &Generator,
@@ -214,12 +216,12 @@ pub fn score(
     candidates: &[Candidate],
     path: &Path,
 ) -> Result<Done> {
-    let prompt = |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible);
+    let prompt = |problem: &Problem| Ok(generator.prompt(&problem.shown, PromptTests::Visible)?);
     let questions = questions(&prompt, problems, candidates)?;
-    let mut progress = Progress::start(label, candidates.len(), 0);
+    let mut progress = watch.begin(label, candidates.len(), 0);
     let mut scores = Vec::with_capacity(candidates.len());
     for chunk in questions.chunks(16) {
-        if interrupted() {
+        if watch.interrupted() {
             return Ok(Done::Interrupted);
         }
         let found = scores_of(critic, chunk)?;

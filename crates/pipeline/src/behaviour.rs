@@ -1,26 +1,22 @@
 //! Runs candidates to compare what they do: the signals that consensus selectors need.
 
-use crate::progress::{Progress, interrupted};
+use crate::Watch;
 use records::{Candidate, Observation, Problem};
 use selection::guess::best;
 use selection::{Behaviour, Pool};
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use verify::{Client, Domain, Guess, Inputs, Task};
 
 /// What selectors may know of a problem's tests, and how many inputs they make themselves.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug)]
 pub struct Knowledge {
     /// What selectors may know of the tests: 0 nothing, 1 the visible tests' inputs, 2 the inputs of
-    /// all tests, 3 the visible tests with their values
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
+    /// all tests, 3 the visible tests with their values.
     pub level: u8,
-    /// Inputs to generate for each problem, variations of those that are known or guessed
-    #[arg(long = "inputs", default_value_t = 40)]
+    /// Inputs to generate for each problem, variations of those that are known or guessed.
     pub own_inputs: usize,
-    /// Seed of these inputs
-    #[arg(long = "input-seed", default_value_t = 0)]
+    /// Seed of these inputs.
     pub seed: u64,
 }
 
@@ -37,8 +33,9 @@ pub struct Effort {
 type Results<'a> = HashMap<(&'a str, usize), Vec<Observation>>;
 
 /// Runs every candidate of the pools and notes how they agree, what they answer and what their text
-/// tells, and at level 3 whether they pass the visible tests. None if Ctrl-C stopped it.
+/// tells, and at level 3 whether they pass the visible tests. None if it was stopped.
 pub fn observe(
+    watch: Watch,
     client: &Client,
     problems: &[Problem],
     candidates: &[Candidate],
@@ -53,7 +50,7 @@ pub fn observe(
     let tasks: Vec<Task> = tasks.collect();
     let mut effort = Effort::default();
     let inputs: HashMap<&str, Inputs> = if knowledge.level == 0 {
-        guessed(client, &tasks, knowledge, &mut effort)?
+        guessed(watch, client, &tasks, knowledge, &mut effort)?
     } else {
         let Knowledge { level, own_inputs, seed } = knowledge;
         one_for_each_problem(&tasks)
@@ -65,9 +62,9 @@ pub fn observe(
     };
     let shared: HashMap<&str, Arc<[String]>> =
         inputs.iter().map(|(id, inputs)| (*id, inputs.inputs.as_slice().into())).collect();
-    let mut observed = run(client, "behaviour", &tasks, &shared, &mut effort)?;
+    let mut observed = run(watch, client, "behaviour", &tasks, &shared, &mut effort)?;
     let visible = match knowledge.level {
-        3 => visible_passes(client, &tasks)?,
+        3 => visible_passes(watch, client, &tasks)?,
         _ => HashMap::new(),
     };
     let mut indices: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -113,6 +110,7 @@ fn domain_of<'a>(client: &'a Client, problem: &Problem) -> Option<&'a Arc<dyn Do
 /// Inputs for problems of which nothing but the text is known: guesses are tried on the candidates,
 /// and the one that most of them take is varied.
 fn guessed<'a>(
+    watch: Watch,
     client: &Client,
     tasks: &[Task<'a>],
     knowledge: Knowledge,
@@ -131,7 +129,7 @@ fn guessed<'a>(
         .map(|(id, (_, guesses))| (*id, guesses.iter().flat_map(|guess| guess.inputs.clone()).collect()))
         .collect();
     let mut rows: HashMap<&str, Vec<Vec<Observation>>> = HashMap::new();
-    for ((id, _), row) in run(client, "guesses", tasks, &inputs, effort)? {
+    for ((id, _), row) in run(watch, client, "guesses", tasks, &inputs, effort)? {
         rows.entry(id).or_default().push(row);
     }
     let inputs = guesses.iter().map(|(id, (domain, guesses))| {
@@ -141,8 +139,9 @@ fn guessed<'a>(
     Some(inputs.collect())
 }
 
-/// Runs every task's solution on its problem's inputs. None if Ctrl-C stopped it.
+/// Runs every task's solution on its problem's inputs. None if it was stopped.
 fn run<'a>(
+    watch: Watch,
     client: &Client,
     label: &str,
     tasks: &[Task<'a>],
@@ -151,7 +150,7 @@ fn run<'a>(
 ) -> Option<Results<'a>> {
     let none: Arc<[String]> = Arc::default();
     let inputs = |problem: &Problem| inputs.get(problem.id.as_str()).unwrap_or(&none).clone();
-    let mut progress = Progress::start(label, tasks.len(), 0);
+    let mut progress = watch.begin(label, tasks.len(), 0);
     let mut results = Results::new();
     let mut programs = HashSet::new();
     client.observe_all(tasks, &inputs, &mut |at, seen| {
@@ -164,22 +163,26 @@ fn run<'a>(
         let nothing = || vec![Observation::default(); count];
         results.insert((id(task), task.index), seen.map_or_else(nothing, <[Observation]>::to_vec));
         progress.advance(1);
-        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        watch.flow(false)
     });
     progress.finish();
     effort.programs = effort.programs.max(programs.len());
-    (!interrupted()).then_some(results)
+    (!watch.interrupted()).then_some(results)
 }
 
-/// Whether each candidate passes the tests that a prompt shows. None if Ctrl-C stopped it.
-fn visible_passes<'a>(client: &Client, tasks: &[Task<'a>]) -> Option<HashMap<(&'a str, usize), bool>> {
+/// Whether each candidate passes the tests that a prompt shows. None if it was stopped.
+fn visible_passes<'a>(
+    watch: Watch,
+    client: &Client,
+    tasks: &[Task<'a>],
+) -> Option<HashMap<(&'a str, usize), bool>> {
     let ids: HashMap<&str, &'a str> = tasks.iter().map(|task| (id(task), id(task))).collect();
     let mut passed = HashMap::new();
     client.judge_visible(tasks, &mut |verdict| {
         if let Some(&id) = ids.get(verdict.problem.as_str()) {
             passed.insert((id, verdict.index), verdict.passed());
         }
-        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        watch.flow(false)
     });
-    (!interrupted()).then_some(passed)
+    (!watch.interrupted()).then_some(passed)
 }

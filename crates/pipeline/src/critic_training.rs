@@ -1,0 +1,316 @@
+//! How a critic is trained: one function, for a run's stage and for files.
+
+use crate::error::learning;
+use crate::recipe::CriticRecipe;
+use crate::stages::Prompt;
+use crate::{Context, Error, Result};
+use critic::{Critic, Head, Question};
+use generator::Generator;
+use learning::StepReport;
+use learning::critic_training::{self, CriticTrainer, LabelledQuestion};
+use learning::metrics::MetricsWriter;
+use problems::prompt::PromptTests;
+use records::{Candidate, Outcome, Problem, Verdict, jsonl, paired, same_length};
+use report::statistics::{area_under_curve, calibration, calibration_error};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use transformer::device::Device;
+
+/// Problems that the critic did not learn from.
+pub(crate) const HELD_OUT: &str = "metrics/critic-held-out.json";
+/// How good it is on them.
+pub(crate) const VALIDATION: &str = "metrics/critic-validation.json";
+/// The state of a training that was interrupted.
+const STATE: &str = "states/critic.safetensors";
+/// The examples and settings that this state belongs to.
+const STATE_OF: &str = "states/critic.json";
+
+/// Where and how a critic is trained.
+#[derive(Clone, Copy)]
+pub struct CriticTraining<'a> {
+    /// The settings.
+    pub recipe: &'a CriticRecipe,
+    /// Seed of the split, of the examples' order and of dropout.
+    pub seed: u64,
+    /// Directory of `metrics/`, and of `states/` while it trains.
+    pub root: &'a Path,
+    /// Directory for the critic; none where another of several processes writes it.
+    pub target: Option<&'a Path>,
+}
+
+/// A candidate's problem, program and whether it passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Labelled {
+    problem: String,
+    code: String,
+    passed: bool,
+}
+
+/// A critic that was trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// Accuracy, AUC and calibration on problems that it did not learn from, as `critic-validation.json` has
+    /// them; none where another process measured.
+    pub validation: Option<Value>,
+}
+
+/// A critic that has learned nothing yet: a copy of a generator's model and a random head.
+///
+/// # Errors
+/// Where the device has no room for it.
+pub fn new_critic(
+    generator: &Generator,
+    head_width: usize,
+    seed: u64,
+    device: &dyn Device,
+) -> Result<Critic> {
+    let head = Head::random(generator.config().hidden_size, head_width, seed);
+    let backbone = device.reader(generator.model().map_err(learning)?)?;
+    Ok(Critic::new(backbone, head, generator.tokenizer.clone()))
+}
+
+/// Joins candidates with their verdicts; what the verifier failed on, or did not judge, is left out. Rollouts
+/// repeat indices from step to step, so such files are joined line by line.
+///
+/// # Errors
+/// Where indices repeat and the files do not correspond line by line.
+pub fn label(candidates: Vec<Candidate>, verdicts: &[Verdict]) -> Result<Vec<Labelled>> {
+    let mut keys = HashSet::new();
+    let repeats = candidates.iter().any(|c| !keys.insert((c.problem.as_str(), c.index)));
+    let by_key: HashMap<(&str, usize), Outcome> =
+        verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict.outcome)).collect();
+    let mut outcomes = Vec::with_capacity(candidates.len());
+    if repeats {
+        let mut matching = 0;
+        for (candidate, verdict) in paired(&candidates, verdicts, ["candidates", "verdicts"])? {
+            matching += usize::from(candidate.problem == verdict.problem && candidate.index == verdict.index);
+            outcomes.push(Some(verdict.outcome));
+        }
+        same_length("verdicts in their order", matching, "candidates", candidates.len())?;
+    } else {
+        let of = |c: &Candidate| by_key.get(&(c.problem.as_str(), c.index)).copied();
+        outcomes.extend(candidates.iter().map(of));
+    }
+    let labelled =
+        paired(candidates, outcomes, ["candidates", "outcomes"])?.filter_map(|(candidate, outcome)| {
+            let outcome = outcome.filter(|&outcome| outcome != Outcome::Infrastructure)?;
+            let Candidate { problem, code, .. } = candidate;
+            Some(Labelled { problem, code, passed: outcome == Outcome::Passed })
+        });
+    Ok(labelled.collect())
+}
+
+impl CriticTraining<'_> {
+    /// Trains a critic on labelled candidates, measures it on problems kept apart, and writes it. None where
+    /// it was stopped: the next call resumes.
+    ///
+    /// # Errors
+    /// Where there is nothing to learn from, the state of an earlier call is from other examples or settings,
+    /// or a file cannot be written.
+    pub fn run(
+        &self,
+        context: &Context,
+        mut critic: Critic,
+        generator: &Generator,
+        problems: &[Problem],
+        labelled: &[Labelled],
+    ) -> Result<Option<Trained>> {
+        let settings = &self.recipe.training;
+        critic.max_tokens = settings.max_tokens;
+        let prompt = |problem: &Problem| Ok(generator.prompt(&problem.shown, PromptTests::Visible)?);
+        let questions = labelled_questions(&critic, &prompt, problems, labelled)?;
+        let (held_out, training) = split(questions, self.recipe.validation, self.seed);
+        let ids: Vec<&str> = held_out.iter().map(|question| question.problem.as_str()).collect();
+        let state = self.root.join(STATE);
+        let resumes = state.exists();
+        self.check_state(generator, labelled, resumes)?;
+        self.write(HELD_OUT, &serde_json::to_string(&ids)?)?;
+        let (model, head) = (critic.model().map_err(learning)?, critic.head.clone());
+        let trainer = match resumes {
+            true => CriticTrainer::load_state(model, head, settings, &state, context.device),
+            false => CriticTrainer::new(model, head, settings, context.device),
+        };
+        let mut trainer = trainer.map_err(learning)?;
+        trainer.save_regularly(&state, settings);
+        let metrics = MetricsWriter::open(&self.root.join("metrics"), "critic", trainer.step());
+        let mut metrics = metrics.map_err(learning)?;
+        let total = settings.total_steps(training.len());
+        let mut progress = context.watch.begin("critic", total, trainer.step());
+        let mut failed = None;
+        let trained = critic_training::train(&mut trainer, &training, settings, self.seed, &mut |report| {
+            failed = metrics.write(report).err();
+            progress.reach(report.step, ("accuracy", measure(report, "accuracy")));
+            context.watch.flow(failed.is_some())
+        });
+        trained.map_err(learning)?;
+        progress.finish();
+        if let Some(error) = failed {
+            return Err(learning(error));
+        }
+        if trainer.step() < total {
+            trainer.save_state(&state).map_err(learning)?;
+            return Ok(None);
+        }
+        let mut validation = None;
+        if let Some(target) = self.target {
+            let critic = trained_critic(critic, trainer, context.device)?;
+            let measured = validate(&critic, &held_out, training.len())?;
+            self.write(VALIDATION, &measured.to_string())?;
+            critic.save(target, self.recipe.precision).map_err(learning)?;
+            validation = Some(measured);
+        }
+        let _ = fs::remove_file(state);
+        let _ = fs::remove_file(self.root.join(STATE_OF));
+        // If nothing else is in it.
+        let _ = fs::remove_dir(self.root.join("states"));
+        Ok(Some(Trained { validation }))
+    }
+
+    /// Refuses a state that was learned from other examples or with other settings, and notes what a new one
+    /// will be learned from.
+    fn check_state(&self, generator: &Generator, labelled: &[Labelled], resumes: bool) -> Result<()> {
+        let mut digest = Sha256::new();
+        let mut part = |text: &str| {
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+        };
+        part(&serde_json::to_string(self.recipe)?);
+        part(&self.seed.to_string());
+        part(&generator.name);
+        for Labelled { problem, code, passed } in labelled {
+            [problem.as_str(), code, if *passed { "passed" } else { "failed" }]
+                .into_iter()
+                .for_each(&mut part);
+        }
+        let examples: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let now = json!({ "examples": examples }).to_string();
+        // A state of an earlier version has no such file.
+        match fs::read_to_string(self.root.join(STATE_OF)) {
+            Ok(before) if resumes && before != now => {
+                Err(Error::OtherTraining { path: self.root.join(STATE) })
+            }
+            _ if resumes => Ok(()),
+            _ => self.write(STATE_OF, &now),
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<()> {
+        Ok(jsonl::write_atomically(&self.root.join(name), |file| file.write_all(text.as_bytes()))?)
+    }
+}
+
+/// The critic as its trainer left it.
+fn trained_critic(before: Critic, trainer: CriticTrainer, device: &dyn Device) -> Result<Critic> {
+    let backbone = device.reader(trainer.learner.model()?.into_owned())?;
+    let mut critic = Critic::new(backbone, trainer.head, before.tokenizer);
+    critic.max_tokens = before.max_tokens;
+    Ok(critic)
+}
+
+/// A number that a step measured.
+pub(crate) fn measure(report: &StepReport, name: &str) -> f64 {
+    report.metrics.iter().find(|metric| metric.0 == name).map_or(f64::NAN, |metric| metric.1)
+}
+
+/// One question for each problem with its distinct programs, in tokens.
+fn labelled_questions(
+    critic: &Critic,
+    prompt: &Prompt,
+    problems: &[Problem],
+    labelled: &[Labelled],
+) -> Result<Vec<LabelledQuestion>> {
+    let mut by_problem: HashMap<&str, BTreeMap<&str, (bool, usize)>> = HashMap::new();
+    for candidate in labelled {
+        let programs = by_problem.entry(&candidate.problem).or_default();
+        programs.entry(&candidate.code).or_insert((candidate.passed, 0)).1 += 1;
+    }
+    let mut questions = Vec::new();
+    for problem in problems {
+        let Some(programs) = by_problem.remove(problem.id.as_str()) else { continue };
+        let codes = programs.keys().map(|code| (*code).to_owned()).collect();
+        let prompt = prompt(problem).map_err(Error::Learning)?;
+        questions.push(LabelledQuestion {
+            problem: problem.id.clone(),
+            question: critic.tokenize(&Question { prompt, programs: codes }),
+            passed: programs.values().map(|program| program.0).collect(),
+            counts: programs.values().map(|program| program.1).collect(),
+        });
+    }
+    Ok(questions)
+}
+
+/// Some problems kept apart, and the others.
+fn split(
+    questions: Vec<LabelledQuestion>,
+    share: f64,
+    seed: u64,
+) -> (Vec<LabelledQuestion>, Vec<LabelledQuestion>) {
+    use rand::{Rng, SeedableRng};
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
+    questions.into_iter().partition(|_| random.random::<f64>() < share)
+}
+
+/// Accuracy, AUC and calibration on problems that training never saw; every candidate counts.
+fn validate(critic: &Critic, held_out: &[LabelledQuestion], trained_on: usize) -> Result<Value> {
+    let tokenized: Vec<_> = held_out.iter().map(|labelled| labelled.question.clone()).collect();
+    let logits = critic.logits(&tokenized).map_err(learning)?;
+    let (mut scores, mut passed) = (Vec::new(), Vec::new());
+    for (labelled, logits) in paired(held_out, logits, ["questions", "lists of logits"])? {
+        let labels = paired(&labelled.counts, &labelled.passed, ["programs", "labels"])?;
+        for ((&count, &label), logit) in paired(labels, logits, ["programs", "logits"])? {
+            scores.extend(std::iter::repeat_n(critic::probability(logit), count));
+            passed.extend(std::iter::repeat_n(label, count));
+        }
+    }
+    let right = paired(&scores, &passed, ["scores", "labels"])?;
+    let right = right.filter(|(score, passed)| (**score > 0.5) == **passed).count();
+    Ok(json!({
+        "problems": held_out.len(),
+        "training_problems": trained_on,
+        "candidates": scores.len(),
+        "accuracy": right as f64 / scores.len().max(1) as f64,
+        "share_passing": passed.iter().filter(|&&p| p).count() as f64 / passed.len().max(1) as f64,
+        "auc": area_under_curve(&scores, &passed),
+        "calibration_error": calibration_error(&calibration(&scores, &passed)),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(index: usize, code: &str) -> Candidate {
+        Candidate { problem: "p".into(), index, code: code.into(), ..Candidate::default() }
+    }
+
+    fn verdict(index: usize, outcome: Outcome) -> Verdict {
+        Verdict { outcome, ..Verdict::infrastructure("p", index, "") }
+    }
+
+    #[test]
+    fn verdicts_are_joined_by_index_and_failures_of_the_verifier_left_out() {
+        let verdicts =
+            [verdict(2, Outcome::Passed), verdict(0, Outcome::Failed), verdict(1, Outcome::Infrastructure)];
+        let candidates = vec![candidate(0, "a"), candidate(1, "b"), candidate(2, "c"), candidate(3, "d")];
+        let found = label(candidates, &verdicts).expect("labels");
+        let found: Vec<(&str, bool)> = found.iter().map(|l| (l.code.as_str(), l.passed)).collect();
+        assert_eq!(found, [("a", false), ("c", true)]);
+    }
+
+    /// Rollouts have index 0 in every step: joined by index, one step's program would get another's label.
+    #[test]
+    fn rollouts_are_joined_by_line_and_other_lengths_are_refused() {
+        let candidates = || vec![candidate(0, "first"), candidate(0, "second")];
+        let both = [verdict(0, Outcome::Passed), verdict(0, Outcome::Failed)];
+        let found = label(candidates(), &both).expect("labels");
+        assert_eq!(found.iter().map(|l| l.passed).collect::<Vec<_>>(), [true, false]);
+        let error = label(candidates(), &both[..1]).expect_err("a verdict is missing").to_string();
+        assert_eq!(error, "expected one of the verdicts for each of the 2 candidates, found 1");
+        let other = [verdict(0, Outcome::Passed), verdict(1, Outcome::Failed)];
+        let error = label(candidates(), &other).expect_err("another order").to_string();
+        assert!(error.contains("verdicts in their order"), "{error}");
+    }
+}

@@ -1,0 +1,175 @@
+//! The two stages that learn: GRPO and the critic.
+
+use super::Loop;
+use crate::critic_training::{CriticTraining, label, measure, new_critic};
+use crate::error::learning;
+use crate::verdicts::StoredVerdict;
+use crate::{Done, Result, stages};
+use critic::Critic;
+use generator::Request;
+use learning::Trainer;
+use learning::grpo::{self, RolloutContext};
+use learning::metrics::MetricsWriter;
+use records::jsonl::Appender;
+use records::{Candidate, Problem, jsonl, paired};
+use transformer::Checkpoint;
+
+impl Loop<'_> {
+    /// Reinforces the generator, into `grpo/`.
+    pub(super) fn reinforce(&mut self) -> Result<Done> {
+        let settings = &self.recipe.grpo;
+        if settings.steps == 0 {
+            return Ok(Done::Whole);
+        }
+        let state = self.run.path("states/grpo.safetensors");
+        let device = self.context.device;
+        let trainer = if state.exists() {
+            Trainer::load_state(self.base.config(), &settings.optimizer, &state, device)
+        } else {
+            Trainer::new(self.base.model().map_err(learning)?, &settings.optimizer, device)
+        };
+        let mut trainer = trainer.map_err(learning)?;
+        trainer.save_regularly(&state);
+        let rollouts = settings.prompts_per_step.min(self.problems.train.len()) * settings.group_size;
+        let done = trainer.step();
+        let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
+        let mut verdicts = self.reopen::<StoredVerdict>("verdicts/rollouts.jsonl", done * rollouts)?;
+        let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "grpo", done).map_err(learning)?;
+        let shaping = match self.recipe.critic.start.as_str() {
+            start if !start.is_empty() && settings.critic_reward > 0.0 => {
+                Some(Critic::load(start.as_ref(), device).map_err(learning)?)
+            }
+            _ => None,
+        };
+        let watch = self.context.watch;
+        let mut progress = watch.begin("GRPO", settings.steps, done);
+        let mut failed = None;
+        let mut context = RolloutContext {
+            generator: &self.base,
+            client: &self.client,
+            problems: &self.problems.train,
+            critic: shaping.as_ref(),
+            reference: (settings.kl_coefficient > 0.0).then_some(&self.base),
+            on_rollouts: &mut |sampled, judged| {
+                for (candidate, verdict) in paired(sampled, judged, ["candidates", "verdicts"])? {
+                    candidates.append(candidate)?;
+                    verdicts.append(verdict)?;
+                }
+                candidates.flush()?;
+                Ok(verdicts.flush()?)
+            },
+            interrupted: watch.interrupted,
+        };
+        let trained = grpo::train(&mut trainer, &mut context, settings, self.recipe.seed, &mut |report| {
+            failed = metrics.write(report).err();
+            progress.reach(report.step, ("reward", measure(report, "reward")));
+            watch.flow(failed.is_some())
+        });
+        trained.map_err(learning)?;
+        progress.finish();
+        if let Some(error) = failed {
+            return Err(learning(error));
+        }
+        if trainer.step() < settings.steps {
+            trainer.save_state(&state).map_err(learning)?;
+            return Ok(Done::Interrupted);
+        }
+        let target = self.run.path("grpo");
+        trainer.model().map_err(learning)?.save(&target, Default::default())?;
+        if let Some(adapters) = trainer.learner.adapters() {
+            adapters.save(&target.join("adapter"), &self.recipe.model.path)?;
+        }
+        conversion::write_tokenizer(&Checkpoint::open(&self.model)?, &target)?;
+        let _ = std::fs::remove_file(state);
+        Ok(Done::Whole)
+    }
+
+    /// Opens a file of rollouts and drops what a step that did not count left in it.
+    fn reopen<T: serde::de::DeserializeOwned + serde::Serialize>(
+        &self,
+        name: &str,
+        keep: usize,
+    ) -> Result<Appender> {
+        let path = self.run.path(name);
+        let (file, old) = Appender::resume::<T>(&path)?;
+        if old.len() <= keep {
+            return Ok(file);
+        }
+        drop(file);
+        jsonl::write(&path, &old[..keep])?;
+        Ok(Appender::resume::<T>(&path)?.0)
+    }
+
+    /// Labelled candidates of training problems, by the generators before and after GRPO.
+    pub(super) fn critic_data(&mut self) -> Result<Done> {
+        let (recipe, watch) = (&self.recipe.critic, self.context.watch);
+        let count = recipe.problems.min(self.problems.train.len());
+        // From the end: GRPO's rollouts are about the first ones, if it does not get through all.
+        let problems: Vec<Problem> = self.problems.train[self.problems.train.len() - count..].to_vec();
+        for (name, tuned) in [("critic-data-base", false), ("critic-data", true)] {
+            let samples = if tuned { recipe.samples } else { recipe.base_samples };
+            if problems.is_empty() || samples == 0 {
+                continue;
+            }
+            let request = Request {
+                samples,
+                sampling: self.pool_sampling(),
+                max_new_tokens: self.recipe.pool.max_new_tokens,
+                max_sequences: self.recipe.pool.max_sequences,
+                // Without GRPO both halves are the same generator's: they must not be the same samples.
+                seed: self.recipe.seed + u64::from(tuned),
+                tests: self.recipe.pool.tests,
+            };
+            let path = self.run.path(&format!("generated/{name}.jsonl"));
+            let label = format!("critic's examples {} GRPO", if tuned { "after" } else { "before" });
+            if tuned {
+                self.tuned()?;
+            }
+            let generator = self.tuned.as_ref().filter(|_| tuned).unwrap_or(&self.base);
+            if stages::generate(watch, &label, generator, &problems, &request, &path)? == Done::Interrupted {
+                return Ok(Done::Interrupted);
+            }
+            let candidates = self.candidates(name)?;
+            let path = self.run.path(&format!("verdicts/{name}.jsonl"));
+            let label = format!("verdicts on {name}");
+            if stages::execute(watch, &label, &self.client, &problems, &candidates, &path)?
+                == Done::Interrupted
+            {
+                return Ok(Done::Interrupted);
+            }
+        }
+        Ok(Done::Whole)
+    }
+
+    /// Trains the critic on everything labelled so far, into `critic/`.
+    pub(super) fn train_critic(&mut self) -> Result<Done> {
+        let recipe = &self.recipe.critic;
+        let settings = &recipe.training;
+        let critic = if recipe.start.is_empty() {
+            let seed = self.recipe.seed;
+            let device = self.context.device;
+            new_critic(self.tuned()?, settings.head_width, seed, device)?
+        } else {
+            Critic::load(recipe.start.as_ref(), self.context.device).map_err(learning)?
+        };
+        let mut sources = Vec::new();
+        if recipe.problems > 0 && recipe.base_samples > 0 {
+            sources.push("critic-data-base");
+        }
+        if recipe.problems > 0 && recipe.samples > 0 {
+            sources.push("critic-data");
+        }
+        if recipe.rollouts && self.recipe.grpo.steps > 0 {
+            sources.push("rollouts");
+        }
+        let mut labelled = Vec::new();
+        for name in sources {
+            // Indices start again in every source, so each is labelled by itself.
+            labelled.extend(label(self.candidates(name)?, &self.verdicts(name)?)?);
+        }
+        let (root, target) = (self.run.root().to_owned(), self.run.path("critic"));
+        let training = CriticTraining { recipe, seed: self.recipe.seed, root: &root, target: Some(&target) };
+        let trained = training.run(&self.context, critic, &self.base, &self.problems.train, &labelled)?;
+        Ok(if trained.is_some() { Done::Whole } else { Done::Interrupted })
+    }
+}

@@ -1,0 +1,6 @@
+//! The loop in process: whole, stopped and resumed, and what it refuses.
+
+mod critic;
+mod refusals;
+mod runs;
+mod support;
