@@ -23,7 +23,7 @@
 pub mod engine;
 mod reviewer;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use engine::Completion;
 use problems::prompt::{
     ANSWER_CLOSING, ChatTemplate, Message, PromptFormat, PromptTests, comment_prompt, comment_prompt_of,
@@ -239,8 +239,16 @@ impl Generator {
     ) -> Result<()> {
         let mut requests = Vec::with_capacity(wanted.len());
         for &(problem, first, count) in wanted {
+            let prompt = self.tokenizer.encode(&self.prompt(&problem.shown, request.tests)?);
+            let (tokens, context) = (prompt.len(), self.config.max_position_embeddings);
+            ensure!(
+                tokens < context,
+                "{}: its prompt has {tokens} tokens, of {context} that the model takes: leave the problem out, \
+                 or take a model with a longer context",
+                problem.id
+            );
             requests.push(decode::Request {
-                prompt: self.tokenizer.encode(&self.prompt(&problem.shown, request.tests)?),
+                prompt,
                 samples: count,
                 stream: stream_of(&problem.id).wrapping_add(first as u64),
             });

@@ -11,6 +11,7 @@
 
 use records::Shown;
 use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The form of a prompt.
@@ -111,6 +112,21 @@ pub struct TemplateError {
     pub message: String,
 }
 
+/// Longest template in bytes: ten times that of any known model.
+const LONGEST_TEMPLATE: usize = 1 << 17;
+/// Instructions that a template may take to write a conversation. Those of known models take thousands.
+const MOST_STEPS: u64 = 2_000_000;
+/// Bytes of stack, of which only what is used is ever there.
+const DEEP_STACK: usize = 1 << 28;
+
+/// Runs something that calls itself deeply.
+fn on_a_deep_stack<T: Send>(run: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(DEEP_STACK).spawn_scoped(scope, run)?;
+        thread.join().map_err(|_| std::io::Error::other("the template's parser failed"))
+    })
+}
+
 /// A model's own Jinja chat template.
 pub struct ChatTemplate {
     path: PathBuf,
@@ -161,7 +177,12 @@ impl ChatTemplate {
             Some(template) => template.as_str(),
         };
         let source = source.ok_or_else(|| fail("chat_template: expected a Jinja template".to_owned()))?;
+        if source.len() > LONGEST_TEMPLATE {
+            let (found, most) = (source.len(), LONGEST_TEMPLATE);
+            return Err(fail(format!("chat_template: expected at most {most} bytes, found {found}")));
+        }
         let mut environment = minijinja::Environment::new();
+        environment.set_fuel(Some(MOST_STEPS));
         // As transformers sets Jinja up for chat templates.
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
@@ -169,7 +190,16 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
             Err(minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message))
         });
-        environment.add_template_owned("chat", source.to_owned()).map_err(|error| {
+        environment.add_function("strftime_now", |format: String| -> Result<String, minijinja::Error> {
+            let mut text = String::new();
+            write!(text, "{}", chrono::Utc::now().format(&format)).map(|()| text).map_err(|_| {
+                let message = format!("strftime_now: '{format}' is no format of dates");
+                minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, message)
+            })
+        });
+        // A parser calls itself for each level of an expression: a template may be nothing but levels.
+        let compiled = on_a_deep_stack(|| environment.add_template_owned("chat", source.to_owned()));
+        compiled.map_err(|error| fail(error.to_string()))?.map_err(|error| {
             fail(format!("chat_template: {error}; set model.prompt = \"comment\" to do without it"))
         })?;
         let special_tokens =
