@@ -139,7 +139,7 @@ fn a_malformed_record_names_file_line_and_field() {
     assert!(missing.contains("set.jsonl:2: test_list: missing; expected a list of texts"), "{missing}");
     let wrong = error(r#"{"task_id": "x", "text": "t", "code": "c", "test_list": []}"#);
     assert!(
-        wrong.contains("set.jsonl:1: task_id: expected an integer or Mbpp/ and an integer, found \"x\""),
+        wrong.contains("set.jsonl:1: task_id: expected an integer, or Mbpp/ and an integer, found \"x\""),
         "{wrong}"
     );
     assert!(error("{\"task_id\": 1").contains("set.jsonl:1: not JSON"));
