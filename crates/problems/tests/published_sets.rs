@@ -148,6 +148,6 @@ fn a_malformed_record_names_file_line_and_field() {
     assert!(null.contains("set.jsonl:1: text: expected text, found null"), "{null}");
     // HumanEval/1 is not MBPP's first problem.
     let other = error(&good.replace("\"task_id\": 1", "\"task_id\": \"HumanEval/1\""));
-    assert!(other.contains("task_id: expected an integer or Mbpp/ and an integer"), "{other}");
+    assert!(other.contains("task_id: expected an integer, or Mbpp/ and an integer"), "{other}");
     let _ = std::fs::remove_dir_all(directory);
 }
