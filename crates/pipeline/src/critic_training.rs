@@ -2,13 +2,12 @@
 
 use crate::error::learning;
 use crate::recipe::CriticRecipe;
+use crate::recorder::Recorder;
 use crate::stages::Prompt;
 use crate::{Context, Error, Result};
 use critic::{Critic, Head, Question};
 use generator::Generator;
-use learning::StepReport;
 use learning::critic_training::{self, CriticTrainer, LabelledQuestion};
-use learning::metrics::MetricsWriter;
 use problems::prompt::PromptTests;
 use records::{Candidate, Outcome, Problem, Verdict, jsonl, paired, same_length};
 use report::statistics::{area_under_curve, calibration, calibration_error};
@@ -135,21 +134,14 @@ impl CriticTraining<'_> {
         };
         let mut trainer = trainer.map_err(learning)?;
         trainer.save_regularly(&state, settings);
-        let metrics = MetricsWriter::open(&self.root.join("metrics"), "critic", trainer.step());
-        let mut metrics = metrics.map_err(learning)?;
         let total = settings.total_steps(training.len());
-        let mut progress = context.watch.begin("critic", total, trainer.step());
-        let mut failed = None;
-        let trained = critic_training::train(&mut trainer, &training, settings, self.seed, &mut |report| {
-            failed = metrics.write(report).err();
-            progress.reach(report.step, ("accuracy", measure(report, "accuracy")));
-            context.watch.flow(failed.is_some())
-        });
+        let (metrics, steps) = (self.root.join("metrics"), (trainer.step(), total));
+        let mut recorder =
+            Recorder::open(context.watch, (&metrics, "critic"), ("critic", "accuracy"), steps)?;
+        let mut on_step = |report: &_| recorder.step(report);
+        let trained = critic_training::train(&mut trainer, &training, settings, self.seed, &mut on_step);
         trained.map_err(learning)?;
-        progress.finish();
-        if let Some(error) = failed {
-            return Err(learning(error));
-        }
+        recorder.finish()?;
         if trainer.step() < total {
             trainer.save_state(&state).map_err(learning)?;
             return Ok(None);
@@ -208,11 +200,6 @@ fn trained_critic(before: Critic, trainer: CriticTrainer, device: &dyn Device) -
     let mut critic = Critic::new(backbone, trainer.head, before.tokenizer);
     critic.max_tokens = before.max_tokens;
     Ok(critic)
-}
-
-/// A number that a step measured.
-pub(crate) fn measure(report: &StepReport, name: &str) -> f64 {
-    report.metrics.iter().find(|metric| metric.0 == name).map_or(f64::NAN, |metric| metric.1)
 }
 
 /// One question for each problem with its distinct programs, in tokens.

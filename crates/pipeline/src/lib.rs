@@ -14,6 +14,7 @@
 mod context;
 mod error;
 mod model_files;
+mod recorder;
 
 pub mod behaviour;
 pub mod critic_training;

@@ -1,14 +1,13 @@
 //! Makes a small model from nothing: a tokenizer and a generator, trained on programs of the built-in
 //! world (the built-in model is made so) or on samples.
 
-use crate::critic_training::measure;
 use crate::error::learning;
 use crate::problem_sets::problem_set;
 use crate::recipe::{PretrainRecipe, Recipe};
+use crate::recorder::Recorder;
 use crate::run_directory::RunDirectory;
 use crate::{Context, Done, Note, Result};
 use learning::Trainer;
-use learning::metrics::MetricsWriter;
 use learning::supervised::{self, Example};
 use problems::basics::{Program, World};
 use problems::prompt::{PromptTests, comment_prompt, comment_prompt_of};
@@ -54,21 +53,12 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path, context: Con
     };
     let mut trainer = trainer.map_err(learning)?;
     trainer.save_regularly(&state);
-    let metrics = MetricsWriter::open(&run.path("metrics"), "pretrain", trainer.step());
-    let mut metrics = metrics.map_err(learning)?;
     let total = settings.total_steps(examples.len());
-    let mut progress = watch.begin("pretraining", total, trainer.step());
-    let mut failed = None;
-    let trained = supervised::train(&mut trainer, &examples, settings, recipe.seed, &mut |report| {
-        failed = metrics.write(report).err();
-        progress.reach(report.step, ("loss", measure(report, "loss")));
-        watch.flow(failed.is_some())
-    });
-    trained.map_err(learning)?;
-    progress.finish();
-    if let Some(error) = failed {
-        return Err(learning(error));
-    }
+    let (metrics, steps) = (run.path("metrics"), (trainer.step(), total));
+    let mut recorder = Recorder::open(watch, (&metrics, "pretrain"), ("pretraining", "loss"), steps)?;
+    let mut on_step = |report: &_| recorder.step(report);
+    supervised::train(&mut trainer, &examples, settings, recipe.seed, &mut on_step).map_err(learning)?;
+    recorder.finish()?;
     if trainer.step() < total {
         trainer.save_state(&state).map_err(learning)?;
         run.interrupt("pretrain", started.elapsed().as_secs_f64())?;

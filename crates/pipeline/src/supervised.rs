@@ -1,12 +1,11 @@
 //! Supervised training of a recipe's model on prompts and completions.
 
-use crate::critic_training::measure;
 use crate::error::learning;
 use crate::recipe::Recipe;
+use crate::recorder::Recorder;
 use crate::{Context, Done, Error, Result, models};
 use generator::Generator;
 use learning::Trainer;
-use learning::metrics::MetricsWriter;
 use learning::supervised::{self, Example};
 use records::jsonl;
 use serde::Deserialize;
@@ -38,20 +37,11 @@ pub fn train(
     let examples = examples(&generator, data)?;
     let model = generator.model().map_err(learning)?;
     let mut trainer = Trainer::new(model, &settings.optimizer, context.device).map_err(learning)?;
-    let mut metrics = MetricsWriter::open(metrics, "sft", 0).map_err(learning)?;
-    let mut failed = None;
-    let watch = context.watch;
-    let mut progress = watch.begin("supervised training", settings.total_steps(examples.len()), 0);
-    let trained = supervised::train(&mut trainer, &examples, &settings, recipe.seed, &mut |report| {
-        failed = metrics.write(report).err();
-        progress.reach(report.step, ("loss", measure(report, "loss")));
-        watch.flow(failed.is_some())
-    });
-    trained.map_err(learning)?;
-    progress.finish();
-    if let Some(error) = failed {
-        return Err(learning(error));
-    }
+    let (watch, steps) = (context.watch, (0, settings.total_steps(examples.len())));
+    let mut recorder = Recorder::open(watch, (metrics, "sft"), ("supervised training", "loss"), steps)?;
+    let mut on_step = |report: &_| recorder.step(report);
+    supervised::train(&mut trainer, &examples, &settings, recipe.seed, &mut on_step).map_err(learning)?;
+    recorder.finish()?;
     if watch.interrupted() {
         return Ok(Done::Interrupted);
     }

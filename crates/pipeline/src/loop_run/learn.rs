@@ -1,15 +1,15 @@
 //! The two stages that learn: GRPO and the critic.
 
 use super::Loop;
-use crate::critic_training::{CriticTraining, label, measure, new_critic};
+use crate::critic_training::{CriticTraining, label, new_critic};
 use crate::error::learning;
+use crate::recorder::Recorder;
 use crate::verdicts::StoredVerdict;
 use crate::{Done, Result, stages};
 use critic::Critic;
 use generator::Request;
 use learning::Trainer;
 use learning::grpo::{self, RolloutContext};
-use learning::metrics::MetricsWriter;
 use records::jsonl::Appender;
 use records::{Candidate, Problem, jsonl, paired};
 use transformer::Checkpoint;
@@ -34,16 +34,15 @@ impl Loop<'_> {
         let done = trainer.step();
         let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
         let mut verdicts = self.reopen::<StoredVerdict>("verdicts/rollouts.jsonl", done * rollouts)?;
-        let mut metrics = MetricsWriter::open(&self.run.path("metrics"), "grpo", done).map_err(learning)?;
         let shaping = match self.recipe.critic.start.as_str() {
             start if !start.is_empty() && settings.critic_reward > 0.0 => {
                 Some(Critic::load(start.as_ref(), device).map_err(learning)?)
             }
             _ => None,
         };
-        let watch = self.context.watch;
-        let mut progress = watch.begin("GRPO", settings.steps, done);
-        let mut failed = None;
+        let (watch, metrics) = (self.context.watch, self.run.path("metrics"));
+        let steps = (done, settings.steps);
+        let mut recorder = Recorder::open(watch, (&metrics, "grpo"), ("GRPO", "reward"), steps)?;
         let mut context = RolloutContext {
             generator: &self.base,
             client: &self.client,
@@ -60,16 +59,10 @@ impl Loop<'_> {
             },
             interrupted: watch.interrupted,
         };
-        let trained = grpo::train(&mut trainer, &mut context, settings, self.recipe.seed, &mut |report| {
-            failed = metrics.write(report).err();
-            progress.reach(report.step, ("reward", measure(report, "reward")));
-            watch.flow(failed.is_some())
-        });
-        trained.map_err(learning)?;
-        progress.finish();
-        if let Some(error) = failed {
-            return Err(learning(error));
-        }
+        let mut on_step = |report: &_| recorder.step(report);
+        grpo::train(&mut trainer, &mut context, settings, self.recipe.seed, &mut on_step)
+            .map_err(learning)?;
+        recorder.finish()?;
         if trainer.step() < settings.steps {
             trainer.save_state(&state).map_err(learning)?;
             return Ok(Done::Interrupted);
