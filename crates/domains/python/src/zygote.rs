@@ -20,13 +20,18 @@ use std::time::Duration;
 use tracing::{Span, debug, debug_span};
 
 /// The interpreter's whole program, in the order in which its parts build on each other.
-const PROGRAM: [&str; 7] = [
+const PROGRAM: [&str; 12] = [
     include_str!("interpreter/values.py"),
+    include_str!("interpreter/crossing.py"),
+    include_str!("interpreter/writing.py"),
+    include_str!("interpreter/reading.py"),
     include_str!("interpreter/membrane.py"),
+    include_str!("interpreter/remotes.py"),
     include_str!("interpreter/candidate.py"),
     include_str!("interpreter/tester.py"),
     include_str!("interpreter/planner.py"),
     include_str!("interpreter/recorder.py"),
+    include_str!("interpreter/faults.py"),
     include_str!("interpreter/zygote.py"),
 ];
 /// Reads the program, compiled, from the socket on descriptor 0: it is longer than an argument may be.

@@ -8,7 +8,18 @@ use std::process::{Command, Stdio};
 fn run(script: &str) -> String {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/interpreter");
     let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("a source");
-    let sources = ["values.py", "membrane.py", "candidate.py", "tester.py"].map(read).join("\n");
+    let sources = [
+        "values.py",
+        "crossing.py",
+        "writing.py",
+        "reading.py",
+        "membrane.py",
+        "remotes.py",
+        "candidate.py",
+        "tester.py",
+    ]
+    .map(read)
+    .join("\n");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), format!("{sources}\n{script}")).expect("a file");
     let output =

@@ -9,14 +9,15 @@ raises, and the test then runs as it is written, for each candidate.
 What is recorded is what the test asserts of every candidate only if
 - no assertion can fail without ending the test, and no part of a condition is decided by an Unknown;
 - each call is followed by one assertion about it;
-- nothing of the test's can see what the candidate does besides returning: the test holds no list,
-  dictionary or set that it has handed over, and uses no module through which either could change the
-  other's world, or see the time pass.
-So what is allowed is listed: statements, modules, and that an argument is the candidate's alone.
+- nothing of the test's can see what the candidate does besides returning: the test does not look again
+  at a list, dictionary or set that it has handed over, and uses no module through which either could
+  change the other's world, or see the time pass.
+So what is allowed is listed: statements, modules. Where the test holds an argument after the call, it
+runs again with all arguments changed by each call, in several ways: it asserts the same, or it runs as
+it is written.
 """
 
 import ast
-import collections
 import keyword
 import random
 import sys
@@ -125,6 +126,15 @@ class Unknown(Opaque):
     __rsub__ = __sub__
 
 
+class Spoiled(Opaque):
+    """What an argument holds after a call, where the test must not look."""
+
+    __slots__ = ()
+
+    def __hash__(self):
+        return 0
+
+
 class Difference(Opaque):
     """`f(x) - 0.5`, of which the size may be asked."""
 
@@ -176,18 +186,26 @@ def number(value):
     return data(value)
 
 
+def is_identifier(key):
+    return key.isascii() and key.isidentifier() and not keyword.iskeyword(key)
+
+
 class Argument:
     """What is met in the arguments of one call: a program may ask what is one object, and may keep and
     change what can be changed."""
 
     def __init__(self):
-        self.constants, self.is_keyword = {}, False
+        self.constants, self.is_keyword, self.seen = {}, False, set()
         # What can be changed: positional arguments, what is within others, keyword arguments.
         self.mutable = [], [], []
 
     def meet(self, value, depth):
         kind = type(value)
         if kind in (list, dict, set):
+            if id(value) in self.seen:
+                # One object in two places, which its text cannot tell.
+                raise NotData
+            self.seen.add(id(value))
             self.mutable[1 if depth else 2 * self.is_keyword].append(value)
         elif kind in (int, float, str, bytes) and self.constants.setdefault((kind, value), value) is not value:
             # Equal, and yet two objects, which its text cannot tell.
@@ -197,10 +215,21 @@ class Argument:
         parts = [data(argument, self) for argument in arguments]
         self.is_keyword = True
         for key, argument in keywords.items():
-            if not key.isascii() or not key.isidentifier() or keyword.iskeyword(key):
+            if not is_identifier(key):
                 raise NotData
             parts.append("%s=%s" % (key, data(argument, self)))
         return parts
+
+    def spoil(self, size):
+        """Changes all that can be changed, as a program might."""
+        for value in [value for values in self.mutable for value in values]:
+            value.clear()
+            if type(value) is list:
+                value.extend(Spoiled() for _ in range(size))
+            elif type(value) is dict:
+                value.update((Spoiled(), at) for at in range(min(size, 1)))
+            elif size:
+                value.add(Spoiled())
 
     def references(self):
         """How many references there are to what can be changed, of each sort."""
@@ -257,26 +286,38 @@ def data(value, met=None, depth=0):
 WHERE_RECORDER_HOLDS = 4, 4, 4
 
 
-class Recorder:
-    """One run of the tests."""
+# How many things are in an argument after a call that spoils it, in one run after the other.
+SPOILED_SIZES = 0, 1, 13
 
-    def __init__(self):
+
+class Recorder:
+    """One run of the tests; with a size, one in which each call leaves that much in its arguments."""
+
+    def __init__(self, spoiled_size=None):
         self.claims, self.calls, self.text, self.is_claimed = [], 0, 0, True
         # What was met in the last call, and what was given as it was then.
         self.last = Argument(), ((), {}), []
+        # Of calls whose arguments the test holds too.
+        self.is_held, self.held, self.spoiled_size = False, [], spoiled_size
 
-    def require_at_most(self, met, most):
-        """Nobody but the call holds what can be changed."""
-        for counts, limit in zip(met.references(), most):
-            if any(count > limit for count in counts):
-                raise NotData
+    def is_at_most(self, met, most):
+        """Whether nobody but the call holds what can be changed."""
+        return not any(count > limit for counts, limit in zip(met.references(), most) for count in counts)
 
     def require_untouched(self):
-        """Nothing has happened to what was given, and nothing can any more: only the recorder has it."""
+        """Nothing has happened to what was given. Nothing can any more where only the recorder has it."""
         met, given, texts = self.last
+        if self.spoiled_size is not None:
+            return
         if Argument().texts(*given) != texts:
             raise NotData
-        self.require_at_most(met, WHERE_RECORDER_HOLDS)
+        if self.is_held or not self.is_at_most(met, WHERE_RECORDER_HOLDS):
+            self.held.append((given, texts))
+
+    def finish(self):
+        """The test never changes what it holds: the candidate may hold it too, and would see."""
+        if not self.is_claimed or any(Argument().texts(*given) != texts for given, texts in self.held):
+            raise NotData
 
     def stand_in(self, name):
         def call(arguments, keywords):
@@ -285,8 +326,10 @@ class Recorder:
             self.is_claimed, self.calls = False, self.calls + 1
             met = Argument()
             parts = met.texts(arguments, keywords)
-            self.require_at_most(met, references_to_fresh(bool(keywords)))
+            self.is_held = not self.is_at_most(met, references_to_fresh(bool(keywords)))
             self.last = met, (arguments, keywords), parts
+            if self.spoiled_size is not None:
+                met.spoil(self.spoiled_size)
             return Unknown("%s(%s)" % (name, ", ".join(parts)), self.calls)
 
         return StandIn(call)
@@ -387,9 +430,8 @@ def world(job, stand_ins):
     return namespace
 
 
-def run_once(job, names):
+def run_once(job, names, recorder):
     """The claims of each test."""
-    recorder = Recorder()
     recording_too = {"(claim)": recorder.claim, "(claim identity)": recorder.claim_identity}
     namespace = world({**job, "setup": warm_setup, "prompt": None}, recording_too)
     known = set(warm_setup.splitlines())
@@ -407,7 +449,8 @@ def run_once(job, names):
             found.append(recorder.claims[before:])
         elif recorder.claims:
             raise NotData
-    if NotData.was_raised or not recorder.is_claimed or not all(found):
+    recorder.finish()
+    if NotData.was_raised or not all(found):
         raise NotData
     return found
 
@@ -417,176 +460,10 @@ def claims_of(job, names):
     more than that."""
     NotData.was_raised, Steps.left = False, MOST_STEPS
     try:
-        return run_once(job, names)
+        recorder = Recorder()
+        claims = run_once(job, names, recorder)
+        if recorder.held and any(run_once(job, names, Recorder(size)) != claims for size in SPOILED_SIZES):
+            return None
+        return claims
     except BaseException:
         return None
-
-
-# Tests that no program has a part in.
-
-class Raised(Exception):
-    """What a program raises of itself."""
-
-
-class StandInProgram:
-    """What a program defines, and all that comes of it, by the program's mood. A test that passes in
-    every mood checks nothing.
-
-    agrees      is equal to everything, and above and below it
-    disagrees   is equal to nothing, and neither above nor below it
-    None        gives None wherever it is called
-    object      gives an object that can do nothing
-    spoils      gives its argument, after changing what it was given
-    raises      raises wherever it is used
-    """
-
-    MOODS = "disagrees", "None", "object", "spoils", "raises", "agrees"
-    mood, touched = "agrees", False
-
-    def __getattr__(self, name):
-        StandInProgram.touched = True
-        if name.startswith("__") and name not in ("__name__", "__doc__") or self.mood in ("None", "object", "spoils"):
-            raise AttributeError(name)
-        return answered(self)
-
-    def __call__(self, *arguments, **keywords):
-        StandInProgram.touched = True
-        if self.mood == "spoils":
-            return spoiled([*arguments, *keywords.values()])
-        return answered(None if self.mood == "None" else object() if self.mood == "object" else self)
-
-    @property
-    def __class__(self):
-        StandInProgram.touched = True
-        return StandInProgram
-
-    def __iter__(self):
-        return iter((answered(self),))
-
-    def __hash__(self):
-        return hash(StandInProgram)
-
-    def __len__(self):
-        return answered(1)
-
-    def __float__(self):
-        return answered(1.0)
-
-    __int__ = __index__ = __len__
-
-    def __bool__(self):
-        return answered(StandInProgram.mood != "disagrees")
-
-
-def spoiled(arguments):
-    """The first of some arguments, all of which are changed as far as they can be."""
-    for argument in arguments:
-        try:
-            if isinstance(argument, (list, dict, set, bytearray, collections.deque)):
-                argument.clear()
-            elif hasattr(argument, "__next__"):
-                next(argument)
-            elif callable(argument):
-                argument()
-        except Exception:
-            pass
-    return arguments[0] if arguments else None
-
-
-def answered(value):
-    """What a stand-in gives, unless it is in the mood to raise."""
-    Steps.step()
-    StandInProgram.touched = True
-    if StandInProgram.mood == "raises":
-        raise Raised
-    return value
-
-
-def _define_moods():
-    def compared(holds):
-        return lambda self, other=None: answered((StandInProgram.mood != "disagrees") is holds)
-
-    def computed(self, *arguments):
-        return answered(self)
-
-    for name in "eq lt le gt ge contains".split():
-        setattr(StandInProgram, "__%s__" % name, compared(True))
-    StandInProgram.__ne__ = compared(False)
-    for name in ("add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split()):
-        for form in "__%s__", "__r%s__":
-            setattr(StandInProgram, form % name, computed)
-    for name in "neg pos abs invert getitem round enter".split():
-        setattr(StandInProgram, "__%s__" % name, computed)
-    for name in "setitem delitem exit".split():
-        setattr(StandInProgram, "__%s__" % name, lambda self, *arguments: answered(None))
-
-
-_define_moods()
-# What a test may raise since a stand-in is no function, class or module.
-OF_STAND_INS = (TypeError, AttributeError, ImportError, KeyError)
-
-
-def attempt(test, namespace, mood):
-    """What a test raises with a program in this mood; None where it passes."""
-    StandInProgram.mood, StandInProgram.touched = mood, False
-    try:
-        exec(test, namespace)
-    except BaseException as error:
-        # `unittest.main()` ends so where all is well.
-        return None if type(error) is SystemExit and not error.code else error
-
-
-def passes_always(test, namespace, error):
-    """Whether a test, which raised this with the first mood, passes in all of them. Raising may be what
-    it turns into a failure of its own: then it checks for that."""
-    if error is not None:
-        return False
-    for mood in StandInProgram.MOODS[1:-1]:
-        error = attempt(test, namespace, mood)
-        if error is not None and not (mood == "raises" and type(error) is Raised):
-            return False
-    return True
-
-
-def look(job, names):
-    """The first fault of the tests; none of one that puts something of its own in a name's place, which
-    is then what it is about. The mood that agrees comes last of all for each test: what follows
-    needs what it came to, and is not looked at where it came to nothing."""
-    stand_ins = {name: StandInProgram() for name in names}
-    namespace = world(job, stand_ins)
-    function = job["entry_point"] or "the program"
-    for at, source in enumerate((job["test_setup"], *job["tests"])):
-        where, test = "test %d" % at if at else "test_setup", counting(ast.parse(source))
-        first = attempt(test, namespace, StandInProgram.MOODS[0])
-        untouched = first is not None and not StandInProgram.touched and not isinstance(first, OF_STAND_INS)
-        # What a reference does decides on a test; a setup that fails without a program fails with any.
-        if untouched and not (at and job["reference"]):
-            return "%s fails before it uses %s: %s" % (where, function, describe(first).decode("utf-8", "replace"))
-        always = at and passes_always(test, namespace, first)
-        last = attempt(test, namespace, StandInProgram.MOODS[-1])
-        if any(namespace.get(name) is not stand_in for name, stand_in in stand_ins.items()):
-            return None
-        if always and last is None:
-            return "%s passes whatever the program does: expected an assert about %s that is reached" % (where, function)
-        if last is not None:
-            return None
-
-
-def fault_of(job, names):
-    """What is wrong with tests that no program has a part in; None if nothing is seen."""
-    NotData.was_raised, Steps.left = False, MOST_STEPS
-    try:
-        fault = look(job, names)
-    except BaseException:
-        return None
-    return None if NotData.was_raised else fault
-
-
-def failure_of_setup(job):
-    """What the problem's setup raises before any candidate has a part in it; None if it does not."""
-    if job["setup"] == warm_setup:
-        return None
-    try:
-        run_setup(job["setup"], new_module("__main__").__dict__)
-    except BaseException as error:
-        return "setup fails: %s" % describe(error).decode("utf-8", "replace")
