@@ -1,12 +1,14 @@
 //! Group relative policy optimisation (Shao et al., 2024, section 4.1) with verdicts as rewards.
 //!
 //! Each step samples a group of completions for each of several prompts, has them judged, and takes
-//! as a completion's advantage its reward less the group's mean, over the group's deviation. A
-//! group whose rewards are equal says nothing: it is counted and skipped. The loss is PPO's clipped
-//! surrogate, averaged over all completion tokens of the step, with an optional KL term to the
-//! model that training started from (Schulman's estimator k3).
+//! as a completion's advantage what its reward is worth beside the group's, as the objective says. A
+//! group whose advantages are zero says nothing: it is counted and skipped, and where more prompts are
+//! sampled than learned from, others take its place (DAPO's dynamic sampling; Yu et al., 2025). The loss
+//! is PPO's clipped surrogate, averaged over all completion tokens of the step, with an optional KL term
+//! to the model that training started from (Schulman's estimator k3).
 
-use crate::surrogate::token_gradient;
+use crate::advantage::{Objective, advantages, mean_and_deviation};
+use crate::surrogate::{Clip, token_gradient};
 use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Context, Result, ensure};
 use critic::{Critic, Question};
@@ -31,8 +33,10 @@ use verify::{Client, Task};
 pub struct GrpoSettings {
     /// Sampling steps; 0 leaves the generator as it is.
     pub steps: usize,
-    /// Prompts a step.
+    /// Prompts that a step learns from.
     pub prompts_per_step: usize,
+    /// Prompts sampled for each of these: where a group says nothing, another takes its place.
+    pub oversampling: f64,
     /// Completions a prompt.
     pub group_size: usize,
     /// Temperature of the rollouts.
@@ -45,16 +49,36 @@ pub struct GrpoSettings {
     pub minibatches: usize,
     /// Times that a step's groups are gone through.
     pub iterations: usize,
-    /// Ratios of new to old probability outside of `1 ± clip_range` give no gradient.
+    /// What is raised: the `mean` reward of completions, or the `best_of` several.
+    pub objective: Objective,
+    /// How many completions the objective `best_of` takes the best of.
+    pub best_of: usize,
+    /// A ratio of new to old probability below `1 - clip_range` gives no gradient.
     pub clip_range: f64,
+    /// Nor does one above `1 + clip_range_high`; wider than below, it leaves unlikely completions room to
+    /// become likely (DAPO's clip-higher).
+    pub clip_range_high: f64,
     /// Coefficient of the KL term to the starting model; 0 leaves it out, and saves its pass.
     pub kl_coefficient: f64,
     /// Share of the critic's probability in the reward.
     pub critic_reward: f64,
+    /// Groups whose rewards have it.
+    pub critic_groups: CriticGroups,
     /// Tests that the prompt shows.
     pub prompt_tests: PromptTests,
     /// How weights are updated.
     pub optimizer: OptimizerSettings,
+}
+
+/// Groups whose rewards the critic has a share in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CriticGroups {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of which execution says the same of every completion, and which would teach nothing.
+    Equal,
 }
 
 impl Default for GrpoSettings {
@@ -62,18 +86,31 @@ impl Default for GrpoSettings {
         GrpoSettings {
             steps: 50,
             prompts_per_step: 64,
+            oversampling: 1.0,
             group_size: 8,
             temperature: 1.0,
             top_p: 1.0,
             max_new_tokens: 256,
             minibatches: 1,
             iterations: 1,
+            objective: Objective::Mean,
+            best_of: 4,
             clip_range: 0.2,
+            clip_range_high: 0.2,
             kl_coefficient: 0.0,
             critic_reward: 0.0,
+            critic_groups: CriticGroups::All,
             prompt_tests: PromptTests::Visible,
             optimizer: OptimizerSettings { learning_rate: 1e-4, ..OptimizerSettings::default() },
         }
+    }
+}
+
+impl GrpoSettings {
+    /// Prompts that a step samples of so many problems.
+    pub fn sampled_prompts(&self, problems: usize) -> usize {
+        let sampled = (self.prompts_per_step as f64 * self.oversampling.max(1.0)).round();
+        (sampled as usize).min(problems)
     }
 }
 
@@ -158,7 +195,8 @@ pub fn train(
         (context.on_rollouts)(&candidates, &verdicts)?;
         let rewards = rewards(context, &batch, &candidates, &verdicts, settings)?;
         let scored = started.elapsed().as_secs_f64();
-        let (groups, rewarded) = groups(context.generator, &batch, &candidates, &rewards, settings)?;
+        let most = share_of(settings.prompts_per_step, trainer.learner.rank().of, batch.len());
+        let (groups, rewarded) = groups(context.generator, &batch, &candidates, &rewards, settings, most)?;
         let sums = learn(trainer, &groups, context.reference, settings)?;
         trainer.finish_step()?;
         let total = started.elapsed().as_secs_f64();
@@ -181,6 +219,11 @@ pub fn train(
     Ok(())
 }
 
+/// How many of a step's groups one of several processes learns from.
+fn share_of(prompts: usize, processes: usize, sampled: usize) -> usize {
+    prompts.div_ceil(processes.max(1)).min(sampled)
+}
+
 /// Each metric becomes its mean over all processes.
 fn average(metrics: &mut Metrics, trainer: &mut Trainer) -> Result<()> {
     let mut numbers: Vec<f64> = metrics.iter().map(|metric| metric.1).collect();
@@ -192,7 +235,7 @@ fn average(metrics: &mut Metrics, trainer: &mut Trainer) -> Result<()> {
 
 /// The step's problems: every problem comes once before any comes again.
 fn step_problems(problems: &[Problem], settings: &GrpoSettings, seed: u64, step: usize) -> Vec<Problem> {
-    let per_step = settings.prompts_per_step.min(problems.len());
+    let per_step = settings.sampled_prompts(problems.len());
     let first = step * per_step;
     let chosen = (first..first + per_step).map(|at| {
         let (round, place) = (at / problems.len(), at % problems.len());
@@ -300,22 +343,36 @@ fn rewards(
         Ok(Question { prompt, programs: group.iter().map(|candidate| candidate.code.clone()).collect() })
     });
     let questions: Vec<Question> = questions.collect::<Result<_>>()?;
-    let scores: Vec<f64> = critic.score(&questions)?.into_iter().flatten().collect();
-    for (reward, score) in paired(&mut rewards, scores, ["candidates", "scores"])? {
-        *reward = reward.map(|reward| reward + settings.critic_reward * score);
+    let of_groups = rewards.chunks_mut(settings.group_size);
+    for (rewards, scores) in paired(of_groups, critic.score(&questions)?, ["groups", "lists of scores"])? {
+        shape(rewards, &scores, settings)?;
     }
     Ok(rewards)
 }
 
+/// Adds the critic's share to the rewards of one group.
+fn shape(rewards: &mut [Option<f64>], scores: &[f64], settings: &GrpoSettings) -> Result<()> {
+    let known: Vec<f64> = rewards.iter().flatten().copied().collect();
+    let teaches = mean_and_deviation(&known).1 > 1e-6;
+    if settings.critic_groups == CriticGroups::Equal && teaches {
+        return Ok(());
+    }
+    for (reward, score) in paired(rewards, scores, ["candidates", "scores"])? {
+        *reward = reward.map(|reward| reward + settings.critic_reward * score);
+    }
+    Ok(())
+}
+
 type Metrics = Vec<(&'static str, f64)>;
 
-/// The groups that say something, and what the rewards were.
+/// The groups that say something, no more of them than the step learns from, and what the rewards were.
 fn groups(
     generator: &Generator,
     batch: &[Problem],
     candidates: &[Candidate],
     rewards: &[Option<f64>],
     settings: &GrpoSettings,
+    most: usize,
 ) -> Result<(Vec<Group>, Metrics)> {
     same_length("rewards", rewards.len(), "candidates", candidates.len())?;
     same_length("groups", candidates.len(), "completions", batch.len() * settings.group_size)?;
@@ -328,23 +385,23 @@ fn groups(
     )?;
     for (problem, (candidates, rewards)) in paired(batch, of_groups, ["problems", "groups"])? {
         let known: Vec<f64> = rewards.iter().flatten().copied().collect();
-        let (mean, deviation) = mean_and_deviation(&known);
+        let deviation = mean_and_deviation(&known).1;
         deviations += deviation;
-        if deviation < 1e-6 {
-            equal += 1;
+        equal += usize::from(deviation < 1e-6);
+        let advantages = advantages(rewards, settings.objective, settings.best_of);
+        if groups.len() == most || advantages.iter().flatten().all(|advantage| advantage.abs() < 1e-6) {
             continue;
         }
         for candidate in candidates {
             let (tokens, of) = (candidate.tokens.len(), "tokens");
             same_length("log-probabilities", candidate.log_probabilities.len(), of, tokens)?;
         }
-        let of_candidates = paired(candidates, rewards, ["candidates", "rewards"])?;
-        let rollouts = of_candidates.filter_map(|(candidate, reward)| {
-            let advantage = ((*reward)? - mean) / (deviation + 1e-4);
+        let of_candidates = paired(candidates, advantages, ["candidates", "advantages"])?;
+        let rollouts = of_candidates.filter_map(|(candidate, advantage)| {
             Some(Rollout {
                 tokens: candidate.tokens.clone(),
                 old: candidate.log_probabilities.clone(),
-                advantage: advantage as f32,
+                advantage: advantage? as f32,
             })
         });
         let prompt = generator.tokenizer.encode(&generator.prompt(&problem.shown, settings.prompt_tests)?);
@@ -355,15 +412,9 @@ fn groups(
         ("reward", mean_and_deviation(&known).0),
         ("reward_std", deviations / count),
         ("frac_reward_zero_std", equal as f64 / count),
+        ("groups", groups.len() as f64),
     ];
     Ok((groups, metrics))
-}
-
-fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
-    let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
-    (mean, variance.sqrt())
 }
 
 fn learn(
@@ -443,7 +494,7 @@ fn add_gradient(
         Some(reference) => Some(reference.predictions(&batch, &targets)?),
         None => None,
     };
-    let clip = settings.clip_range as f32;
+    let clip = Clip { low: settings.clip_range as f32, high: settings.clip_range_high as f32 };
     let mut weigh = |index: usize, prediction: Prediction| {
         let (old, advantage) = per_token[index];
         let reference = reference.as_ref().map(|reference| reference[index].log_probability);
@@ -502,10 +553,26 @@ mod tests {
     }
 
     #[test]
+    fn the_critic_may_be_asked_only_where_execution_says_the_same_of_all() {
+        let settings =
+            |critic_groups| GrpoSettings { critic_reward: 0.5, critic_groups, ..GrpoSettings::default() };
+        let scores = [0.2, 0.6, 0.4];
+        for (critic_groups, rewards, expected) in [
+            (CriticGroups::Equal, [Some(1.0), None, Some(0.0)], [Some(1.0), None, Some(0.0)]),
+            (CriticGroups::Equal, [Some(0.0), None, Some(0.0)], [Some(0.1), None, Some(0.2)]),
+            (CriticGroups::All, [Some(1.0), None, Some(0.0)], [Some(1.1), None, Some(0.2)]),
+        ] {
+            let mut found = rewards;
+            shape(&mut found, &scores, &settings(critic_groups)).expect("as many scores");
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     fn every_problem_comes_once_before_any_comes_again() {
         let problem = |n: usize| Problem { id: n.to_string(), ..Problem::default() };
         let problems: Vec<Problem> = (0..10).map(problem).collect();
-        let settings = GrpoSettings { prompts_per_step: 5, ..GrpoSettings::default() };
+        let settings = GrpoSettings { prompts_per_step: 4, oversampling: 1.25, ..GrpoSettings::default() };
         let ids = |step| step_problems(&problems, &settings, 3, step).into_iter().map(|p| p.id);
         let mut first: Vec<String> = ids(0).chain(ids(1)).collect();
         first.sort();

@@ -8,6 +8,7 @@
 //! has been learned so far stays in a [`Trainer`], which can be saved and resumed exactly: the
 //! data of a step depends on the seed and the step only.
 
+pub mod advantage;
 pub mod critic_training;
 pub mod grpo;
 pub mod metrics;

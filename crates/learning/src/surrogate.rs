@@ -11,17 +11,26 @@ pub(crate) struct TokenGradient {
     pub(crate) kl: f32,
 }
 
+/// How far a ratio may be from 1 to give a gradient.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clip {
+    /// Below 1.
+    pub(crate) low: f32,
+    /// Above 1.
+    pub(crate) high: f32,
+}
+
 /// The gradient of a token whose log-probability was `old` when it was sampled.
 pub(crate) fn token_gradient(
     log_probability: f32,
     old: f32,
     advantage: f32,
-    clip: f32,
+    clip: Clip,
     reference: Option<f32>,
     kl_coefficient: f32,
 ) -> TokenGradient {
     let ratio = (log_probability - old).exp();
-    let clipped = if advantage > 0.0 { ratio > 1.0 + clip } else { ratio < 1.0 - clip };
+    let clipped = if advantage > 0.0 { ratio > 1.0 + clip.high } else { ratio < 1.0 - clip.low };
     let surrogate = if clipped { 0.0 } else { -ratio * advantage };
     let (kl, pull) = reference.map_or((0.0, 0.0), |reference| {
         let difference = reference - log_probability;
@@ -39,12 +48,13 @@ mod tests {
     fn a_tokens_gradient_is_the_slope_of_its_loss() {
         let loss = |log_probability: f64, old: f64, advantage: f64, reference: f64| {
             let ratio = (log_probability - old).exp();
-            let surrogate = (ratio * advantage).min(ratio.clamp(0.8, 1.2) * advantage);
+            let surrogate = (ratio * advantage).min(ratio.clamp(0.8, 1.28) * advantage);
             let difference = reference - log_probability;
             -surrogate + 0.05 * (difference.exp() - difference - 1.0)
         };
         for (log_probability, old, advantage, reference) in [
             (-1.0, -1.05, 0.7, -1.3),
+            (-1.0, -1.22, 0.7, -1.3),
             (-1.0, -2.0, 0.7, -0.5),
             (-2.0, -1.0, -0.7, -2.2),
             (-1.0, -2.0, -1.5, -1.0),
@@ -57,7 +67,7 @@ mod tests {
                 log_probability as f32,
                 old as f32,
                 advantage as f32,
-                0.2,
+                Clip { low: 0.2, high: 0.28 },
                 Some(reference as f32),
                 0.05,
             );

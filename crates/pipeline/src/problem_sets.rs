@@ -6,6 +6,7 @@ use hub::Hub;
 use problems::basics::World;
 use problems::sets;
 use records::{Problem, Split};
+use std::collections::HashSet;
 
 /// The problems of a run.
 pub struct ProblemSets {
@@ -40,13 +41,19 @@ impl ProblemSets {
             let some = all.iter().filter(|problem| problem.split == split);
             some.take(if limit == 0 { usize::MAX } else { limit }).cloned().collect()
         };
-        let sets = ProblemSets {
+        let mut sets = ProblemSets {
             train: part(Split::Train, wanted.train),
             test: part(wanted.report_on, wanted.test),
         };
         if sets.test.is_empty() {
             let message = format!("{} has no {} problems", wanted.source, wanted.report_on.name());
             return Err(Error::Problems { field: "problems.source", message });
+        }
+        let mut kept = KeptOut::new(&all);
+        for source in &wanted.also_train {
+            let more = sets::load_from(source, hub)?.into_iter();
+            sets.train
+                .extend(more.filter(|problem| problem.split == Split::Train && kept.may_learn(problem)));
         }
         Ok(sets)
     }
@@ -75,6 +82,39 @@ impl ProblemSets {
     }
 }
 
+/// What further training problems must not be: those of the set itself, whose training problems are taken as
+/// it has them, and those whose name or text is that of a problem to report on or to choose by.
+struct KeptOut {
+    ids: HashSet<String>,
+    names: HashSet<String>,
+    texts: HashSet<Vec<String>>,
+}
+
+impl KeptOut {
+    fn new(problems: &[Problem]) -> Self {
+        let apart = || problems.iter().filter(|problem| problem.split != Split::Train);
+        let names = apart().map(|problem| problem.shown.name.clone()).filter(|name| !name.is_empty());
+        KeptOut {
+            ids: problems.iter().map(|problem| problem.id.clone()).collect(),
+            names: names.collect(),
+            texts: apart().map(|problem| words(&problem.shown.statement)).collect(),
+        }
+    }
+
+    /// Whether it may be learned from; the next of the same id may not.
+    fn may_learn(&mut self, problem: &Problem) -> bool {
+        let is_apart =
+            self.names.contains(&problem.shown.name) || self.texts.contains(&words(&problem.shown.statement));
+        !is_apart && self.ids.insert(problem.id.clone())
+    }
+}
+
+/// The words of a text, without case and punctuation.
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.map(str::to_lowercase).collect()
+}
+
 /// The problems of a set; the built-in one gives 1,000 of each split.
 ///
 /// # Errors
@@ -86,4 +126,32 @@ pub fn problem_set(source: &str, hub: &Hub) -> Result<Vec<Problem>> {
     let world = World::new();
     let splits = [Split::Train, Split::Validation, Split::Test];
     Ok(splits.into_iter().flat_map(|split| world.problems(split, 1000, 1)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(id: &str, name: &str, text: &str, split: Split) -> Problem {
+        let shown = records::Shown { statement: text.into(), name: name.into(), ..Default::default() };
+        Problem { id: id.into(), shown, split, ..Problem::default() }
+    }
+
+    #[test]
+    fn nothing_to_report_on_or_to_choose_by_is_learned_from() {
+        let own = [
+            problem("Mbpp/11", "remove_occ", "Write a function to remove it.", Split::Test),
+            problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
+            problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
+        ];
+        let mut kept = KeptOut::new(&own);
+        let mut may =
+            |id: &str, name: &str, text: &str| kept.may_learn(&problem(id, name, text, Split::Train));
+        assert!(!may("x/1", "remove_occ", "another text"), "the name of a test problem");
+        assert!(!may("x/2", "other", "write a function, to REMOVE it"), "the text of a test problem");
+        assert!(!may("x/3", "smallest", "x"), "the name of a validation problem");
+        assert!(!may("Mbpp/601", "new", "new"), "a problem that the set has");
+        assert!(may("x/4", "chain", "Find the chain."), "another problem like a training problem");
+        assert!(!may("x/4", "again", "again"), "an id twice");
+    }
 }

@@ -1,6 +1,7 @@
 //! Recipes: TOML files that say what a run does. Every field has a default; an unknown field is an
 //! error that names the nearest known one.
 
+use learning::advantage::Objective;
 use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
 use learning::supervised::SupervisedSettings;
@@ -97,6 +98,9 @@ pub struct ModelRecipe {
 pub struct ProblemsRecipe {
     /// `basics`, `mbpp`, `mbpp-sanitized`, `humaneval`, or a file.
     pub source: String,
+    /// Further sets to learn from: their training problems, but for those that the source has, and those
+    /// whose name or text is that of a problem to report on or to choose by.
+    pub also_train: Vec<String>,
     /// Training problems; 0 takes all that the set has.
     pub train: usize,
     /// Problems to report on; 0 takes all that the set has.
@@ -230,7 +234,14 @@ impl Default for ModelRecipe {
 
 impl Default for ProblemsRecipe {
     fn default() -> Self {
-        ProblemsRecipe { source: "basics".into(), train: 0, test: 0, report_on: Split::Test, seed: 1 }
+        ProblemsRecipe {
+            source: "basics".into(),
+            also_train: Vec::new(),
+            train: 0,
+            test: 0,
+            report_on: Split::Test,
+            seed: 1,
+        }
     }
 }
 
@@ -325,6 +336,7 @@ impl Recipe {
     }
 
     fn check(&self) -> Result<()> {
+        self.check_learning()?;
         let positive = [
             ("pool.samples", self.pool.samples),
             ("grpo.prompts_per_step", self.grpo.prompts_per_step),
@@ -347,6 +359,27 @@ impl Recipe {
             }
         }
         self.executor.check().map_err(|(name, message)| wrong(format!("executor.{name}"), message))
+    }
+
+    fn check_learning(&self) -> Result<()> {
+        let grpo = &self.grpo;
+        if !(1.0..=16.0).contains(&grpo.oversampling) {
+            return Err(wrong("grpo.oversampling", format!("expected 1 to 16, found {}", grpo.oversampling)));
+        }
+        if grpo.objective == Objective::BestOf && !(2..=grpo.group_size).contains(&grpo.best_of) {
+            let message =
+                format!("expected 2 to grpo.group_size ({}), found {}", grpo.group_size, grpo.best_of);
+            return Err(wrong("grpo.best_of", message));
+        }
+        for (name, value) in [("clip_range", grpo.clip_range), ("clip_range_high", grpo.clip_range_high)] {
+            if !(value > 0.0 && value < 10.0) {
+                return Err(wrong(
+                    format!("grpo.{name}"),
+                    format!("expected a number above 0, found {value}"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The recipe with every default written out.

@@ -30,7 +30,7 @@ impl Loop<'_> {
         };
         let mut trainer = trainer.map_err(learning)?;
         trainer.save_regularly(&state);
-        let rollouts = settings.prompts_per_step.min(self.problems.train.len()) * settings.group_size;
+        let rollouts = settings.sampled_prompts(self.problems.train.len()) * settings.group_size;
         let done = trainer.step();
         let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
         let mut verdicts = self.reopen::<StoredVerdict>("verdicts/rollouts.jsonl", done * rollouts)?;
