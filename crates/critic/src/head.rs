@@ -1,4 +1,4 @@
-//! Linear → ReLU → dropout → Linear: from a hidden state to one logit.
+//! Linear → ReLU → dropout → Linear: from a hidden state to logits, the first of which says whether it passes.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -12,15 +12,15 @@ pub struct Head {
     pub inner: Vec<f32>,
     /// `[width]`
     pub inner_bias: Vec<f32>,
-    /// `[1, width]`
+    /// `[outputs, width]`
     pub outer: Vec<f32>,
-    /// `[1]`
+    /// `[outputs]`
     pub outer_bias: Vec<f32>,
 }
 
 /// What a forward pass leaves for the backward pass.
 pub struct HeadActivations {
-    /// One for each row.
+    /// `[rows, outputs]`
     pub logits: Vec<f32>,
     /// After ReLU and dropout: `[rows, width]`
     inner: Vec<f32>,
@@ -28,19 +28,19 @@ pub struct HeadActivations {
 
 impl Head {
     /// All zero.
-    pub fn zeros(hidden: usize, width: usize) -> Self {
+    pub fn zeros(hidden: usize, width: usize, outputs: usize) -> Self {
         Head {
             hidden,
             inner: vec![0.0; width * hidden],
             inner_bias: vec![0.0; width],
-            outer: vec![0.0; width],
-            outer_bias: vec![0.0],
+            outer: vec![0.0; outputs * width],
+            outer_bias: vec![0.0; outputs],
         }
     }
 
     /// Uniform within one over the root of the inputs, as PyTorch's `Linear`.
-    pub fn random(hidden: usize, width: usize, seed: u64) -> Self {
-        let mut head = Self::zeros(hidden, width);
+    pub fn random(hidden: usize, width: usize, outputs: usize, seed: u64) -> Self {
+        let mut head = Self::zeros(hidden, width, outputs);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut fill = |data: &mut [f32], inputs: usize| {
             let bound = 1.0 / (inputs.max(1) as f32).sqrt();
@@ -57,6 +57,11 @@ impl Head {
         self.inner_bias.len()
     }
 
+    /// Logits of each row.
+    pub fn outputs(&self) -> usize {
+        self.outer_bias.len()
+    }
+
     /// Logits of pooled hidden states `[rows, hidden]`. With `dropout` (a rate and a random
     /// stream), inner values are zeroed at that rate and the others scaled up.
     pub fn forward(&self, pooled: &[f32], dropout: Option<(f32, &mut ChaCha8Rng)>) -> HeadActivations {
@@ -70,7 +75,7 @@ impl Head {
                 .iter_mut()
                 .for_each(|value| *value *= if random.random::<f32>() < rate { 0.0 } else { keep });
         }
-        let mut logits = vec![0.0; rows];
+        let mut logits = vec![0.0; rows * self.outputs()];
         linear(&inner, &self.outer, Some(&self.outer_bias), rows, &mut logits);
         HeadActivations { logits, inner }
     }
@@ -85,7 +90,7 @@ impl Head {
         dropout_rate: f32,
         gradient: &mut Head,
     ) -> Vec<f32> {
-        let rows = logit_gradient.len();
+        let rows = logit_gradient.len() / self.outputs();
         let bias = Some(gradient.outer_bias.as_mut_slice());
         linear_backward_weight(logit_gradient, &activations.inner, rows, &mut gradient.outer, bias);
         let mut inner_gradient = vec![0.0; activations.inner.len()];
@@ -104,23 +109,23 @@ impl Head {
 
     /// The tensors with the names and shapes they have on disk.
     pub fn named(&self) -> Vec<(&'static str, Vec<usize>, &[f32])> {
-        let (width, hidden) = (self.width(), self.hidden);
+        let (width, hidden, outputs) = (self.width(), self.hidden, self.outputs());
         vec![
             ("score.0.weight", vec![width, hidden], &self.inner),
             ("score.0.bias", vec![width], &self.inner_bias),
-            ("score.2.weight", vec![1, width], &self.outer),
-            ("score.2.bias", vec![1], &self.outer_bias),
+            ("score.2.weight", vec![outputs, width], &self.outer),
+            ("score.2.bias", vec![outputs], &self.outer_bias),
         ]
     }
 
     /// As [`named`](Self::named), to write to.
     pub fn named_mut(&mut self) -> Vec<(&'static str, Vec<usize>, &mut [f32])> {
-        let (width, hidden) = (self.width(), self.hidden);
+        let (width, hidden, outputs) = (self.width(), self.hidden, self.outputs());
         vec![
             ("score.0.weight", vec![width, hidden], &mut self.inner),
             ("score.0.bias", vec![width], &mut self.inner_bias),
-            ("score.2.weight", vec![1, width], &mut self.outer),
-            ("score.2.bias", vec![1], &mut self.outer_bias),
+            ("score.2.weight", vec![outputs, width], &mut self.outer),
+            ("score.2.bias", vec![outputs], &mut self.outer_bias),
         ]
     }
 }
@@ -132,14 +137,14 @@ mod tests {
     /// The hand-derived gradient against finite differences.
     #[test]
     fn the_gradient_is_the_slope() {
-        let head = Head::random(6, 10, 1);
+        let head = Head::random(6, 10, 3, 1);
         let pooled: Vec<f32> = (0..18).map(|i| ((i * 7 % 11) as f32 - 5.0) / 5.0).collect();
         let loss = |head: &Head, pooled: &[f32]| -> f32 {
             head.forward(pooled, None).logits.iter().map(|logit| logit * logit).sum()
         };
         let activations = head.forward(&pooled, None);
         let logit_gradient: Vec<f32> = activations.logits.iter().map(|logit| 2.0 * logit).collect();
-        let mut gradient = Head::zeros(6, 10);
+        let mut gradient = Head::zeros(6, 10, 3);
         let pooled_gradient = head.backward(&pooled, &activations, &logit_gradient, 0.0, &mut gradient);
         let step = 1e-3;
         for (index, &ours) in pooled_gradient.iter().enumerate() {

@@ -1,13 +1,14 @@
 //! (Problem, program) in, probability of passing out.
 //!
 //! The critic is a copy of the generator's backbone with a head of its own: the hidden state of the
-//! last token goes through Linear → ReLU → Linear to one logit. Its text is the problem's
-//! prompt, a line `# Solution:` and the program. It never runs anything.
+//! last token goes through Linear → ReLU → Linear to logits, the first of which says whether the program
+//! passes; what the others say is up to its training. Its text is the problem's prompt, a line
+//! `# Solution:` and the program. It never runs anything.
 //!
 //! On disk it is a Hugging Face directory: the backbone's files as always (`config.json`,
 //! `model.safetensors`, `tokenizer.json`), and beside them `score_head.safetensors` with
-//! `score.0.weight` `[width, hidden]`, `score.0.bias` `[width]`, `score.2.weight` `[1, width]`,
-//! `score.2.bias` `[1]`: in PyTorch, `Sequential(Linear, ReLU, Linear)`.
+//! `score.0.weight` `[width, hidden]`, `score.0.bias` `[width]`, `score.2.weight` `[outputs, width]`,
+//! `score.2.bias` `[outputs]`: in PyTorch, `Sequential(Linear, ReLU, Linear)`.
 //!
 //! ```no_run
 //! use critic::{Critic, Question};
@@ -23,7 +24,7 @@ mod head;
 
 pub use head::{Head, HeadActivations};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -80,8 +81,10 @@ impl Critic {
             Checkpoint::open_with_tokenizer(directory).context("cannot load the critic's backbone")?;
         let files = TensorFiles::open_file(&directory.join("score_head.safetensors"))
             .context("cannot load the critic's head")?;
-        let width = files.shape("score.0.bias")?.first().copied().unwrap_or(0);
-        let mut head = Head::zeros(backbone.config().hidden_size, width);
+        let length = |name| Ok::<_, anyhow::Error>(files.shape(name)?.first().copied().unwrap_or(0));
+        let (width, outputs) = (length("score.0.bias")?, length("score.2.bias")?);
+        ensure!(outputs > 0, "score.2.bias: expected at least one number, found none");
+        let mut head = Head::zeros(backbone.config().hidden_size, width, outputs);
         for (name, shape, tensor) in head.named_mut() {
             files.read(name, &shape, tensor)?;
         }
@@ -173,7 +176,9 @@ impl Critic {
         for group in split_by_rows(questions, TokenizedQuestion::rows, ROWS) {
             let (batch, last_rows) = pack(group);
             let pooled = backbone.hidden_rows(&batch, &last_rows)?;
-            let mut scores = self.head.forward(&pooled, None).logits.into_iter();
+            let outputs = self.head.outputs();
+            // What else the head was taught is of no use here.
+            let mut scores = self.head.forward(&pooled, None).logits.into_iter().step_by(outputs);
             logits
                 .extend(group.iter().map(|question| scores.by_ref().take(question.programs.len()).collect()));
         }

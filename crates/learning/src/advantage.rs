@@ -31,7 +31,8 @@ pub fn advantages(rewards: &[Option<f64>], objective: Objective, best_of: usize)
     };
     let mean = mean_and_deviation(&values).0;
     let mut values = values.into_iter();
-    rewards.iter().map(|reward| reward.and(values.next()).map(|value| (value - mean) * scale)).collect()
+    let mut of = |_| Some((values.next()? - mean) * scale);
+    rewards.iter().map(|reward| reward.and_then(&mut of)).collect()
 }
 
 /// What each reward adds, on average, to the best of `count - 1` of the others; of a group that is not

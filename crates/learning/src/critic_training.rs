@@ -2,7 +2,9 @@
 //!
 //! Binary cross-entropy on execution labels, and a pairwise term inside each problem: a program
 //! that passes should score above one that fails (Burges et al., 2005, RankNet). The pairwise term
-//! is what a choice among one problem's candidates depends on.
+//! is what a choice among one problem's candidates depends on. What else a verdict says, how many of the
+//! tests passed and how it failed, can be taught beside, by logits of its own: it has more to say of
+//! the program than one bit.
 
 use crate::supervised::shuffled;
 use crate::trainer::{Checkpoint, clipping, load, not_finite, save};
@@ -11,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use critic::{Head, TokenizedQuestion, pack, probability};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use records::same_length;
+use records::{Outcome, Verdict, same_length};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Instant;
@@ -43,6 +45,9 @@ pub struct CriticSettings {
     /// A program sampled n times weighs n to this power in the cross-entropy: 1 counts samples,
     /// 0 counts distinct programs.
     pub count_power: f64,
+    /// Weight of learning what else a verdict says: the share of tests passed, and the kind of failure;
+    /// 0 leaves it out.
+    pub details: f64,
     /// How weights are updated.
     pub optimizer: OptimizerSettings,
 }
@@ -58,16 +63,39 @@ impl Default for CriticSettings {
             problems_per_step: 16,
             pairwise: 1.0,
             count_power: 1.0,
+            details: 0.0,
             optimizer: OptimizerSettings::default(),
         }
     }
 }
 
 impl CriticSettings {
+    /// Logits of the head.
+    pub fn outputs(&self) -> usize {
+        if self.details > 0.0 { 1 + DETAILS } else { 1 }
+    }
+
     /// Number of steps for so many questions.
     pub fn total_steps(&self, questions: usize) -> usize {
         self.epochs * questions.div_ceil(self.problems_per_step.max(1))
     }
+}
+
+/// What a verdict says besides whether the program passed.
+pub const DETAILS: usize = 4;
+
+/// The share of its tests that a program passed, and whether it gave a wrong answer, was no answer, or
+/// ran into a limit: each from 0 to 1.
+pub fn details(verdict: &Verdict) -> [f32; DETAILS] {
+    let passed = verdict.tests.iter().filter(|test| test.outcome == Outcome::Passed).count();
+    let share = if verdict.passed() { 1.0 } else { passed as f32 / verdict.tests.len().max(1) as f32 };
+    let is = |holds| f32::from(u8::from(holds));
+    [
+        share,
+        is(verdict.outcome == Outcome::Failed),
+        is(matches!(verdict.outcome, Outcome::Invalid | Outcome::Refused)),
+        is(matches!(verdict.outcome, Outcome::Limit(_))),
+    ]
 }
 
 /// A problem with its programs and whether each passed.
@@ -79,6 +107,8 @@ pub struct LabelledQuestion {
     pub question: TokenizedQuestion,
     /// Whether each program passed.
     pub passed: Vec<bool>,
+    /// What else is known of each.
+    pub details: Vec<[f32; DETAILS]>,
     /// How many candidates each program stands for.
     pub counts: Vec<usize>,
 }
@@ -101,6 +131,12 @@ impl CriticTrainer {
     /// # Errors
     /// Where the device has no room for it.
     pub fn new(backbone: Model, head: Head, settings: &CriticSettings, device: &dyn Device) -> Result<Self> {
+        let (found, wanted) = (head.outputs(), settings.outputs());
+        ensure!(
+            found == wanted,
+            "critic.training.details = {} takes a head of {wanted} logits, and that of the critic to go on from has {found}",
+            settings.details
+        );
         let layers = backbone.config.num_hidden_layers;
         let plan = Plan {
             optimizer: settings.optimizer.adamw(),
@@ -280,6 +316,7 @@ fn gradient(
         let programs = labelled.question.programs.len();
         same_length("labels", labelled.passed.len(), "programs", programs)?;
         same_length("counts", labelled.counts.len(), "programs", programs)?;
+        same_length("details", labelled.details.len(), "programs", programs)?;
     }
     let whole = Whole::of(batch, settings);
     let batch = trainer.learner.rank().share(batch);
@@ -312,7 +349,7 @@ fn part_gradient(
     let mut pull = |pooled: &[f32]| {
         let dropout = (rate > 0.0).then_some((rate, &mut *random));
         let activations = head.forward(pooled, dropout);
-        let (loss, correct, logit_gradient) = loss_gradient(part, &activations.logits, settings, whole);
+        let (loss, correct, logit_gradient) = loss_gradients(part, &activations.logits, settings, whole);
         found = [loss, correct / whole.programs as f64];
         head.backward(pooled, &activations, &logit_gradient, rate, head_gradient)
     };
@@ -345,6 +382,33 @@ impl Whole {
 /// What a program weighs that was sampled so many times.
 fn weight_of(count: usize, settings: &CriticSettings) -> f32 {
     (count as f32).powf(settings.count_power as f32)
+}
+
+/// As [`loss_gradient`], by all logits of the head, `[programs, outputs]`.
+fn loss_gradients(
+    batch: &[&LabelledQuestion],
+    logits: &[f32],
+    settings: &CriticSettings,
+    whole: &Whole,
+) -> (f64, f64, Vec<f32>) {
+    let outputs = settings.outputs();
+    let main: Vec<f32> = logits.iter().copied().step_by(outputs).collect();
+    let (mut loss, correct, main_gradient) = loss_gradient(batch, &main, settings, whole);
+    if outputs == 1 {
+        return (loss, correct, main_gradient);
+    }
+    let mut gradient = vec![0.0; logits.len()];
+    let programs = batch.iter().flat_map(|labelled| labelled.details.iter().zip(&labelled.counts));
+    let rows = logits.chunks_exact(outputs).zip(gradient.chunks_exact_mut(outputs));
+    for (((details, &count), (logits, gradient)), main) in programs.zip(rows).zip(main_gradient) {
+        gradient[0] = main;
+        let weight = settings.details as f32 * weight_of(count, settings) / whole.weight / DETAILS as f32;
+        for ((gradient, &logit), &target) in gradient[1..].iter_mut().zip(&logits[1..]).zip(details) {
+            loss += f64::from(weight * (softplus(logit) - target * logit));
+            *gradient = weight * (probability(logit) as f32 - target);
+        }
+    }
+    (loss, correct, gradient)
 }
 
 /// The questions' part of a batch's mean loss, number of right programs, and the gradient by the logits.
@@ -391,4 +455,59 @@ fn loss_gradient(
 /// `ln(1 + e^x)`, without overflow.
 fn softplus(x: f32) -> f32 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use records::{Resource, TestResult};
+
+    fn labelled() -> LabelledQuestion {
+        LabelledQuestion {
+            problem: "p".into(),
+            question: TokenizedQuestion { prefix: vec![1], programs: vec![vec![1], vec![2], vec![3]] },
+            passed: vec![true, false, false],
+            details: vec![[1.0, 0.0, 0.0, 0.0], [0.5, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]],
+            counts: vec![3, 1, 2],
+        }
+    }
+
+    /// The gradient by every logit against finite differences, with and without the details.
+    #[test]
+    fn the_gradient_is_the_slope_of_the_loss() {
+        for details in [0.0, 0.7] {
+            let settings = CriticSettings { details, count_power: 0.5, ..CriticSettings::default() };
+            let question = labelled();
+            let batch = [&question];
+            let whole = Whole::of(&batch, &settings);
+            let count = 3 * settings.outputs();
+            let logits: Vec<f32> = (0..count).map(|at| (at * 5 % 7) as f32 / 3.0 - 1.0).collect();
+            let (_, _, gradient) = loss_gradients(&batch, &logits, &settings, &whole);
+            assert_eq!(gradient.len(), count);
+            for (at, &ours) in gradient.iter().enumerate() {
+                let moved = |by: f32| {
+                    let mut logits = logits.clone();
+                    logits[at] += by;
+                    loss_gradients(&batch, &logits, &settings, &whole).0
+                };
+                let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                assert!((slope - f64::from(ours)).abs() < 1e-3, "{details} {at}: {slope} {ours}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_verdict_says_how_many_tests_passed_and_how_it_failed() {
+        let test = |outcome| TestResult { outcome, reason: String::new(), detail: String::new() };
+        let verdict = |outcome, tests: &[Outcome]| Verdict {
+            outcome,
+            tests: tests.iter().map(|&outcome| test(outcome)).collect(),
+            ..Verdict::infrastructure("p", 0, "")
+        };
+        let failed = verdict(Outcome::Failed, &[Outcome::Passed, Outcome::Failed]);
+        assert_eq!(details(&failed), [0.5, 1.0, 0.0, 0.0]);
+        assert_eq!(details(&verdict(Outcome::Invalid, &[])), [0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(details(&verdict(Outcome::Limit(Resource::Time), &[])), [0.0, 0.0, 0.0, 1.0]);
+        assert_eq!(details(&verdict(Outcome::Passed, &[Outcome::Passed])), [1.0, 0.0, 0.0, 0.0]);
+    }
 }

@@ -233,17 +233,35 @@ fn average(metrics: &mut Metrics, trainer: &mut Trainer) -> Result<()> {
     Ok(())
 }
 
-/// The step's problems: every problem comes once before any comes again.
+/// The step's problems, each of them once: every problem comes before any comes again.
 fn step_problems(problems: &[Problem], settings: &GrpoSettings, seed: u64, step: usize) -> Vec<Problem> {
-    let per_step = settings.sampled_prompts(problems.len());
+    let (count, per_step) = (problems.len(), settings.sampled_prompts(problems.len()));
     let first = step * per_step;
-    let chosen = (first..first + per_step).map(|at| {
-        let (round, place) = (at / problems.len(), at % problems.len());
-        let mut order: Vec<usize> = (0..problems.len()).collect();
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.wrapping_add(round as u64)));
-        problems[order[place]].clone()
-    });
-    chosen.collect()
+    let mut order = Vec::new();
+    let mut chosen = Vec::with_capacity(per_step);
+    for round in 0..=(first + per_step).saturating_sub(1) / count {
+        let mut next: Vec<usize> = (0..count).collect();
+        next.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.wrapping_add(round as u64)));
+        // The step that the round begins in has problems of the round before, which must not come again in it.
+        let before = round * count % per_step;
+        let tail = &order[order.len().saturating_sub(before)..];
+        put_back(&mut next, per_step - before, tail);
+        let range = first.max(round * count)..(first + per_step).min((round + 1) * count);
+        chosen.extend(range.map(|at| problems[next[at - round * count]].clone()));
+        order = next;
+    }
+    chosen
+}
+
+/// Exchanges what the beginning of an order has of others for what comes later in it.
+fn put_back(order: &mut [usize], beginning: usize, others: &[usize]) {
+    let mut later = beginning;
+    for at in 0..beginning.min(order.len()) {
+        while others.contains(&order[at]) && later < order.len() {
+            order.swap(at, later);
+            later += 1;
+        }
+    }
 }
 
 fn sample(
@@ -578,5 +596,18 @@ mod tests {
         first.sort();
         first.dedup();
         assert_eq!(first.len(), 10);
+        // Seven do not divide ten: a step has problems of two rounds, and none twice.
+        let settings = GrpoSettings { prompts_per_step: 7, ..GrpoSettings::default() };
+        let ids = |step| step_problems(&problems, &settings, 3, step).into_iter().map(|p| p.id);
+        for step in 0..30 {
+            let mut once: Vec<String> = ids(step).collect();
+            once.sort();
+            once.dedup();
+            assert_eq!(once.len(), 7, "step {step}");
+        }
+        let all: Vec<String> = (0..30).flat_map(ids).collect();
+        for round in all.chunks(10) {
+            assert_eq!(round.iter().collect::<std::collections::HashSet<_>>().len(), 10);
+        }
     }
 }

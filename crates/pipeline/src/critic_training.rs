@@ -7,7 +7,7 @@ use crate::stages::Prompt;
 use crate::{Context, Error, Result};
 use critic::{Critic, Head, Question};
 use generator::Generator;
-use learning::critic_training::{self, CriticTrainer, LabelledQuestion};
+use learning::critic_training::{self, CriticSettings, CriticTrainer, DETAILS, LabelledQuestion, details};
 use problems::prompt::PromptTests;
 use records::{Candidate, Outcome, Problem, Verdict, jsonl, paired, same_length};
 use report::statistics::{area_under_curve, calibration, calibration_error};
@@ -40,12 +40,13 @@ pub struct CriticTraining<'a> {
     pub target: Option<&'a Path>,
 }
 
-/// A candidate's problem, program and whether it passed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A candidate's problem and program, whether it passed, and what else its verdict says.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Labelled {
     problem: String,
     code: String,
     passed: bool,
+    details: [f32; DETAILS],
 }
 
 /// A critic that was trained.
@@ -62,11 +63,12 @@ pub struct Trained {
 /// Where the device has no room for it.
 pub fn new_critic(
     generator: &Generator,
-    head_width: usize,
+    settings: &CriticSettings,
     seed: u64,
     device: &dyn Device,
 ) -> Result<Critic> {
-    let head = Head::random(generator.config().hidden_size, head_width, seed);
+    let (hidden, outputs) = (generator.config().hidden_size, settings.outputs());
+    let head = Head::random(hidden, settings.head_width, outputs, seed);
     let backbone = device.reader(generator.model().map_err(learning)?)?;
     Ok(Critic::new(backbone, head, generator.tokenizer.clone()))
 }
@@ -79,26 +81,25 @@ pub fn new_critic(
 pub fn label(candidates: Vec<Candidate>, verdicts: &[Verdict]) -> Result<Vec<Labelled>> {
     let mut keys = HashSet::new();
     let repeats = candidates.iter().any(|c| !keys.insert((c.problem.as_str(), c.index)));
-    let by_key: HashMap<(&str, usize), Outcome> =
-        verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict.outcome)).collect();
-    let mut outcomes = Vec::with_capacity(candidates.len());
+    let by_key: HashMap<(&str, usize), &Verdict> =
+        verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();
+    let mut own = Vec::with_capacity(candidates.len());
     if repeats {
         let mut matching = 0;
         for (candidate, verdict) in paired(&candidates, verdicts, ["candidates", "verdicts"])? {
             matching += usize::from(candidate.problem == verdict.problem && candidate.index == verdict.index);
-            outcomes.push(Some(verdict.outcome));
+            own.push(Some(verdict));
         }
         same_length("verdicts in their order", matching, "candidates", candidates.len())?;
     } else {
         let of = |c: &Candidate| by_key.get(&(c.problem.as_str(), c.index)).copied();
-        outcomes.extend(candidates.iter().map(of));
+        own.extend(candidates.iter().map(of));
     }
-    let labelled =
-        paired(candidates, outcomes, ["candidates", "outcomes"])?.filter_map(|(candidate, outcome)| {
-            let outcome = outcome.filter(|&outcome| outcome != Outcome::Infrastructure)?;
-            let Candidate { problem, code, .. } = candidate;
-            Some(Labelled { problem, code, passed: outcome == Outcome::Passed })
-        });
+    let labelled = paired(candidates, own, ["candidates", "verdicts"])?.filter_map(|(candidate, verdict)| {
+        let verdict = verdict.filter(|verdict| verdict.outcome != Outcome::Infrastructure)?;
+        let Candidate { problem, code, .. } = candidate;
+        Some(Labelled { problem, code, passed: verdict.passed(), details: details(verdict) })
+    });
     Ok(labelled.collect())
 }
 
@@ -148,6 +149,9 @@ impl CriticTraining<'_> {
         }
         let mut validation = None;
         if let Some(target) = self.target {
+            if let Some(adapters) = trainer.learner.adapters() {
+                adapters.save(&target.join("adapter"), &generator.name)?;
+            }
             let critic = trained_critic(critic, trainer, context.device)?;
             let measured = validate(&critic, &held_out, training.len())?;
             self.write(VALIDATION, &measured.to_string())?;
@@ -172,7 +176,7 @@ impl CriticTraining<'_> {
         part(&serde_json::to_string(self.recipe)?);
         part(&self.seed.to_string());
         part(&generator.name);
-        for Labelled { problem, code, passed } in labelled {
+        for Labelled { problem, code, passed, .. } in labelled {
             [problem.as_str(), code, if *passed { "passed" } else { "failed" }]
                 .into_iter()
                 .for_each(&mut part);
@@ -209,10 +213,10 @@ fn labelled_questions(
     problems: &[Problem],
     labelled: &[Labelled],
 ) -> Result<Vec<LabelledQuestion>> {
-    let mut by_problem: HashMap<&str, BTreeMap<&str, (bool, usize)>> = HashMap::new();
+    let mut by_problem: HashMap<&str, BTreeMap<&str, (&Labelled, usize)>> = HashMap::new();
     for candidate in labelled {
         let programs = by_problem.entry(&candidate.problem).or_default();
-        programs.entry(&candidate.code).or_insert((candidate.passed, 0)).1 += 1;
+        programs.entry(&candidate.code).or_insert((candidate, 0)).1 += 1;
     }
     let mut questions = Vec::new();
     for problem in problems {
@@ -222,7 +226,8 @@ fn labelled_questions(
         questions.push(LabelledQuestion {
             problem: problem.id.clone(),
             question: critic.tokenize(&Question { prompt, programs: codes }),
-            passed: programs.values().map(|program| program.0).collect(),
+            passed: programs.values().map(|program| program.0.passed).collect(),
+            details: programs.values().map(|program| program.0.details).collect(),
             counts: programs.values().map(|program| program.1).collect(),
         });
     }

@@ -10,6 +10,7 @@ mod generate;
 mod limits;
 mod rank;
 mod run;
+mod seeds;
 mod serve;
 mod signals;
 mod solve;

@@ -1,5 +1,6 @@
 //! `ncomp run` and `ncomp report`.
 
+use super::seeds::run_seeds;
 use crate::context::{advised, context};
 use crate::dry_run;
 use anyhow::{Context, Result};
@@ -24,6 +25,9 @@ pub struct Run {
     /// Problem set instead of the recipe's: a name or a file
     #[arg(long)]
     problems: Option<String>,
+    /// Repeat with so many seeds, from the recipe's on, and report the mean and the spread
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
     /// Print what would be done and the memory it needs, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -61,10 +65,7 @@ impl Run {
             }
             return Ok(());
         }
-        if let Some(report) = run_loop(&recipe, &root)? {
-            print_report(&report, &root, self.json)?;
-        }
-        Ok(())
+        run_seeds(recipe, self.seeds, &root, self.json)
     }
 }
 

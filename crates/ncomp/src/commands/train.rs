@@ -137,8 +137,8 @@ impl TrainCritic {
         let candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts = samples::read_verdicts(&self.verdicts)?;
         let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
-        let head_width = recipe.critic.training.head_width;
-        let critic = new_critic(&generator, head_width, recipe.seed, device()?).map_err(advised)?;
+        let settings = &recipe.critic.training;
+        let critic = new_critic(&generator, settings, recipe.seed, device()?).map_err(advised)?;
         let labelled = label(candidates, &verdicts).map_err(advised)?;
         let root = match rank() {
             0 => self.out.clone(),

@@ -141,7 +141,7 @@ impl Loop<'_> {
         let critic = if recipe.start.is_empty() {
             let seed = self.recipe.seed;
             let device = self.context.device;
-            new_critic(self.tuned()?, settings.head_width, seed, device)?
+            new_critic(self.tuned()?, settings, seed, device)?
         } else {
             Critic::load(recipe.start.as_ref(), self.context.device).map_err(learning)?
         };

@@ -34,8 +34,7 @@ fn train(
     let problems = ProblemSets::of(recipe, context.hub)?.train;
     let model = root().join("models/basics");
     let generator = Generator::load(&model, recipe.model.prompt, context.device).expect("the generator");
-    let critic: Critic =
-        new_critic(&generator, recipe.critic.training.head_width, recipe.seed, context.device)?;
+    let critic: Critic = new_critic(&generator, &recipe.critic.training, recipe.seed, context.device)?;
     let (root, target) = (directory, Some(directory));
     let training = CriticTraining { recipe: &recipe.critic, seed: recipe.seed, root, target };
     training.run(&context, critic, &generator, &problems, examples)
