@@ -9,7 +9,7 @@ use crate::model::{Workspace, forward};
 use crate::processor::gather_rows;
 use crate::products::{BlockTensor, Products};
 use crate::table::{Table, TensorInfo};
-use crate::{Config, Error, Model, PackedBatch, Weights};
+use crate::{Config, Error, Model, PackedBatch, Weights, error};
 use cpu::Matrix;
 use gguf::BlockType;
 use std::borrow::Cow;
@@ -124,34 +124,18 @@ impl BlockReader {
     }
 }
 
+/// Bytes that reading takes for a while, beside the weights and the largest tensor.
+const READING: usize = 64 << 20;
+
 /// Says how much each form takes where this one does not fit.
 fn check_memory(checkpoint: &Checkpoint, format: Format) -> Result<(), Error> {
-    let (needed, Some(available)) = (format.bytes(checkpoint)?, available_memory()) else { return Ok(()) };
-    if needed <= available {
-        return Ok(());
-    }
-    let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
-    let mut forms = Vec::new();
-    for (name, format) in Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto) {
-        forms.push(format!("{name} {:.1}", gib(format.bytes(checkpoint)?)));
-    }
-    Err(Error::Device {
-        message: format!(
-            "{}: its weights need {:.1} GiB and {:.1} are available; free some, take a smaller model, or \
-             choose a form by --weights, in GiB: {}",
-            checkpoint.path().display(),
-            gib(needed),
-            gib(available),
-            forms.join(", ")
-        ),
+    // A tensor that is kept in another form is in single precision for a while.
+    let largest = checkpoint.table().tensors().iter().map(TensorInfo::len).max().unwrap_or(0);
+    let needed = format.bytes(checkpoint)? + 4 * largest + READING;
+    error::check_memory(Some(checkpoint.path()), needed, &|| {
+        let forms = Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto);
+        forms.map(|(name, format)| Ok((name, format.bytes(checkpoint)? as u64))).collect()
     })
-}
-
-/// Bytes of memory that can be taken without swapping, as Linux estimates them.
-fn available_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
 }
 
 fn read(

@@ -5,6 +5,7 @@ use crate::checkpoint::{Checkpoint, ReadTensor};
 use crate::decode::Decode;
 use crate::decoder::Decoder;
 use crate::device::{Device, Learner, Plan, Pull, Reader, State, Weigh};
+use crate::error::check_memory;
 use crate::head::{Prediction, Target};
 use crate::lora::{AdapterTraining, Adapters};
 use crate::optimizer::AdamW;
@@ -37,6 +38,12 @@ impl Device for Cpu {
     }
 
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error> {
+        // A gradient, and the optimiser's two moments of what is trained.
+        let trained = plan.trained(&model.config).into_iter().zip(model.weights.tensors());
+        let trained: usize = trained.map(|(trained, tensor)| if trained { tensor.len() } else { 0 }).sum();
+        let moments = if plan.lora.rank == 0 { 2 * trained } else { model.config.parameters() };
+        let needed = (model.config.parameters() + moments) * size_of::<f32>();
+        check_memory(None, needed, &|| Ok(Vec::new()))?;
         let adapted = match plan.lora.rank {
             0 => None,
             _ => Some((
