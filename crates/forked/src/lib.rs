@@ -180,8 +180,8 @@ mod tests {
             let here = std::hint::black_box([level; 64]);
             if level == u64::MAX { 0 } else { deep(level + 1) + here[3] }
         }
-        let serves: [fn(&[u8]) -> Vec<u8>; 2] = [|_| deep(0).to_le_bytes().into(), |_| panic!("on purpose")];
-        for serve in serves {
+        let deep: fn(&[u8]) -> Vec<u8> = |_| deep(0).to_le_bytes().into();
+        for serve in [deep, |_| panic!("on purpose")] {
             let failure = worker(serve).ask(b"", LONG, &|| false).expect_err("no answer");
             assert!(matches!(failure, Failure::Memory(_)), "{failure}");
         }

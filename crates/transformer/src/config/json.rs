@@ -100,6 +100,9 @@ fn end_tokens(directory: &Path, config: &Fields, vocab_size: usize) -> Result<Ve
     }
 }
 
+/// The name of an object within the file, and its fields.
+type Named<'a> = (&'static str, &'a Map<String, Value>);
+
 struct Fields<'a> {
     path: &'a Path,
     fields: &'a Map<String, Value>,
@@ -189,7 +192,7 @@ impl Fields<'_> {
 
     /// The rotary settings and what they are called: `rope_parameters` of transformers 5, or `rope_scaling`
     /// of versions before.
-    fn rope(&self) -> Result<Option<(&'static str, &Map<String, Value>)>, Error> {
+    fn rope(&self) -> Result<Option<Named<'_>>, Error> {
         for name in ["rope_parameters", "rope_scaling"] {
             match self.get(name) {
                 Value::Null => {}
