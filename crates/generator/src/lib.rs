@@ -122,11 +122,14 @@ impl Generator {
         device: &dyn Device,
         prompter: impl Fn(&Checkpoint) -> Result<Prompter>,
     ) -> Result<Self> {
-        let (checkpoint, tokenizer) =
-            Checkpoint::open_with_tokenizer(path).context("cannot load the generator")?;
+        let checkpoint = Checkpoint::open(path).context("cannot load the generator")?;
+        // Before the tokenizer, which takes much memory itself.
+        device.check_room(&checkpoint).context("cannot run the generator")?;
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        // Its process is a copy of this one, which is small still.
         let prompter = prompter(&checkpoint)?;
+        let tokenizer = checkpoint.tokenizer().context("cannot load the generator")?;
         let reader = device.open(&checkpoint).context("cannot run the generator")?;
         Ok(Generator { prompter, ..Generator::new(reader, tokenizer, name) })
     }

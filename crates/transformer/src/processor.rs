@@ -1,6 +1,6 @@
 //! The processor as a [`Device`].
 
-use crate::block_reader::{BlockReader, Format};
+use crate::block_reader::{self, BlockReader, Format};
 use crate::checkpoint::{Checkpoint, ReadTensor};
 use crate::decode::Decode;
 use crate::decoder::Decoder;
@@ -31,10 +31,16 @@ impl Device for Cpu {
     }
 
     fn open(&self, checkpoint: &Checkpoint) -> Result<Box<dyn Reader>, Error> {
+        self.check_room(checkpoint)?;
         match self.format.of(checkpoint)? {
             None => self.reader(checkpoint.model()?),
             Some(format) => Ok(Box::new(BlockReader::open(checkpoint, format)?)),
         }
+    }
+
+    fn check_room(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        // Single precision as it is trained is for small models, and checked where it is read.
+        self.format.of(checkpoint)?.map_or(Ok(()), |format| block_reader::check_memory(checkpoint, format))
     }
 
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error> {

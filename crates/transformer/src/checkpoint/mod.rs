@@ -68,9 +68,18 @@ impl Checkpoint {
     /// As [`open`](Self::open) and [`Tokenizer::of`], and where a token has no embedding.
     pub fn open_with_tokenizer(path: &Path) -> Result<(Self, Tokenizer), Error> {
         let checkpoint = Self::open(path)?;
-        let tokenizer = Tokenizer::of(&checkpoint)?;
-        tokenizer.check_fits(&checkpoint)?;
+        let tokenizer = checkpoint.tokenizer()?;
         Ok((checkpoint, tokenizer))
+    }
+
+    /// Its tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::of`], and where a token has no embedding, or the tokenizer is another model's.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        let tokenizer = Tokenizer::of(self)?;
+        tokenizer.check_fits(self)?;
+        Ok(tokenizer)
     }
 
     /// Every tensor is there in the shape that the configuration says, and none is unknown: it would

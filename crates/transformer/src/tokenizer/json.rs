@@ -2,6 +2,7 @@
 
 use super::merges;
 use crate::error::{not_a_model, quoted};
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use tokenizers::Tokenizer;
@@ -15,9 +16,23 @@ const OPTIONAL: [&str; 7] =
 /// # Errors
 /// Names the field, and what was expected.
 pub(super) fn parse(text: &str) -> Result<Tokenizer, String> {
-    match Tokenizer::from_bytes(text) {
-        Ok(tokenizer) => Ok(tokenizer),
-        Err(error) => Err(explained(text, &error.to_string())),
+    // The reader panics on decoders that are no JSON.
+    if serde_json::from_str::<IgnoredAny>(text).is_err() {
+        return Err(explained(text, ""));
+    }
+    read(text).map_err(|error| explained(text, &error))
+}
+
+/// Reads what is JSON. The reader panics on some tables of characters, which no model here has.
+fn read(text: &str) -> Result<Tokenizer, String> {
+    if text.contains("\"Precompiled\"") {
+        return Err("a normalizer of type Precompiled".to_owned());
+    }
+    let read = std::panic::catch_unwind(|| Tokenizer::from_bytes(text));
+    match read {
+        Ok(Ok(tokenizer)) => Ok(tokenizer),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("of a form that its reader does not expect".to_owned()),
     }
 }
 
@@ -38,7 +53,7 @@ fn explained(text: &str, error: &str) -> String {
         let mut without = fields.clone();
         let empty = if name == "added_tokens" { Value::Array(Vec::new()) } else { Value::Null };
         let field = without.insert(name.to_owned(), empty).unwrap_or_default();
-        if Tokenizer::from_bytes(Value::Object(without).to_string()).is_ok() {
+        if read(&Value::Object(without).to_string()).is_ok() {
             let kind =
                 field["type"].as_str().map(|kind| format!(", of type {}", quoted(kind))).unwrap_or_default();
             return format!("{name}{kind}: of a form that is not known here; take another tokenizer");
@@ -119,6 +134,11 @@ mod tests {
                 "normalizer, of type Bogus: of a form that is not known",
             ),
             (
+                "/normalizer",
+                json!({"type": "Precompiled", "precompiled_charsmap": 5}),
+                "normalizer, of type Precompiled: ",
+            ),
+            (
                 "/pre_tokenizer",
                 json!({"type": "Split", "pattern": {"Regex": "(a+)+$("}, "behavior": "Isolated", "invert": false}),
                 "pre_tokenizer, of type Split: ",
@@ -134,6 +154,7 @@ mod tests {
         for (text, expected) in [
             ("", "not JSON"),
             ("[1]", "expected a JSON object"),
+            ("{\"decoder\": ", "not JSON"),
             ("version https://git-lfs.github.com/spec/v1\noid sha256:abc\n", "a Git LFS pointer"),
         ] {
             let message = parse(text).map(drop).expect_err(text);
