@@ -2,7 +2,7 @@
 
 use super::merges;
 use crate::error::{not_a_model, quoted};
-use serde::de::IgnoredAny;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::HashSet;
 use tokenizers::Tokenizer;
@@ -16,28 +16,37 @@ const OPTIONAL: [&str; 7] =
 /// # Errors
 /// Names the field, and what was expected.
 pub(super) fn parse(text: &str) -> Result<Tokenizer, String> {
-    // The reader panics on decoders that are no JSON.
-    if serde_json::from_str::<IgnoredAny>(text).is_err() {
-        return Err(explained(text, ""));
+    // The reader panics on decoders that are no JSON, and on prefixes that tokens lack.
+    let shape = serde_json::from_str::<Shape>(text).unwrap_or_default();
+    match shape.model.is_some_and(|model| model.continuing_subword_prefix.unwrap_or_default().is_empty()) {
+        true => read(text).map_err(|()| explained(text)),
+        false => Err(explained(text)),
     }
-    read(text).map_err(|error| explained(text, &error))
+}
+
+/// What is looked at before all else.
+#[derive(Default, Deserialize)]
+struct Shape {
+    model: Option<ModelShape>,
+}
+
+#[derive(Deserialize)]
+struct ModelShape {
+    continuing_subword_prefix: Option<String>,
 }
 
 /// Reads what is JSON. The reader panics on some tables of characters, which no model here has.
-fn read(text: &str) -> Result<Tokenizer, String> {
+fn read(text: &str) -> Result<Tokenizer, ()> {
     if text.contains("\"Precompiled\"") {
-        return Err("a normalizer of type Precompiled".to_owned());
+        return Err(());
     }
     let read = std::panic::catch_unwind(|| Tokenizer::from_bytes(text));
-    match read {
-        Ok(Ok(tokenizer)) => Ok(tokenizer),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("of a form that its reader does not expect".to_owned()),
-    }
+    // Its errors speak of its own types: what is wrong is found out without them.
+    read.map_err(drop)?.map_err(drop)
 }
 
-/// What is wrong with what cannot be read; `error` is what the reader says, in words of its own.
-fn explained(text: &str, error: &str) -> String {
+/// What is wrong with what cannot be read.
+fn explained(text: &str) -> String {
     if let Some(message) = not_a_model(text.as_bytes()) {
         return message.to_owned();
     }
@@ -59,7 +68,7 @@ fn explained(text: &str, error: &str) -> String {
             return format!("{name}{kind}: of a form that is not known here; take another tokenizer");
         }
     }
-    format!("not a tokenizer that is known here: {}", quoted(error))
+    "model: a field of a form that is not known here; take another tokenizer".to_owned()
 }
 
 /// The part that holds tokens and merges.
