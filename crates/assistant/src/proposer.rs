@@ -1,7 +1,7 @@
 //! Who suggests programs.
 
 use crate::Settings;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use generator::engine::{Event, Job};
 use generator::{Engine, Extract};
 use records::{Candidate, Problem};
@@ -58,8 +58,11 @@ impl Proposer for Engine {
         let generator = self.generator();
         let chats = generator.can_chat() && !settings.conversation.is_empty();
         let (prompt, stop) = match chats {
-            true => (generator.conversation(&settings.conversation)?, Vec::new()),
-            false => (generator.prompt(&problem.shown, generator.shown_tests())?, generator.stop_strings()),
+            true => (generator.conversation(&settings.conversation, stops)?, Vec::new()),
+            false => (
+                generator.prompt_unless(stops, &problem.shown, generator.shown_tests())?,
+                generator.stop_strings(),
+            ),
         };
         let prompt = generator.tokenizer.encode(&prompt);
         let context = generator.config().max_position_embeddings;
@@ -86,6 +89,9 @@ impl Proposer for Engine {
                 pieces: false,
             })?;
             while let Some(event) = events.next_unless(stops) {
+                if let Event::Failed(message) = event {
+                    return Err(anyhow!(message));
+                }
                 if let Event::Finished(mut completion) = event {
                     completion.index += first;
                     let text = completion.text.clone();

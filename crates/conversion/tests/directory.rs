@@ -220,6 +220,106 @@ fn what_is_unknown_or_wrong_is_named() {
     );
 }
 
+/// Metadata that changes what is computed is not passed over, and what makes no sense is refused by its key.
+#[test]
+fn metadata_that_is_not_heeded_is_refused_by_its_key() {
+    let refused = |key: &'static str, value: Value| {
+        let mut metadata = metadata();
+        metadata.insert(key, value);
+        let (done, _held, out) = converted(&metadata, &tensors(true));
+        let message = done.expect_err(key).to_string();
+        assert!(message.contains(&format!("m.gguf: {key}")) && message.contains("expected "), "{message}");
+        assert!(!out.exists(), "{message}");
+    };
+    for value in [f32::NAN, -1.0, 0.0, f32::INFINITY, 3e38] {
+        refused("qwen2.rope.freq_base", Value::F32(value));
+        refused("qwen2.attention.layer_norm_rms_epsilon", Value::F32(value));
+    }
+    refused("qwen2.context_length", Value::U32(0));
+    refused("qwen2.embedding_length", Value::U32(0));
+    refused("qwen2.vocab_size", Value::U32(7));
+    refused("qwen2.expert_count", Value::U32(8));
+    refused("qwen2.logit_scale", Value::F32(2.0));
+    refused("qwen2.attention.clamp_kqv", Value::F32(8.0));
+    refused("qwen2.final_logit_softcapping", Value::F32(30.0));
+    refused("qwen2.attention.sliding_window", Value::U32(64));
+    refused("qwen2.attention.causal", Value::Bool(false));
+    refused("qwen2.rope.scaling.type", Value::from("yarn"));
+    for token in ["bos", "padding", "eot", "unknown"] {
+        let key: &'static str = Box::leak(format!("tokenizer.ggml.{token}_token_id").into_boxed_str());
+        refused(key, Value::U32(50_000));
+    }
+    for (key, value) in [
+        ("qwen2.expert_count", Value::U32(0)),
+        ("qwen2.logit_scale", Value::F32(1.0)),
+        ("qwen2.attention.sliding_window", Value::U32(128)),
+        ("qwen2.vocab_size", Value::U32(9)),
+    ] {
+        let mut metadata = metadata();
+        metadata.insert(key, value);
+        converted(&metadata, &tensors(true)).0.expect(key);
+    }
+}
+
+#[test]
+fn a_linear_scaling_of_nothing_is_refused() {
+    for factor in [f32::NAN, 0.0, -4.0, f32::INFINITY] {
+        let mut metadata = metadata();
+        metadata.insert("qwen2.rope.scaling.type", Value::from("linear"));
+        metadata.insert("qwen2.rope.scaling.factor", Value::F32(factor));
+        let message = converted(&metadata, &tensors(true)).0.expect_err("refused").to_string();
+        assert!(message.contains("qwen2.rope.scaling.factor: expected a number above 0"), "{message}");
+    }
+}
+
+#[test]
+fn the_tokenizers_faults_are_named_by_their_keys() {
+    let refused = |key: &str, value: Value, expected: &str| {
+        let mut metadata = metadata();
+        let key = metadata.keys().copied().find(|known| *known == key).expect("a key");
+        metadata.insert(key, value);
+        let message = converted(&metadata, &tensors(true)).0.expect_err("refused").to_string();
+        assert!(message.contains(expected) && !message.contains("line"), "{message}");
+    };
+    let merges = |second: &str| Value::Array(Array::Strings(["a b", second].into_iter().collect()));
+    refused(
+        "tokenizer.ggml.merges",
+        merges("ab"),
+        "tokenizer.ggml.merges[1]: expected two tokens and a space",
+    );
+    refused(
+        "tokenizer.ggml.merges",
+        merges("a zz"),
+        "tokenizer.ggml.merges[1]: expected two tokens of the vocabulary, of which 'zz'",
+    );
+    refused(
+        "tokenizer.ggml.merges",
+        merges("b a"),
+        "tokenizer.ggml.merges[1]: expected two tokens that together",
+    );
+    let types = Value::Array(Array::I32(vec![1, 3, 1, 1, 1, 99, 3, 4, 5]));
+    refused(
+        "tokenizer.ggml.token_type",
+        types,
+        "tokenizer.ggml.token_type[5]: expected 1, 3, 4 or 5, found 99",
+    );
+    refused("tokenizer.ggml.pre", Value::from("\u{1b}[31mred"), "found \\u{1b}[31mred");
+    let long = Value::from("A".repeat(3_000_000).as_str());
+    refused("tokenizer.ggml.pre", long, "found AAAA");
+}
+
+#[test]
+fn another_models_tokenizer_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("m.gguf");
+    let mut tensors = tensors(true);
+    tensors.insert("token_embd.weight".into(), (vec![HIDDEN, 90], vec![0.5; HIDDEN * 90]));
+    write(&path, &metadata(), &tensors);
+    let message = Checkpoint::open_with_tokenizer(&path).map(drop).expect_err("refused").to_string();
+    assert!(message.contains("it has 8 tokens, but the rows of token_embd.weight are 90"), "{message}");
+    assert!(!message.contains("vocab_size"), "{message}");
+}
+
 #[test]
 fn a_model_is_not_written_over_and_a_stop_leaves_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -248,7 +348,8 @@ fn a_lying_file_is_refused_or_opened() {
     let head = whole.len() - tensors(false).values().map(|(_, numbers)| 4 * numbers.len()).sum::<usize>();
     let mut random = ChaCha8Rng::seed_from_u64(11);
     let mut opened = 0;
-    for _ in 0..3000 {
+    let rounds = std::env::var("NCOMP_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    for _ in 0..rounds.unwrap_or(3000) {
         let mut bytes = whole.clone();
         for _ in 0..random.random_range(1..4) {
             let at = random.random_range(0..head.min(bytes.len()));

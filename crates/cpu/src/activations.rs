@@ -291,8 +291,10 @@ fn scale_of(largest: f32) -> (f32, f32) {
 impl Factors {
     #[inline(always)]
     fn new(scale: f32, [first, second]: [i32; 2]) -> Self {
-        let sum = first + second;
-        Factors { scale, scaled_sum: scale * sum as f32, minus_sums: [-sum, -first, -second] }
+        // Of what is no number the sums can be anything; the scale, which is none either, tells.
+        let sum = first.wrapping_add(second);
+        let minus_sums = [sum, first, second].map(i32::wrapping_neg);
+        Factors { scale, scaled_sum: scale * sum as f32, minus_sums }
     }
 }
 

@@ -12,7 +12,7 @@ use cudarc::driver::{CudaFunction, DriverError};
 use cudarc::nvrtc::{Ptx, result as nvrtc, sys};
 use std::collections::HashMap;
 use std::ffi::{CString, c_void};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
 use transformer::Config;
 
@@ -281,13 +281,6 @@ fn cached(shape: Shape, architecture: &str) -> Option<PathBuf> {
 }
 
 /// Keeps what was compiled, if that is possible; the next start compiles again otherwise.
-fn keep(path: &PathBuf, binary: &[u8]) {
-    let Some(folder) = path.parent() else { return };
-    let partial = path.with_extension(format!("{}.partial", std::process::id()));
-    let kept = std::fs::create_dir_all(folder)
-        .and_then(|()| std::fs::write(&partial, binary))
-        .and_then(|()| std::fs::rename(&partial, path));
-    if kept.is_err() {
-        let _ = std::fs::remove_file(&partial);
-    }
+fn keep(path: &Path, binary: &[u8]) {
+    let _ = files::write(path, binary);
 }

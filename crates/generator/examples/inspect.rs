@@ -38,8 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let request: Value = serde_json::from_str(&line?)?;
         let answer = match request.get("shown") {
             Some(shown) => {
-                let prompt =
-                    template.protocol_prompt(&serde_json::from_value(shown.clone())?, PromptTests::All)?;
+                let prompt = template.protocol_prompt(
+                    &serde_json::from_value(shown.clone())?,
+                    PromptTests::All,
+                    &|| false,
+                )?;
                 json!({ "tokens": tokenizer.encode(&prompt), "text": prompt })
             }
             None => of_tokens(&mut *reader, &request)?,

@@ -47,6 +47,8 @@ pub enum Event {
     },
     /// A completion has ended.
     Finished(Completion),
+    /// The job has failed, and why: no more events come of it.
+    Failed(String),
 }
 
 /// A whole completion.
@@ -139,9 +141,12 @@ impl Engine {
         let (jobs, inbox) = mpsc::channel();
         let worker = Worker { generator: generator.clone(), load: load.clone(), max_sequences };
         std::thread::spawn(move || {
+            // Whoever waits has been told the error, and who comes later is told too.
             if let Err(error) = worker.run(&inbox) {
-                // Whoever waits sees its events end; who comes later is refused.
-                eprintln!("the model has stopped: {error:#}");
+                for (job, events, _) in inbox {
+                    worker.load.open.fetch_sub(job.samples, Ordering::Relaxed);
+                    let _ = events.send(Event::Failed(error.to_string()));
+                }
             }
         });
         Engine { generator, jobs: Mutex::new(jobs), load, queue: queue + max_sequences }
@@ -222,11 +227,11 @@ impl Worker {
             match first.map(|first| (first, decoder.admit(&wanted))) {
                 Some((_, Ok(admitted))) => drop(waiting.drain(..admitted)),
                 Some((first, Err(error))) => {
-                    eprintln!("a request is dropped: {error}");
-                    self.drop_requests(&[first], &mut *decoder, &mut live, &mut waiting);
+                    self.fail(&[first], &error, &mut *decoder, &mut live, &mut waiting);
                 }
                 None => {}
             }
+            self.fail_broken(&mut *decoder, &mut live, &mut waiting);
             for sample in decoder.take_finished(&|sample| self.stops(&live, sample)) {
                 self.finish(&mut live, sample);
             }
@@ -234,8 +239,44 @@ impl Worker {
             self.drop_abandoned(&mut *decoder, &mut live, &mut waiting);
             self.load.tokens.fetch_add(decoder.active(), Ordering::Relaxed);
             self.load.active.store(decoder.active(), Ordering::Relaxed);
-            decoder.step()?;
+            if let Err(error) = decoder.step() {
+                // The device is of no more use: whoever waits is told, who comes later is refused.
+                let all: Vec<usize> = live.keys().copied().collect();
+                self.fail(&all, &error, &mut *decoder, &mut live, &mut waiting);
+                return Err(error);
+            }
         }
+    }
+
+    /// Ends the requests of samples that were not drawn from numbers.
+    fn fail_broken(
+        &self,
+        decoder: &mut dyn Decode,
+        live: &mut HashMap<usize, Live>,
+        waiting: &mut VecDeque<(usize, usize)>,
+    ) {
+        let samples = decoder.samples().into_iter().filter(|sample| !sample.is_finite());
+        let mut broken: Vec<usize> = samples.map(|sample| sample.request).collect();
+        broken.sort_unstable();
+        broken.dedup();
+        if !broken.is_empty() {
+            self.fail(&broken, &transformer::Error::NotFinite, decoder, live, waiting);
+        }
+    }
+
+    /// Tells the owners of requests why they get no more, and drops these.
+    fn fail(
+        &self,
+        requests: &[usize],
+        error: &transformer::Error,
+        decoder: &mut dyn Decode,
+        live: &mut HashMap<usize, Live>,
+        waiting: &mut VecDeque<(usize, usize)>,
+    ) {
+        for of in requests.iter().filter_map(|request| live.get(request)) {
+            let _ = of.events.send(Event::Failed(error.to_string()));
+        }
+        self.drop_requests(requests, decoder, live, waiting);
     }
 
     fn stops(&self, live: &HashMap<usize, Live>, sample: &Sample) -> bool {
@@ -365,10 +406,16 @@ mod tests {
     use transformer::{Config, Model, Tokenizer};
 
     fn engine(max_sequences: usize, queue: usize) -> Engine {
+        engine_of(max_sequences, queue, |_| {})
+    }
+
+    fn engine_of(max_sequences: usize, queue: usize, change: impl Fn(&mut Model)) -> Engine {
         let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n"];
         let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
         let config = Config { vocab_size: tokenizer.vocab_size(), eos_token_ids: vec![], ..Config::tiny() };
-        let reader = Cpu::default().reader(Model::random(config, 3)).expect("a reader");
+        let mut model = Model::random(config, 3);
+        change(&mut model);
+        let reader = Cpu::default().reader(model).expect("a reader");
         Engine::start(Generator::new(reader, tokenizer, "tiny"), max_sequences, queue)
     }
 
@@ -391,6 +438,7 @@ mod tests {
             match event {
                 Event::Piece { index, text } => pieces.entry(index).or_default().push_str(&text),
                 Event::Finished(completion) => finished.push(completion),
+                Event::Failed(message) => panic!("{message}"),
             }
         }
         finished.sort_by_key(|completion| completion.index);
@@ -412,6 +460,19 @@ mod tests {
             if at == 0 {
                 assert_eq!(finished[0].tokens, alone[0].tokens);
             }
+        }
+        assert_eq!(engine.load().open.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_model_that_computes_no_numbers_is_told_and_asked_again() {
+        let engine = engine_of(4, 100, |model| {
+            model.weights.tensors_mut().into_iter().last().expect("a tensor").fill(f32::NAN);
+        });
+        for _ in 0..2 {
+            let events: Vec<Event> = engine.submit(job(3, 1)).expect("room").collect();
+            let [Event::Failed(message)] = events.as_slice() else { panic!("{events:?}") };
+            assert!(message.contains("not finite") && message.contains("weights"), "{message}");
         }
         assert_eq!(engine.load().open.load(Ordering::Relaxed), 0);
     }

@@ -26,7 +26,8 @@ mod reviewer;
 use anyhow::{Context, Result, ensure};
 use engine::Completion;
 use problems::prompt::{
-    ANSWER_CLOSING, ChatTemplate, Message, PromptFormat, PromptTests, comment_prompt, comment_prompt_of,
+    ANSWER_CLOSING, ChatTemplate, Message, PromptFormat, PromptTests, TemplateError, TemplateProblem,
+    comment_prompt, comment_prompt_of,
 };
 use records::{Candidate, FinishReason, Problem, Shown};
 use std::ops::ControlFlow;
@@ -99,12 +100,10 @@ impl Generator {
     pub fn load(path: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
         Self::read(path, device, |checkpoint| match format {
             PromptFormat::Comment => Ok(Prompter::Comment),
-            PromptFormat::Chat => chat_template(checkpoint)?.map(Prompter::Chat).with_context(|| {
-                let path = path.display();
-                format!(
-                    "{path}: chat_template: there is none; set model.prompt = \"comment\" to do without it"
-                )
-            }),
+            PromptFormat::Chat => {
+                let missing = || TemplateError { path: path.to_owned(), problem: TemplateProblem::Missing };
+                Ok(Prompter::Chat(chat_template(checkpoint)?.ok_or_else(missing)?))
+            }
         })
     }
 
@@ -123,11 +122,14 @@ impl Generator {
         device: &dyn Device,
         prompter: impl Fn(&Checkpoint) -> Result<Prompter>,
     ) -> Result<Self> {
-        let (checkpoint, tokenizer) =
-            Checkpoint::open_with_tokenizer(path).context("cannot load the generator")?;
+        let checkpoint = Checkpoint::open(path).context("cannot load the generator")?;
+        // Before the tokenizer, which takes much memory itself.
+        device.check_room(&checkpoint).context("cannot run the generator")?;
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        // Its process is a copy of this one, which is small still.
         let prompter = prompter(&checkpoint)?;
+        let tokenizer = checkpoint.tokenizer().context("cannot load the generator")?;
         let reader = device.open(&checkpoint).context("cannot run the generator")?;
         Ok(Generator { prompter, ..Generator::new(reader, tokenizer, name) })
     }
@@ -175,9 +177,22 @@ impl Generator {
     /// # Errors
     /// Where the model's chat template refuses it.
     pub fn prompt(&self, shown: &Shown, tests: PromptTests) -> Result<String> {
+        self.prompt_unless(&|| false, shown, tests)
+    }
+
+    /// As [`prompt`](Self::prompt), given up once `stops` is true.
+    ///
+    /// # Errors
+    /// Where the model's chat template refuses it, or it was given up.
+    pub fn prompt_unless(
+        &self,
+        stops: &dyn Fn() -> bool,
+        shown: &Shown,
+        tests: PromptTests,
+    ) -> Result<String> {
         match &self.prompter {
             Prompter::Comment => Ok(comment_prompt(shown, tests)),
-            Prompter::Chat(template) => Ok(template.protocol_prompt(shown, tests)?),
+            Prompter::Chat(template) => Ok(template.protocol_prompt(shown, tests, stops)?),
         }
     }
 
@@ -334,17 +349,17 @@ impl Generator {
     }
 
     /// A conversation as the model expects it, the assistant's turn opened; for a model without a
-    /// chat template, what was said last as a comment.
+    /// chat template, what was said last as a comment. It is given up once `stops` is true.
     ///
     /// # Errors
-    /// Where the template refuses these messages.
-    pub fn conversation(&self, messages: &[Message]) -> Result<String> {
+    /// Where the template refuses these messages, or it was given up.
+    pub fn conversation(&self, messages: &[Message], stops: &dyn Fn() -> bool) -> Result<String> {
         match &self.prompter {
             Prompter::Comment => {
                 let last = messages.last().map_or("", |message| message.content.as_str());
                 Ok(comment_prompt_of(last, std::iter::empty()))
             }
-            Prompter::Chat(template) => Ok(template.render(messages)?),
+            Prompter::Chat(template) => Ok(template.render(messages, stops)?),
         }
     }
 }

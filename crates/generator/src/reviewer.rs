@@ -67,7 +67,7 @@ impl Generator {
                 let question = format!(
                     "Here is a Python program:\n```python\n{program}\n```\n\nState the problem that it solves."
                 );
-                template.render(&[Message::new("system", SYSTEM_MESSAGE), Message::new("user", question)])?
+                template.render(&question_of(question), &|| false)?
             }
         })
     }
@@ -129,11 +129,14 @@ impl Generator {
                     "{task}\nDo not solve it. Write tests for the function {}, one assert a line.",
                     shown.name
                 );
-                template.render(&[Message::new("system", SYSTEM_MESSAGE), Message::new("user", question)])?
-                    + problems::prompt::ANSWER_OPENING
+                template.render(&question_of(question), &|| false)? + problems::prompt::ANSWER_OPENING
             }
         })
     }
+}
+
+fn question_of(text: String) -> [Message; 2] {
+    [Message::new("system", SYSTEM_MESSAGE), Message::new("user", text)]
 }
 
 #[cfg(test)]

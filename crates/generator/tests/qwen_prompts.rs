@@ -31,7 +31,7 @@ fn prompts_and_tokens_are_transformers() {
         let (id, text_hash, count, token_hash): (u32, String, usize, String) =
             serde_json::from_str(line).expect("a row");
         assert_eq!(problem.id, format!("Mbpp/{id}"));
-        let prompt = template.protocol_prompt(&problem.shown, PromptTests::All).expect("a prompt");
+        let prompt = template.protocol_prompt(&problem.shown, PromptTests::All, &|| false).expect("a prompt");
         assert_eq!(fnv(prompt.bytes()), text_hash, "{}: {prompt}", problem.id);
         let tokens = tokenizer.encode(&prompt);
         assert_eq!(tokens.len(), count, "{}", problem.id);

@@ -37,10 +37,9 @@ impl fmt::Display for Place {
         match self {
             Place::File => Ok(()),
             Place::Entry(number) => write!(formatter, "metadata entry {number}: "),
-            // Escaped, so that a hostile file cannot send control characters to a terminal.
-            Place::Key(key) => write!(formatter, "key `{}`: ", key.escape_debug()),
+            Place::Key(key) => write!(formatter, "key `{}`: ", shown(key)),
             Place::TableEntry(number) => write!(formatter, "entry {number} of the tensor table: "),
-            Place::Tensor(name) => write!(formatter, "tensor `{}`: ", name.escape_debug()),
+            Place::Tensor(name) => write!(formatter, "tensor `{}`: ", shown(name)),
         }
     }
 }
@@ -57,6 +56,9 @@ pub enum Problem {
     /// The file does not start with `GGUF`.
     #[error("not a GGUF file: it starts with `{}`, expected `GGUF`; name a file in GGUF format", .0.escape_ascii())]
     Magic(Vec<u8>),
+    /// The file is what a download left that went wrong.
+    #[error("{0}")]
+    Foreign(&'static str),
     /// The file is big endian.
     #[error(
         "a big-endian file, expected little endian; fetch the little-endian one, or convert this one (gguf-convert-endian)"
@@ -207,6 +209,29 @@ pub enum Problem {
     /// Numbers cannot be converted to a tensor's type.
     #[error("{0}")]
     Row(RowError),
+}
+
+/// A name as an error shows it: escaped, so that a hostile file cannot send control characters to a
+/// terminal, and shortened.
+fn shown(name: &str) -> String {
+    const LONGEST: usize = 100;
+    let more = if name.chars().nth(LONGEST).is_some() { "…" } else { "" };
+    format!("{}{more}", name.chars().take(LONGEST).collect::<String>().escape_debug())
+}
+
+/// What a file is that should be a model's and begins like this, and what to do; none where it is neither of
+/// the usual leavings of a failed download.
+pub fn foreign(start: &[u8]) -> Option<&'static str> {
+    let start = start.trim_ascii_start();
+    if start.starts_with(b"version https://git-lfs") {
+        return Some(
+            "a Git LFS pointer, not the file that it stands for; run `git lfs pull`, or download the file itself",
+        );
+    }
+    let is_page = [&b"<!doctype"[..], b"<html", b"<?xml"]
+        .iter()
+        .any(|tag| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag)));
+    is_page.then_some("a page of the web, not a model's file; download the file itself")
 }
 
 impl Problem {

@@ -38,7 +38,7 @@ mod writer;
 
 pub use block::{BlockType, RowError};
 pub use dequantize::dequantize_row;
-pub use error::{Error, Place, Problem};
+pub use error::{Error, Place, Problem, foreign};
 pub use file::{File, Tensor};
 pub use layout::TensorInfo;
 pub use metadata::{FromValue, Metadata};

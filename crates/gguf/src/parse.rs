@@ -1,7 +1,7 @@
 //! Parsing and validation of one file's bytes.
 
 use crate::cursor::Cursor;
-use crate::error::Fault;
+use crate::error::{Fault, foreign};
 use crate::{
     ALIGNMENT_KEY, Array, BlockType, DEFAULT_ALIGNMENT, MAX_DEPTH, MAX_DIMENSIONS, MAX_KEY_BYTES, Place,
     Problem, Strings, TensorInfo, Value, ValueType, layout,
@@ -32,6 +32,9 @@ pub(crate) struct Contents {
 
 /// Parses and validates a whole file.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
+    if let Some(message) = foreign(&bytes[..bytes.len().min(64)]) {
+        return Err(Problem::Foreign(message).into());
+    }
     let mut cursor = Cursor::new(bytes);
     let version = version(&mut cursor)?;
     let (tensors, entries) = (cursor.u64()?, cursor.u64()?);

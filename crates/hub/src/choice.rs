@@ -45,7 +45,7 @@ pub(crate) fn gguf(files: &[String], wanted: Option<&str>) -> Result<Vec<String>
     models.sort();
     let Some(file) = chosen(&models, wanted) else {
         return Err(match models.is_empty() {
-            true => "it has neither safetensors nor GGUF files; name a repository that has".to_owned(),
+            true => "it has neither safetensors nor GGUF files; name another that has".to_owned(),
             false => {
                 let whole: Vec<&str> = models
                     .iter()

@@ -271,6 +271,20 @@ impl Hub {
     }
 }
 
+/// The GGUF file of a local directory that `wanted` means, as [`Hub::model`] chooses one of a repository's:
+/// a quantisation such as `Q4_K_M`, or a file's name; of a split model its first part.
+///
+/// # Errors
+/// Where the directory cannot be read, or has no such file.
+pub fn file_of_directory(directory: &Path, wanted: &str) -> Result<PathBuf, Error> {
+    let unusable = |message: String| Error::Malformed { path: directory.to_owned(), message };
+    let entries = std::fs::read_dir(directory).map_err(|error| unusable(error.to_string()))?;
+    let files: Vec<String> =
+        entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    let parts = choice::gguf(&files, Some(wanted)).map_err(unusable)?;
+    parts.first().map(|part| directory.join(part)).ok_or_else(|| unusable("it has no GGUF file".to_owned()))
+}
+
 /// A path as a URL has it.
 fn escaped(path: &str) -> String {
     let mut url = String::new();
@@ -297,4 +311,29 @@ fn shards(index: &Path) -> Result<Vec<String>, Error> {
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_local_directory_has_quantisations_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["m-Q4_1.gguf", "m-Q8_0.gguf", "s-Q6_K-00001-of-00002.gguf", "s-Q6_K-00002-of-00002.gguf"]
+        {
+            std::fs::write(directory.path().join(name), "").expect("written");
+        }
+        let file = |wanted: &str| file_of_directory(directory.path(), wanted);
+        for (wanted, name) in [
+            ("Q4_1", "m-Q4_1.gguf"),
+            ("q8_0", "m-Q8_0.gguf"),
+            ("m-Q8_0.gguf", "m-Q8_0.gguf"),
+            ("Q6_K", "s-Q6_K-00001-of-00002.gguf"),
+        ] {
+            assert_eq!(file(wanted).expect(wanted), directory.path().join(name));
+        }
+        let message = file("Q5_0").expect_err("none").to_string();
+        assert!(message.contains("it has no such GGUF file; it has m-Q4_1.gguf, m-Q8_0.gguf"), "{message}");
+    }
 }

@@ -92,6 +92,20 @@ fn open(choice: Choice, processor: Cpu) -> Result<Box<dyn Device>, String> {
     }
 }
 
+/// Whether it is memory for a model's weights that is lacking, and another form of them would take less.
+pub fn lacks_memory(error: &anyhow::Error) -> bool {
+    let shortage = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref() {
+        Some(transformer::Error::Memory(shortage)) => Some(!shortage.forms.is_empty()),
+        _ => None,
+    };
+    let found = error.chain().find_map(|cause| match cause.downcast_ref() {
+        // Passed on as it is, so that it is no cause of its own.
+        Some(pipeline::Error::Model(model)) => shortage(model),
+        _ => shortage(cause),
+    });
+    found.unwrap_or(false)
+}
+
 /// What `doctor` says of devices: those that were found, or why there is none.
 pub fn found() -> Vec<String> {
     let of = |ordinal: usize| match Cuda::open(ordinal) {

@@ -9,6 +9,7 @@ mod device;
 mod dry_run;
 mod launch;
 mod progress;
+mod prompt;
 mod samples;
 mod trace;
 
@@ -43,10 +44,19 @@ fn main() -> ExitCode {
     }
     progress::watch_for_interrupt();
     device::choose(arguments.device, arguments.weights);
+    let advice = arguments.command.advice_on_templates();
     match arguments.command.run() {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            let advice = match () {
+                () if prompt::is_about_template(&error) => advice,
+                () if device::lacks_memory(&error) => {
+                    Some("a smaller form of the weights is chosen by --weights")
+                }
+                () => None,
+            };
+            let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+            eprintln!("error: {}", output::harmless(&format!("{error:#}{advice}")));
             // What was stopped is no failure, whichever way it says that it is not finished.
             if progress::interrupted() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }

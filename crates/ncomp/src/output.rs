@@ -17,6 +17,36 @@ pub fn write(text: Arguments) {
     }
 }
 
+/// Longest error in characters: what a file says can be any length.
+const LONGEST_ERROR: usize = 4000;
+
+/// A text that may quote somebody else's file, as a terminal can show it: control characters, which move
+/// the cursor or change colours, are escaped, and what is too long is cut in the middle.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(4 * LONGEST_ERROR));
+    let count = text.chars().count();
+    let cut = LONGEST_ERROR / 2..count.saturating_sub(LONGEST_ERROR / 2);
+    for (at, character) in text.chars().enumerate() {
+        if count > LONGEST_ERROR && cut.contains(&at) {
+            if at == cut.start {
+                shown.push_str(" … ");
+            }
+        } else if is_harmful(character) {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// Whether a character moves the cursor, changes colours, or turns the order of others.
+fn is_harmful(character: char) -> bool {
+    let turns =
+        matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || character.is_control() && character != '\n' && character != '\t'
+}
+
 /// As `print!`.
 macro_rules! out {
     ($($text:tt)*) => { $crate::output::write(format_args!($($text)*)) };
@@ -27,4 +57,23 @@ macro_rules! outln {
     ($($text:tt)*) => {
         $crate::output::write(format_args!("{}\n", format_args!($($text)*)))
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn what_is_shown_cannot_move_the_cursor_and_is_not_endless() {
+        assert_eq!(
+            harmless("a\u{1b}[31mb\r\u{9b}\u{202e}c\nü\t1"),
+            "a\\u{1b}[31mb\\r\\u{9b}\\u{202e}c\nü\t1"
+        );
+        let long = harmless(&("a".repeat(3_000_000) + "b"));
+        assert!(
+            long.chars().count() < 4100 && long.starts_with("aa") && long.ends_with("ab"),
+            "{}",
+            long.len()
+        );
+    }
 }

@@ -50,7 +50,7 @@ fn a_trained_model_is_asked_and_ends_as_its_base() {
             let found = open(&trained);
             assert_eq!(found.config().eos_token_ids, expected.config().eos_token_ids, "{trained}");
             let asked = [Message { role: "user".to_owned(), content: "Add 2 and 3.".to_owned() }];
-            let prompt = |generator: &Generator| generator.conversation(&asked).expect("a prompt");
+            let prompt = |generator: &Generator| generator.conversation(&asked, &|| false).expect("a prompt");
             assert_eq!(prompt(&found), "user: Add 2 and 3.\nassistant:");
             assert_eq!(prompt(&found), prompt(&expected));
             for text in ["def f(a):\n    return a<|endoftext|>", "Größe 1234\t\n\n"] {

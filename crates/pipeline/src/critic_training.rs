@@ -120,7 +120,8 @@ impl CriticTraining<'_> {
     ) -> Result<Option<Trained>> {
         let settings = &self.recipe.training;
         critic.max_tokens = settings.max_tokens;
-        let prompt = |problem: &Problem| Ok(generator.prompt(&problem.shown, PromptTests::Visible)?);
+        let prompt =
+            |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible).map_err(learning);
         let questions = labelled_questions(&critic, &prompt, problems, labelled)?;
         let (held_out, training) = split(questions, self.recipe.validation, self.seed);
         let ids: Vec<&str> = held_out.iter().map(|question| question.problem.as_str()).collect();
@@ -222,7 +223,7 @@ fn labelled_questions(
     for problem in problems {
         let Some(programs) = by_problem.remove(problem.id.as_str()) else { continue };
         let codes = programs.keys().map(|code| (*code).to_owned()).collect();
-        let prompt = prompt(problem).map_err(Error::Learning)?;
+        let prompt = prompt(problem)?;
         questions.push(LabelledQuestion {
             problem: problem.id.clone(),
             question: critic.tokenize(&Question { prompt, programs: codes }),

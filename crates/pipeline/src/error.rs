@@ -1,6 +1,7 @@
 //! What can go wrong in a run.
 
 use crate::recipe::RecipeError;
+use problems::prompt::TemplateError;
 use records::jsonl;
 use std::error::Error as StdError;
 use std::path::PathBuf;
@@ -220,6 +221,9 @@ pub enum Error {
     /// A model's tokenizer cannot be written.
     #[error(transparent)]
     Conversion(#[from] conversion::Error),
+    /// A model's chat template cannot be used.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// A generator, a critic or their training fails.
     #[error(transparent)]
     Learning(Source),
@@ -232,8 +236,11 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Takes what the generator, the critic and their training say, whose errors have no type of their own.
-pub(crate) fn learning(error: impl Into<Source>) -> Error {
-    Error::Learning(error.into())
+pub(crate) fn learning(error: impl Into<anyhow::Error>) -> Error {
+    match error.into().downcast::<TemplateError>() {
+        Ok(error) => Error::Template(error),
+        Err(error) => Error::Learning(error.into()),
+    }
 }
 
 /// What to do is told of a line that is wrong; other errors of a file speak for themselves.

@@ -5,8 +5,8 @@ use hub::Hub;
 use selection::Ranker;
 use std::path::{Path, PathBuf};
 
-/// Where a model is: a directory or a GGUF file, named by its path or as `owner/name` on the Hub, with
-/// `:Q4_K_M`, `:FILE.gguf` or `/FILE.gguf` for one of several GGUF files. It is downloaded if need be.
+/// Where a model is: a directory or a GGUF file, named by its path or as `owner/name` on the Hub. Either may
+/// have `:Q4_K_M` or `:FILE.gguf` behind it for one of several GGUF files. It is downloaded if need be.
 ///
 /// # Errors
 /// Where there is none.
@@ -14,6 +14,11 @@ pub fn find(name: &str, hub: &Hub) -> Result<PathBuf> {
     let local = Path::new(name);
     if local.exists() {
         return Ok(local.to_owned());
+    }
+    if let Some((directory, wanted)) = name.rsplit_once(':')
+        && Path::new(directory).is_dir()
+    {
+        return Ok(hub::file_of_directory(Path::new(directory), wanted)?);
     }
     // A mistyped path is no name on the Hub.
     let names_a_file = name.to_lowercase().ends_with(".gguf") && !name.contains(':');

@@ -2,7 +2,7 @@
 
 use crate::error::learning;
 use crate::verdicts::StoredVerdict;
-use crate::{Done, Error, Note, Result, Source, Watch};
+use crate::{Done, Error, Note, Result, Watch};
 use critic::{Critic, Question};
 use generator::{Generator, Request};
 use problems::prompt::PromptTests;
@@ -159,7 +159,7 @@ fn keep_verdicts(
 }
 
 /// Makes a problem's prompt.
-pub type Prompt<'a> = dyn Fn(&Problem) -> Result<String, Source> + 'a;
+pub type Prompt<'a> = dyn Fn(&Problem) -> Result<String> + 'a;
 
 /// Questions to a critic: one for each problem that has candidates, in the problems' order.
 ///
@@ -179,7 +179,7 @@ pub fn questions<'a>(
         let Some(mut group) = by_problem.remove(problem.id.as_str()) else { continue };
         group.sort_by_key(|candidate| candidate.index);
         let programs = group.iter().map(|candidate| candidate.code.clone()).collect();
-        questions.push((Question { prompt: prompt(problem).map_err(Error::Learning)?, programs }, group));
+        questions.push((Question { prompt: prompt(problem)?, programs }, group));
     }
     Ok(questions)
 }
@@ -216,7 +216,7 @@ pub fn score(
     candidates: &[Candidate],
     path: &Path,
 ) -> Result<Done> {
-    let prompt = |problem: &Problem| Ok(generator.prompt(&problem.shown, PromptTests::Visible)?);
+    let prompt = |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible).map_err(learning);
     let questions = questions(&prompt, problems, candidates)?;
     let mut progress = watch.begin(label, candidates.len(), 0);
     let mut scores = Vec::with_capacity(candidates.len());

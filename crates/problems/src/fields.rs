@@ -13,6 +13,26 @@ pub(crate) fn shortened(value: &Value) -> String {
     }
 }
 
+/// Somebody else's text as an error quotes it: what could move a terminal's cursor or turn the order of
+/// characters is escaped, and what is long is shortened.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut end = text.char_indices().skip(300);
+    let shown = end.next().map_or(text, |(end, _)| &text[..end]);
+    let mut result = String::with_capacity(shown.len());
+    for character in shown.trim_end().chars() {
+        let turns =
+            matches!(character, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        match turns || character.is_control() {
+            true => result.extend(character.escape_default()),
+            false => result.push(character),
+        }
+    }
+    if shown.len() < text.len() {
+        result.push('…');
+    }
+    result
+}
+
 /// The fields of a record, with the place to name in errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {

@@ -1,7 +1,7 @@
 //! `/v1/chat/completions`.
 
 use crate::api::{Body, ChatRequest};
-use crate::completions::{Plain, log_probabilities, plain, refused};
+use crate::completions::{Plain, log_probabilities, plain, refused, usage};
 use crate::service::Place;
 use crate::{ApiError, Service};
 use assistant::{Answer, Judged, Question, Settings, Status, selector, solve};
@@ -9,13 +9,15 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
+use generator::Engine;
 use generator::engine::Job;
+use problems::prompt::{Message, TemplateError, TemplateProblem};
 use records::FinishReason;
 use serde_json::{Value, json};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -25,6 +27,8 @@ const MOST_CHOICES: usize = 50;
 /// What a question to many candidates needs.
 struct Plan {
     question: Question,
+    /// The conversation of which the question is the last part.
+    messages: Vec<Message>,
     settings: Settings,
     choices: usize,
     log_probabilities: bool,
@@ -38,8 +42,11 @@ enum Update {
     /// Candidates so far.
     Progress(Value),
     /// The answer, or why there is none.
-    Done(Result<Box<Answer>, assistant::Error>),
+    Done(Result<Answered, assistant::Error>),
 }
+
+/// An answer, and the tokens of the conversation that it answers.
+type Answered = (Box<Answer>, usize);
 
 pub(crate) async fn answer(
     State(service): State<Arc<Service>>,
@@ -53,11 +60,9 @@ pub(crate) async fn answer(
     if request.ncomp.candidates == Some(1)
         && let Some(engine) = service.engine.clone()
     {
-        let messages = request.conversation()?;
-        let prompt = engine.generator().conversation(&messages);
-        let prompt = prompt.map_err(|error| ApiError::invalid("messages", format!("{error:#}")))?;
+        let longest = Duration::from_secs_f64(service.limits.seconds);
         let job = Job {
-            prompt: engine.generator().tokenizer.encode(&prompt),
+            prompt: prompt(engine.clone(), request.conversation()?, longest).await?,
             samples: request.common.count(MOST_CHOICES)?,
             sampling: request.common.sampling()?,
             max_new_tokens: request.common.longest(service.limits.max_tokens)?,
@@ -76,9 +81,38 @@ pub(crate) async fn answer(
     if streaming {
         return Ok(stream(service, plan, updates, guard));
     }
-    let answer = last(updates).await.map_err(|error| refused(&error))?;
+    let (answer, prompt_tokens) = last(updates).await.map_err(|error| refused(&error))?;
     service.metrics.answer(&answer);
-    Ok(Json(whole(&service, &plan, &answer)).into_response())
+    Ok(Json(whole(&service, &plan, &answer, prompt_tokens)).into_response())
+}
+
+/// The tokens of a conversation. They are made on a thread of their own, where nobody else waits for them,
+/// for so long at most, and only as long as somebody waits.
+async fn prompt(
+    engine: Arc<Engine>,
+    messages: Vec<Message>,
+    longest: Duration,
+) -> Result<Vec<u32>, ApiError> {
+    let guard = StopOnDrop::new();
+    let gone = guard.0.clone();
+    let started = Instant::now();
+    let made = tokio::task::spawn_blocking(move || {
+        let stops = || gone.load(Ordering::Relaxed) || started.elapsed() > longest;
+        let prompt = engine.generator().conversation(&messages, &stops)?;
+        Ok(engine.generator().tokenizer.encode(&prompt))
+    });
+    let made = made.await.map_err(|_| ApiError::failed("the prompt cannot be made"))?;
+    made.map_err(|error: anyhow::Error| about_prompt(&error))
+}
+
+/// Whether it is the client's messages that a chat template refuses, or the template that is at fault.
+pub(crate) fn about_prompt(error: &anyhow::Error) -> ApiError {
+    match error.downcast_ref::<TemplateError>().map(|error| &error.problem) {
+        Some(TemplateProblem::Refused(message)) => {
+            ApiError::invalid("messages", format!("the model's chat template refuses them: {message}"))
+        }
+        _ => ApiError::failed(format!("{error:#}")),
+    }
 }
 
 /// Another seed for every request that names none.
@@ -117,6 +151,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
     common.stop()?;
     Ok(Plan {
         question,
+        messages: messages.clone(),
         settings: Settings {
             candidates,
             until,
@@ -169,7 +204,9 @@ fn start(
         over.store(true, Ordering::Relaxed);
     });
     let client = service.pool.client(&fresh_id("request"));
+    let messages = plan.messages.clone();
     tokio::task::spawn_blocking(move || {
+        let prompt_tokens = prompt_tokens(&service, &messages, &stop);
         let answer = solve(&question, service.proposer.as_ref(), &client, &settings, &stop, &mut |checker| {
             if details {
                 let so_far = json!({"candidates_so_far": checker.count(), "candidates": checker.judged()});
@@ -179,12 +216,12 @@ fn start(
         timer.abort();
         // Given back before the answer goes out: who asks again at once finds it.
         drop(place);
-        let _ = sender.send(Update::Done(answer.map(Box::new)));
+        let _ = sender.send(Update::Done(answer.map(|answer| (Box::new(answer), prompt_tokens))));
     });
     updates
 }
 
-async fn last(mut updates: UnboundedReceiver<Update>) -> Result<Box<Answer>, assistant::Error> {
+async fn last(mut updates: UnboundedReceiver<Update>) -> Result<Answered, assistant::Error> {
     while let Some(update) = updates.recv().await {
         if let Update::Done(answer) = update {
             return answer;
@@ -238,13 +275,13 @@ fn verification(plan: &Plan, answer: &Answer) -> Value {
     found
 }
 
-fn usage(service: &Service, plan: &Plan, answer: &Answer) -> Value {
-    let prompt = service
-        .engine
-        .as_ref()
-        .map_or(0, |engine| engine.generator().tokenizer.encode(&plan.question.text).len());
-    let made = answer.evidence.tokens;
-    json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made})
+/// Tokens of a conversation as the model's chat template puts it: what one candidate is asked with, and
+/// what the usage counts however many there are. None where the model is elsewhere, or its template
+/// refuses the conversation.
+fn prompt_tokens(service: &Service, messages: &[Message], stop: &AtomicBool) -> usize {
+    let Some(engine) = &service.engine else { return 0 };
+    let prompt = engine.generator().conversation(messages, &|| stop.load(Ordering::Relaxed));
+    prompt.map_or(0, |prompt| engine.generator().tokenizer.encode(&prompt).len())
 }
 
 fn finish_reason(judged: &Judged) -> &'static str {
@@ -265,7 +302,7 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn whole(service: &Service, plan: &Plan, answer: &Answer) -> Value {
+fn whole(service: &Service, plan: &Plan, answer: &Answer, prompt_tokens: usize) -> Value {
     let of_tokens = |judged: &Judged| match &service.engine {
         Some(engine) if plan.log_probabilities => {
             let candidate = &judged.candidate;
@@ -287,7 +324,7 @@ fn whole(service: &Service, plan: &Plan, answer: &Answer) -> Value {
         "created": now(),
         "model": service.model(),
         "choices": choices(plan, answer).into_iter().enumerate().map(choice).collect::<Vec<_>>(),
-        "usage": usage(service, plan, answer),
+        "usage": usage(prompt_tokens, answer.evidence.tokens),
         "ncomp": verification(plan, answer),
     })
 }
@@ -331,7 +368,7 @@ fn stream(
             Err(error) => {
                 let _ = sender.send(Ok(Event::default().data(refused(&error).body().to_string())));
             }
-            Ok(answer) => {
+            Ok((answer, prompt_tokens)) => {
                 service.metrics.answer(&answer);
                 for (index, (text, judged)) in choices(&plan, &answer).into_iter().enumerate() {
                     for line in text.split_inclusive('\n') {
@@ -345,7 +382,10 @@ fn stream(
                     let _ = sender.send(chunk(end, why));
                 }
                 if plan.include_usage {
-                    let _ = sender.send(chunk(json!([]), json!({"usage": usage(&service, &plan, &answer)})));
+                    let _ = sender.send(chunk(
+                        json!([]),
+                        json!({"usage": usage(prompt_tokens, answer.evidence.tokens)}),
+                    ));
                 }
             }
         }

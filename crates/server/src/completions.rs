@@ -1,7 +1,7 @@
 //! `/v1/completions`, and chat without checking: the model's own text.
 
 use crate::api::{Body, CompletionRequest};
-use crate::chat::{fresh_id, now};
+use crate::chat::{about_prompt, fresh_id, now};
 use crate::service::Place;
 use crate::{ApiError, Service};
 use axum::Json;
@@ -46,7 +46,10 @@ pub(crate) async fn answer(
     if request.echo == Some(true) {
         return Err(ApiError::invalid("echo", "the prompt is not sent back: expected false"));
     }
-    let prompt = engine.generator().tokenizer.encode(&prompt);
+    // A long text takes a while, in which others are to be heard.
+    let model = engine.clone();
+    let encoded = tokio::task::spawn_blocking(move || model.generator().tokenizer.encode(&prompt));
+    let prompt = encoded.await.map_err(|_| ApiError::failed("the prompt cannot be made"))?;
     if prompt.is_empty() {
         return Err(ApiError::invalid("prompt", "expected at least one token, found none"));
     }
@@ -92,8 +95,10 @@ pub(crate) async fn plain(
     }
     let mut finished: Vec<Completion> = Vec::new();
     while let Some(event) = events.recv().await {
-        if let Event::Finished(completion) = event {
-            finished.push(completion);
+        match event {
+            Event::Finished(completion) => finished.push(completion),
+            Event::Failed(message) => return Err(ApiError::failed(message)),
+            Event::Piece { .. } => {}
         }
     }
     if finished.len() < samples {
@@ -133,7 +138,7 @@ fn kind(chat: bool) -> (&'static str, &'static str) {
     if chat { ("chatcmpl", "chat.completion") } else { ("cmpl", "text_completion") }
 }
 
-fn usage(prompt: usize, made: usize) -> Value {
+pub(crate) fn usage(prompt: usize, made: usize) -> Value {
     json!({"prompt_tokens": prompt, "completion_tokens": made, "total_tokens": prompt + made})
 }
 
@@ -178,6 +183,11 @@ fn stream(
             };
             let choice = match event {
                 None => break,
+                Some(Event::Failed(message)) => {
+                    let error = ApiError::failed(message).body().to_string();
+                    let _ = sender.send(Ok(SseEvent::default().data(error)));
+                    break;
+                }
                 Some(Event::Piece { index, text }) => match wanted.chat {
                     true => {
                         json!({"index": index, "delta": {"role": "assistant", "content": text}, "finish_reason": null})
@@ -248,7 +258,7 @@ pub(crate) fn refused(error: &assistant::Error) -> ApiError {
             } else if error.downcast_ref::<assistant::TooLong>().is_some() {
                 ApiError::invalid("messages", message)
             } else {
-                ApiError::failed(message)
+                about_prompt(error)
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::model::{Workspace, forward};
 use crate::processor::gather_rows;
 use crate::products::{BlockTensor, Products};
 use crate::table::{Table, TensorInfo};
-use crate::{Config, Error, Model, PackedBatch, Weights};
+use crate::{Config, Error, Model, PackedBatch, Weights, error};
 use cpu::Matrix;
 use gguf::BlockType;
 use std::borrow::Cow;
@@ -103,7 +103,6 @@ impl BlockReader {
     /// # Errors
     /// Where a tensor cannot be read, or memory does not suffice.
     pub(crate) fn open(checkpoint: &Checkpoint, format: Format) -> Result<Self, Error> {
-        check_memory(checkpoint, format)?;
         let table = checkpoint.table();
         let read = |index: usize| {
             let tensor = read(checkpoint, &table.tensors()[index], index, format)?;
@@ -124,34 +123,34 @@ impl BlockReader {
     }
 }
 
+/// Bytes that are needed beside the weights and the largest tensor: for the tokenizer, and for what a
+/// sequence computes.
+const BESIDE: usize = 128 << 20;
+
 /// Says how much each form takes where this one does not fit.
-fn check_memory(checkpoint: &Checkpoint, format: Format) -> Result<(), Error> {
-    let (needed, Some(available)) = (format.bytes(checkpoint)?, available_memory()) else { return Ok(()) };
-    if needed <= available {
-        return Ok(());
+pub(crate) fn check_memory(checkpoint: &Checkpoint, format: Format) -> Result<(), Error> {
+    let mut largest = 0;
+    for info in checkpoint.table().tensors() {
+        largest = largest.max(copied(checkpoint, info, format)?);
     }
-    let gib = |bytes: usize| bytes as f64 / (1u64 << 30) as f64;
-    let mut forms = Vec::new();
-    for (name, format) in Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto) {
-        forms.push(format!("{name} {:.1}", gib(format.bytes(checkpoint)?)));
-    }
-    Err(Error::Device {
-        message: format!(
-            "{}: its weights need {:.1} GiB and {:.1} are available; free some, take a smaller model, or \
-             choose a form by --weights, in GiB: {}",
-            checkpoint.path().display(),
-            gib(needed),
-            gib(available),
-            forms.join(", ")
-        ),
+    let needed = format.bytes(checkpoint)? + largest + BESIDE;
+    error::check_memory(Some(checkpoint.path()), needed, &|| {
+        let forms = Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto);
+        forms.map(|(name, format)| Ok((name, format.bytes(checkpoint)? as u64))).collect()
     })
 }
 
-/// Bytes of memory that can be taken without swapping, as Linux estimates them.
-fn available_memory() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-    line.split_whitespace().nth(1)?.parse::<usize>().ok()?.checked_mul(1024)
+/// Bytes of the copies of a tensor while it is read: as the file has it where its parts become one, and in
+/// single precision where it is kept in another form.
+fn copied(checkpoint: &Checkpoint, info: &TensorInfo, format: Format) -> Result<usize, Error> {
+    let of_part = |part: &crate::table::Part| {
+        let stored = checkpoint.kind(part)?;
+        let inputs = part.shape.get(1).copied().unwrap_or(1);
+        let bytes = part.shape[0] * stored.row_bytes(inputs).unwrap_or(0);
+        let numbers = if format.kind(stored, inputs) == stored { 0 } else { 4 * part.range.len() };
+        Ok(numbers + if info.parts.len() > 1 || part.paired_head_dim.is_some() { bytes } else { 0 })
+    };
+    info.parts.iter().map(of_part).sum()
 }
 
 fn read(

@@ -48,6 +48,14 @@ pub struct Sample {
     pub stopped: bool,
 }
 
+impl Sample {
+    /// Whether its last token was drawn from numbers. A model whose weights are damaged computes NaN, of
+    /// which some token is the likeliest nevertheless.
+    pub fn is_finite(&self) -> bool {
+        self.log_probabilities.last().is_none_or(|probability| probability.is_finite())
+    }
+}
+
 /// A sample to be drawn beside others.
 #[derive(Clone, Copy, Debug)]
 pub struct Admission<'r> {
@@ -145,7 +153,13 @@ pub fn decode(
             let admitted = decoder.admit(&next)?;
             pending.drain(..admitted);
         }
+        if decoder.samples().into_iter().any(|sample| !sample.is_finite()) {
+            return Err(Error::NotFinite);
+        }
         for sample in decoder.take_finished(&|sample| stop(&sample.tokens)) {
+            if !sample.is_finite() {
+                return Err(Error::NotFinite);
+            }
             if on_done(sample).is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -32,6 +32,14 @@ pub trait Device: Send + Sync {
         self.reader(checkpoint.model()?)
     }
 
+    /// Makes sure that there is room for a model on disk, before anything of it is read.
+    ///
+    /// # Errors
+    /// Where there is not.
+    fn check_room(&self, _checkpoint: &Checkpoint) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Takes a model to train.
     ///
     /// # Errors

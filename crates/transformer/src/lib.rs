@@ -33,9 +33,11 @@ pub mod config;
 pub mod decode;
 mod decoder;
 pub mod device;
+mod error;
 pub mod head;
 mod kv_cache;
 pub mod lora;
+pub mod memory;
 pub mod model;
 mod operations;
 pub mod ops;
@@ -53,49 +55,8 @@ pub use batch::PackedBatch;
 pub use block_reader::Format;
 pub use checkpoint::Checkpoint;
 pub use config::Config;
+pub use error::{Error, Shortage};
 pub use model::{Model, Workspace};
 pub use processor::Cpu;
 pub use tokenizer::Tokenizer;
 pub use weights::Weights;
-
-use std::path::PathBuf;
-
-/// What can go wrong with a model on disk.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// A file of the model's directory cannot be read or written.
-    #[error("{}: {cause}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The system's word.
-        cause: std::io::Error,
-    },
-    /// A file is damaged, or is not what this crate can run.
-    #[error("{}: {message}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The field or tensor, what was expected, and what to do.
-        message: String,
-    },
-    /// A GGUF file is damaged, or lacks something.
-    #[error(transparent)]
-    Gguf(#[from] gguf::Error),
-    /// The device that a model runs on fails, or has no room for it.
-    #[error("{message}")]
-    Device {
-        /// What happened, and what to do.
-        message: String,
-    },
-}
-
-impl Error {
-    pub(crate) fn invalid(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Error::Invalid { path: path.into(), message: message.into() }
-    }
-
-    pub(crate) fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
-        Error::Io { path: path.into(), cause: source }
-    }
-}

@@ -1,10 +1,11 @@
 //! The processor as a [`Device`].
 
-use crate::block_reader::{BlockReader, Format};
+use crate::block_reader::{self, BlockReader, Format};
 use crate::checkpoint::{Checkpoint, ReadTensor};
 use crate::decode::Decode;
 use crate::decoder::Decoder;
 use crate::device::{Device, Learner, Plan, Pull, Reader, State, Weigh};
+use crate::error::check_memory;
 use crate::head::{Prediction, Target};
 use crate::lora::{AdapterTraining, Adapters};
 use crate::optimizer::AdamW;
@@ -30,13 +31,25 @@ impl Device for Cpu {
     }
 
     fn open(&self, checkpoint: &Checkpoint) -> Result<Box<dyn Reader>, Error> {
+        self.check_room(checkpoint)?;
         match self.format.of(checkpoint)? {
             None => self.reader(checkpoint.model()?),
             Some(format) => Ok(Box::new(BlockReader::open(checkpoint, format)?)),
         }
     }
 
+    fn check_room(&self, checkpoint: &Checkpoint) -> Result<(), Error> {
+        // Single precision as it is trained is for small models, and checked where it is read.
+        self.format.of(checkpoint)?.map_or(Ok(()), |format| block_reader::check_memory(checkpoint, format))
+    }
+
     fn learner(&self, model: Model, plan: &Plan) -> Result<Box<dyn Learner>, Error> {
+        // A gradient, and the optimiser's two moments of what is trained.
+        let trained = plan.trained(&model.config).into_iter().zip(model.weights.tensors());
+        let trained: usize = trained.map(|(trained, tensor)| if trained { tensor.len() } else { 0 }).sum();
+        let moments = if plan.lora.rank == 0 { 2 * trained } else { model.config.parameters() };
+        let needed = (model.config.parameters() + moments) * size_of::<f32>();
+        check_memory(None, needed, &|| Ok(Vec::new()))?;
         let adapted = match plan.lora.rank {
             0 => None,
             _ => Some((

@@ -308,7 +308,8 @@ fn damage_is_named() {
     let file = cut.path().join("model.safetensors");
     let bytes = std::fs::read(&file).expect("read");
     std::fs::write(&file, &bytes[..bytes.len() / 2]).expect("cut off");
-    assert!(message(cut.path()).contains("model.safetensors: not a whole safetensors file"));
+    let found = message(cut.path());
+    assert!(found.contains("model.safetensors: tensor ") && found.contains("the file is cut"), "{found}");
 
     let other = save();
     let config = other.path().join("config.json");
@@ -319,5 +320,9 @@ fn damage_is_named() {
     assert!(message(other.path()).contains("hidden_size: expected a positive integer"));
     std::fs::write(&config, text.replace("qwen2", "gemma")).expect("written");
     assert!(message(other.path()).contains("model_type"), "{}", message(other.path()));
+    std::fs::remove_file(&config).expect("removed");
+    std::fs::remove_file(other.path().join("model.safetensors")).expect("removed");
+    assert!(message(other.path()).contains("the directory has neither"), "{}", message(other.path()));
+    assert!(message(&PathBuf::from("/dev/null")).contains("found a pipe or a device"));
     assert!(message(&PathBuf::from("/nowhere")).contains("/nowhere/config.json"));
 }

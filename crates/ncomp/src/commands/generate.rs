@@ -1,10 +1,10 @@
 //! `ncomp generate`: candidates into a file of records.
 
 use crate::context::{advised, model_path, watch};
-use crate::device::device;
+use crate::prompt;
 use crate::samples::problem_set;
 use anyhow::{Context, Result, ensure};
-use generator::{Generator, Request, Sampling};
+use generator::{Request, Sampling};
 use pipeline::stages;
 use problems::prompt::PromptTests;
 use records::Split;
@@ -16,6 +16,9 @@ pub struct Generate {
     /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf)
     #[arg(long, default_value = "models/basics")]
     model: String,
+    /// How the model is asked
+    #[arg(long, value_enum, default_value = "auto")]
+    prompt: prompt::Choice,
     /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, or a file
     #[arg(long, default_value = "basics")]
     problems: String,
@@ -68,7 +71,7 @@ impl Generate {
         problems.truncate(self.limit.unwrap_or(usize::MAX));
         ensure!(!problems.is_empty(), "{} has no problems in the split {}", self.problems, self.split);
         let directory = model_path(&self.model)?;
-        let generator = Generator::open(&directory, device()?)?;
+        let generator = prompt::open(&directory, self.prompt)?;
         let request = Request {
             samples: self.samples,
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },

@@ -47,7 +47,7 @@ pub enum Command {
     Serve(serve::Serve),
     /// Show a finished run in the browser
     View(serve::View),
-    /// Write a GGUF file as a Hugging Face directory
+    /// Write a GGUF file as a Hugging Face directory, or a directory as a GGUF file
     Convert(convert::Convert),
     /// Say what this machine offers
     Doctor(doctor::Doctor),
@@ -56,6 +56,20 @@ pub enum Command {
 }
 
 impl Command {
+    /// What to do where the model's chat template cannot be used.
+    pub fn advice_on_templates(&self) -> Option<&'static str> {
+        match self {
+            Command::Solve(_) | Command::Generate(_) | Command::Serve(_) => {
+                Some("--prompt comment asks the model in comments, without its template")
+            }
+            Command::Run(_) | Command::Train(_) => Some(
+                "model.prompt = \"comment\" in the recipe asks the model in comments, without its template",
+            ),
+            Command::Rank(_) => Some("name a model with a working chat template, or with none, by --model"),
+            _ => None,
+        }
+    }
+
     /// Does it. What only ends well or with an error has the exit status that this says.
     pub fn run(self) -> Result<ExitCode> {
         match self {

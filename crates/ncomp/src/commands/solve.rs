@@ -92,6 +92,10 @@ impl Solve {
                 if terminal {
                     eprint!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
                 }
+            })
+            .map_err(|error| match error {
+                assistant::Error::Proposer(error) => error,
+                error => error.into(),
             })?;
         if terminal {
             eprint!("\r{:60}\r", "");

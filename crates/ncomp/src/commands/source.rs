@@ -1,10 +1,10 @@
 //! Where candidates come from: a model of ours, or another server.
 
 use crate::context::model_path;
-use crate::device::device;
+use crate::prompt;
 use anyhow::{Context, Result};
 use assistant::{Proposer, Remote};
-use generator::{Engine, Generator};
+use generator::Engine;
 use std::time::Duration;
 
 /// A model here or elsewhere.
@@ -13,6 +13,9 @@ pub struct Source {
     /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf)
     #[arg(long, default_value = "models/basics")]
     model: String,
+    /// How the model is asked
+    #[arg(long, value_enum, default_value = "auto", conflicts_with = "generator")]
+    prompt: prompt::Choice,
     /// Another server with OpenAI's interface (vLLM, llama.cpp, …), as http://host:port; --model is
     /// then its name for the model [default: the first it has]
     #[arg(long)]
@@ -37,7 +40,7 @@ impl Source {
     /// # Errors
     /// Where the model cannot be read.
     pub fn engine(&self) -> Result<Engine> {
-        let generator = Generator::open(&model_path(&self.model)?, device()?)?;
+        let generator = prompt::open(&model_path(&self.model)?, self.prompt)?;
         Ok(Engine::start(generator, self.max_sequences, self.queue))
     }
 

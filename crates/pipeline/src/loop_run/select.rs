@@ -98,7 +98,7 @@ impl Loop<'_> {
     ) -> Result<Option<Vec<Pool>>> {
         let critic = Critic::load(&self.run.path("critic"), self.context.device).map_err(learning)?;
         let prompt = |problem: &Problem| {
-            Ok(self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible)?)
+            self.base.prompt(&problem.shown, problems::prompt::PromptTests::Visible).map_err(learning)
         };
         let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?)?;
         let mut pools = pools(problems, candidates, verdicts, &scores);

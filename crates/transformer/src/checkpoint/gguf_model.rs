@@ -1,54 +1,85 @@
 //! What a GGUF file says of a model: its shape, and its tensors under their names here.
 
 use crate::architecture::{Architecture, RopeScaling};
-use crate::config::{decimal, every_nth};
+use crate::config::{LARGEST_SIZE, decimal, every_nth};
+use crate::error::quoted;
 use crate::table::Part;
 use crate::{Config, Error, tokenizer};
-use gguf::{BlockType, File, Tensor};
+use gguf::{BlockType, File, Tensor, Value};
 use std::borrow::Cow;
 
 /// SmolLM3's files do not name the layers without positions: llama.cpp knows them.
 const SMOLLM3_INTERVAL: usize = 4;
+
+/// Metadata that changes what a model computes, in a way that is not implemented, unless it is absent, 0 or
+/// this. Names follow the architecture's.
+const PLAIN: [(&str, f32); 13] = [
+    ("expert_count", 0.0),
+    ("expert_used_count", 0.0),
+    ("expert_shared_count", 0.0),
+    ("logit_scale", 1.0),
+    ("residual_scale", 1.0),
+    ("embedding_scale", 1.0),
+    ("attention.scale", 0.0),
+    ("attention.clamp_kqv", 0.0),
+    ("attention.max_alibi_bias", 0.0),
+    ("attn_logit_softcapping", 0.0),
+    ("final_logit_softcapping", 0.0),
+    ("rope.scaling.attn_factor", 1.0),
+    ("use_parallel_residual", 0.0),
+];
 
 /// The shape that the metadata gives.
 pub(super) fn config(file: &File) -> Result<Config, Error> {
     let metadata = file.metadata();
     let name = metadata.str("general.architecture")?;
     let architecture = Architecture::named(name).ok_or_else(|| {
-        let expected = Architecture::names();
-        invalid(file, format!("general.architecture: expected one of {expected}, found {name}"))
+        let (expected, found) = (Architecture::names(), quoted(name));
+        invalid(file, format!("general.architecture: expected one of {expected}, found '{found}'"))
     })?;
+    if file.tensors().len() == 0 {
+        return Err(invalid(
+            file,
+            "it has no tensors: it holds a tokenizer alone, or was cut; take another".to_owned(),
+        ));
+    }
     let key = |name: &str| format!("{}.{name}", architecture.gguf());
-    let count = |name: &str| metadata.u32(&key(name)).map(|count| count as usize);
+    let count = |name: &str, most: usize| -> Result<usize, Error> {
+        let found = metadata.u32(&key(name))? as usize;
+        if (1..=most).contains(&found) {
+            return Ok(found);
+        }
+        let message = format!("{}: expected 1 to {most}, found {found}; download it again", key(name));
+        Err(invalid(file, message))
+    };
     let optional = |name: &str| -> Result<Option<usize>, Error> {
         Ok(metadata.optional::<u32>(&key(name))?.map(|count| count as usize))
     };
-    let (layers, heads) = (count("block_count")?, count("attention.head_count")?);
-    let hidden = count("embedding_length")?;
-    let tensors = file.tensors().len();
-    for (name, found, most) in
-        [("block_count", layers, tensors), ("attention.head_count", heads, hidden.max(1))]
-    {
-        if found == 0 || found > most {
-            let message = format!("{}: expected 1 to {most}, found {found}; download it again", key(name));
-            return Err(invalid(file, message));
-        }
-    }
+    let layers = count("block_count", file.tensors().len())?;
+    let hidden = count("embedding_length", LARGEST_SIZE)?;
+    let heads = count("attention.head_count", hidden)?;
+    let positions = count("context_length", LARGEST_SIZE)?;
     let head_dim = optional("attention.key_length")?.unwrap_or(hidden / heads);
     for name in ["rope.dimension_count", "attention.value_length"] {
         if let Some(found) = optional(name)?.filter(|&found| found != head_dim) {
             return Err(invalid(file, format!("{}: expected {head_dim}, found {found}", key(name))));
         }
     }
+    // The matrix may have rows that the tokenizer does not use.
+    let vocab_size = file.tensor("token_embd.weight")?.rows();
+    if let Some(found) = optional("vocab_size")?.filter(|&found| found != vocab_size) {
+        let expected = format!("{vocab_size}, the rows of token_embd.weight");
+        return Err(invalid(file, format!("{}: expected {expected}, found {found}", key("vocab_size"))));
+    }
+    expect_plain(file, architecture, positions)?;
     let config = Config {
         architecture,
-        // The matrix may have rows that the tokenizer does not use.
-        vocab_size: file.tensor("token_embd.weight")?.rows(),
+        vocab_size,
         hidden_size: hidden,
-        intermediate_size: count("feed_forward_length")?,
+        intermediate_size: count("feed_forward_length", LARGEST_SIZE)?,
         num_hidden_layers: layers,
         num_attention_heads: heads,
-        num_key_value_heads: optional("attention.head_count_kv")?.unwrap_or(heads).max(1),
+        num_key_value_heads: optional("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
         rms_norm_eps: metadata.f32(&key("attention.layer_norm_rms_epsilon"))?,
         rope_theta: decimal(metadata.optional(&key("rope.freq_base"))?.unwrap_or(10_000.0)),
@@ -58,14 +89,69 @@ pub(super) fn config(file: &File) -> Result<Config, Error> {
             _ => Vec::new(),
         },
         tie_word_embeddings: file.optional_tensor("output.weight").is_none(),
-        max_position_embeddings: count("context_length")?,
+        max_position_embeddings: positions,
         eos_token_ids: tokenizer::gguf::end_tokens(file)?,
     };
-    config.check().map_err(|message| invalid(file, message))?;
+    config.check().map_err(|wrong| invalid(file, wrong.message(&key_of(architecture, wrong.field))))?;
     match rope_factors(file)? {
         Some(factors) => with_rope_factors(file, config, &factors),
         None => Ok(config),
     }
+}
+
+/// The key that says what a field of `config.json` says.
+fn key_of(architecture: Architecture, field: &str) -> String {
+    let name = match field {
+        "vocab_size" => return "token_embd.weight, its number of rows".to_owned(),
+        "eos_token_id" => return "tokenizer.ggml.eos_token_id".to_owned(),
+        "hidden_size" => "embedding_length",
+        "intermediate_size" => "feed_forward_length",
+        "num_hidden_layers" => "block_count",
+        "num_attention_heads" => "attention.head_count",
+        "num_key_value_heads" => "attention.head_count_kv",
+        "head_dim" => "attention.key_length",
+        "max_position_embeddings" => "context_length",
+        "rms_norm_eps" => "attention.layer_norm_rms_epsilon",
+        "rope_theta" => "rope.freq_base",
+        "rope_scaling.factor" => "rope.scaling.factor",
+        other => other,
+    };
+    format!("{}.{name}", architecture.gguf())
+}
+
+/// Refuses what would change the computation and is not implemented.
+fn expect_plain(file: &File, architecture: Architecture, positions: usize) -> Result<(), Error> {
+    let metadata = file.metadata();
+    let key = |name: &str| format!("{}.{name}", architecture.gguf());
+    let wrong = |key: &str, expected: &str, found: &str| {
+        let message = format!(
+            "{key}: expected {expected}, as nothing else is supported, found {found}: take another model"
+        );
+        Err(invalid(file, message))
+    };
+    for (name, plain) in PLAIN {
+        let key = key(name);
+        let found = match metadata.get(&key) {
+            None => continue,
+            Some(Value::F32(_) | Value::F64(_)) => f64::from(metadata.f32(&key)?),
+            Some(Value::Bool(flag)) => f64::from(u8::from(*flag)),
+            Some(_) => metadata.u64(&key)? as f64,
+        };
+        if found != 0.0 && found != f64::from(plain) {
+            return wrong(&key, &format!("none, or {plain}"), &found.to_string());
+        }
+    }
+    // A window as long as the context hides nothing.
+    let window =
+        metadata.optional::<u32>(&key("attention.sliding_window"))?.map_or(0, |window| window as usize);
+    if window != 0 && window < positions {
+        let expected = format!("none, or at least context_length = {positions}");
+        return wrong(&key("attention.sliding_window"), &expected, &window.to_string());
+    }
+    if metadata.optional::<bool>(&key("attention.causal"))? == Some(false) {
+        return wrong(&key("attention.causal"), "true", "false");
+    }
+    Ok(())
 }
 
 fn rope_scaling(file: &File, architecture: Architecture) -> Result<RopeScaling, Error> {
@@ -73,7 +159,9 @@ fn rope_scaling(file: &File, architecture: Architecture) -> Result<RopeScaling, 
     match file.metadata().optional::<&str>(&key("type"))? {
         None | Some("none") => Ok(RopeScaling::None),
         Some("linear") => Ok(RopeScaling::Linear { factor: decimal(file.metadata().f32(&key("factor"))?) }),
-        Some(other) => Err(invalid(file, format!("{}: expected none or linear, found {other}", key("type")))),
+        Some(other) => {
+            Err(invalid(file, format!("{}: expected none or linear, found {}", key("type"), quoted(other))))
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! A model on disk: a Hugging Face directory with safetensors, or a GGUF file.
 
 mod gguf_model;
+mod header;
 mod safetensors;
 
 pub use safetensors::{Precision, ReadTensor, TensorFiles, save_tensors};
 
+use crate::error::quoted;
 use crate::table::{Part, Table};
 use crate::{Config, Error, Model, Tokenizer, Weights};
 use gguf::BlockType;
@@ -42,11 +44,14 @@ impl Checkpoint {
                 }
             }
             None => {
+                check_is_model_directory(path)?;
                 let config = Config::load(path)?;
                 let files = TensorFiles::open(path)?;
                 let (layers, tensors) = (config.num_hidden_layers, files.names().len());
                 if layers > tensors {
-                    let message = format!("num_hidden_layers: {layers}, but there are {tensors} tensors");
+                    let message = format!(
+                        "num_hidden_layers: expected at most {tensors}, the number of tensors, found {layers}"
+                    );
                     return Err(Error::invalid(path.join("config.json"), message));
                 }
                 let (table, files) = (Table::of(&config), Files::SafeTensors(files));
@@ -63,9 +68,18 @@ impl Checkpoint {
     /// As [`open`](Self::open) and [`Tokenizer::of`], and where a token has no embedding.
     pub fn open_with_tokenizer(path: &Path) -> Result<(Self, Tokenizer), Error> {
         let checkpoint = Self::open(path)?;
-        let tokenizer = Tokenizer::of(&checkpoint)?;
-        tokenizer.check_fits(checkpoint.config(), path)?;
+        let tokenizer = checkpoint.tokenizer()?;
         Ok((checkpoint, tokenizer))
+    }
+
+    /// Its tokenizer.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::of`], and where a token has no embedding, or the tokenizer is another model's.
+    pub fn tokenizer(&self) -> Result<Tokenizer, Error> {
+        let tokenizer = Tokenizer::of(self)?;
+        tokenizer.check_fits(self)?;
+        Ok(tokenizer)
     }
 
     /// Every tensor is there in the shape that the configuration says, and none is unknown: it would
@@ -84,8 +98,12 @@ impl Checkpoint {
         match found {
             None => Ok(()),
             Some(name) => {
-                let family = self.config.architecture.model_type();
-                Err(Error::invalid(&self.path, format!("tensor {name}: a {family} model has no such tensor")))
+                let (family, layers) = (self.config.architecture.model_type(), self.config.num_hidden_layers);
+                let message = format!(
+                    "tensor {}: a {family} model of {layers} layers has no such tensor; take another model",
+                    quoted(&name)
+                );
+                Err(Error::invalid(&self.path, message))
             }
         }
     }
@@ -173,6 +191,8 @@ impl Checkpoint {
     /// # Errors
     /// As [`part`](Self::part).
     pub fn model(&self) -> Result<Model, Error> {
+        let needed = self.config.parameters().saturating_mul(size_of::<f32>());
+        crate::error::check_memory(Some(&self.path), needed, &|| Ok(Vec::new()))?;
         let mut weights = Weights::zeros(&self.config);
         for (index, tensor) in weights.tensors_mut().into_iter().enumerate() {
             self.read(index, tensor)?;
@@ -200,6 +220,10 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>, Error> {
     if path.is_file() {
         return Ok(Some(path.to_owned()));
     }
+    if path.exists() && !path.is_dir() {
+        let message = "expected a model's directory or a GGUF file, found a pipe or a device";
+        return Err(Error::invalid(path, message));
+    }
     if path.join("config.json").exists() || !path.is_dir() {
         return Ok(None);
     }
@@ -222,6 +246,18 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>, Error> {
             Err(Error::invalid(path, message))
         }
     }
+}
+
+/// A directory that holds no model at all is told from one that lacks a file.
+fn check_is_model_directory(path: &Path) -> Result<(), Error> {
+    let weights = ["model.safetensors", "model.safetensors.index.json"];
+    let has_any = weights.into_iter().chain(["config.json"]).any(|name| path.join(name).exists());
+    if has_any || !path.is_dir() {
+        return Ok(());
+    }
+    let expected =
+        "expected a model: config.json with model.safetensors, or a GGUF file; the directory has neither";
+    Err(Error::invalid(path, expected))
 }
 
 /// Tensors that change nothing: tables of frequencies that are computed here, and an output matrix beside

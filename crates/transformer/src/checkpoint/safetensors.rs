@@ -1,11 +1,12 @@
 //! Tensors of Hugging Face directories: safetensors, whole or sharded with an index.
 
-use crate::Error;
+use super::header;
+use crate::error::{Error, not_a_model, quoted};
 use crate::model::Model;
 use gguf::BlockType;
 use half::bf16;
 use memmap2::{Mmap, UncheckedAdvice};
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::ops::Range;
@@ -99,9 +100,6 @@ struct Place {
     range: Range<usize>,
 }
 
-/// Bytes of the number that a safetensors file begins with: its header's length.
-const LENGTH_BYTES: usize = 8;
-
 impl TensorFiles {
     /// Opens `model.safetensors`, or the shards of `model.safetensors.index.json`.
     ///
@@ -109,12 +107,16 @@ impl TensorFiles {
     /// Where a file is missing, cut off or damaged.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let index_path = directory.join("model.safetensors.index.json");
-        let names = if index_path.exists() {
-            shard_names(&index_path)?
-        } else {
-            vec!["model.safetensors".to_owned()]
-        };
-        Self::open_all(directory, names.into_iter().map(|name| directory.join(name)))
+        if !index_path.exists() {
+            return Self::open_all(directory, [directory.join("model.safetensors")]);
+        }
+        let index = read_index(&index_path)?;
+        let mut names: Vec<&String> = index.values().collect();
+        names.sort();
+        names.dedup();
+        let opened = Self::open_all(directory, names.into_iter().map(|name| directory.join(name)))?;
+        opened.check_index(&index_path, &index)?;
+        Ok(opened)
     }
 
     /// Opens one safetensors file.
@@ -130,21 +132,49 @@ impl TensorFiles {
             TensorFiles { directory: origin.to_owned(), files: Vec::new(), places: BTreeMap::new() };
         for path in paths {
             let file = File::open(&path).map_err(|source| Error::io(&path, source))?;
+            if !file.metadata().is_ok_and(|about| about.is_file()) {
+                return Err(Error::invalid(
+                    &path,
+                    "expected a safetensors file, found a directory, pipe or device",
+                ));
+            }
             // SAFETY: the map is read only; a file changed by others while it is read can give
             // wrong numbers, which reading into memory would not prevent either.
             let map = unsafe { Mmap::map(&file) }.map_err(|source| Error::io(&path, source))?;
-            let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| {
-                Error::invalid(&path, format!("not a whole safetensors file ({error}); fetch it again"))
-            })?;
-            let start = LENGTH_BYTES + header;
-            for (name, info) in metadata.tensors() {
-                let range = start + info.data_offsets.0..start + info.data_offsets.1;
-                let (file, kind, shape) = (opened.files.len(), info.dtype, info.shape.clone());
-                opened.places.insert(name, Place { file, kind, shape, range });
+            let tensors = header::read(&map).map_err(|message| Error::invalid(&path, message))?;
+            let file = opened.files.len();
+            for header::Entry { name, kind, shape, range } in tensors {
+                let place = Place { file, kind, shape, range };
+                if let Some(other) = opened.places.insert(name.clone(), place) {
+                    let other = opened.files[other.file].0.display();
+                    let message =
+                        format!("tensor {}: it is in {other} too; take the model again", quoted(&name));
+                    return Err(Error::invalid(&path, message));
+                }
             }
             opened.files.push((path, map));
         }
         Ok(opened)
+    }
+
+    /// An index names the tensors that are there, each in its own file, and no others.
+    fn check_index(&self, path: &Path, index: &BTreeMap<String, String>) -> Result<(), Error> {
+        let wrong =
+            |message: String| Err(Error::invalid(path, format!("weight_map: {message}; fetch it again")));
+        for (name, file) in index {
+            let place = self.places.get(name);
+            if place.is_none_or(|place| self.files[place.file].0 != self.directory.join(file)) {
+                return wrong(format!(
+                    "tensor {}: expected in {}, which lacks it",
+                    quoted(name),
+                    quoted(file)
+                ));
+            }
+        }
+        match self.places.keys().find(|name| !index.contains_key(*name)) {
+            None => Ok(()),
+            Some(name) => wrong(format!("tensor {}: it is in a file, but not in the index", quoted(name))),
+        }
     }
 
     /// Lets go of the memory that tensors' data occupies since it was read; the next access reads it
@@ -214,28 +244,31 @@ impl TensorFiles {
     }
 }
 
-fn shard_names(index_path: &Path) -> Result<Vec<String>, Error> {
-    let text = fs::read_to_string(index_path).map_err(|source| Error::io(index_path, source))?;
-    let index: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| Error::invalid(index_path, format!("not JSON: {error}")))?;
-    let map = index
-        .get("weight_map")
-        .and_then(|map| map.as_object())
-        .ok_or_else(|| Error::invalid(index_path, "weight_map: expected an object from tensor to file"))?;
-    let mut names: Vec<String> = map.values().filter_map(|v| v.as_str()).map(str::to_owned).collect();
-    names.sort();
-    names.dedup();
-    // A model that somebody else made must not name files elsewhere.
-    let is_inside = |name: &String| {
-        !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
-    };
-    match names.iter().find(|name| !is_inside(name)) {
-        Some(name) => {
-            let message = format!("weight_map: expected files of this directory, found '{name}'");
-            Err(Error::invalid(index_path, message))
-        }
-        None => Ok(names),
+/// Which file each tensor is in.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+    if let Some(message) = not_a_model(text.as_bytes()) {
+        return Err(Error::invalid(path, message));
     }
+    let wrong = |message: String| Error::invalid(path, message);
+    let index: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| wrong(format!("not JSON: {error}; fetch it again")))?;
+    let map = index.get("weight_map").and_then(|map| map.as_object()).filter(|map| !map.is_empty());
+    let map = map.ok_or_else(|| wrong("weight_map: expected an object from tensor to file".to_owned()))?;
+    let mut files = BTreeMap::new();
+    for (tensor, file) in map {
+        let name = file.as_str().filter(|name| is_inside(name)).ok_or_else(|| {
+            let (tensor, found) = (quoted(tensor), quoted(&file.to_string()));
+            wrong(format!("weight_map: tensor {tensor}: expected a file of this directory, found {found}"))
+        })?;
+        files.insert(tensor.clone(), name.to_owned());
+    }
+    Ok(files)
+}
+
+/// A model that somebody else made must not name files elsewhere.
+fn is_inside(name: &str) -> bool {
+    !name.is_empty() && Path::new(name).components().all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]
@@ -248,12 +281,67 @@ mod tests {
         let path = directory.path().join("model.safetensors.index.json");
         let names = |file: &str| {
             fs::write(&path, format!("{{\"weight_map\": {{\"a\": \"{file}\"}}}}")).expect("written");
-            shard_names(&path)
+            read_index(&path).map(|index| index.into_values().collect::<Vec<_>>())
         };
         assert_eq!(names("sub/a.safetensors").expect("a file"), ["sub/a.safetensors"]);
         for outside in ["/a.safetensors", "../a.safetensors", "sub/../../a.safetensors", ""] {
             let message = names(outside).expect_err("refused").to_string();
             assert!(message.contains("index.json: weight_map") && message.contains(outside), "{message}");
         }
+    }
+
+    #[test]
+    fn an_index_says_where_each_tensor_is_and_leaves_none_out() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let tensor = |name: &str| (name.to_owned(), vec![2], &[1.0f32, 2.0][..]);
+        save_tensors(&path("a.safetensors"), [tensor("a"), tensor("b")], Precision::F32).expect("written");
+        save_tensors(&path("c.safetensors"), [tensor("c")], Precision::F32).expect("written");
+        let open = |map: serde_json::Value| {
+            let text = serde_json::json!({ "weight_map": map }).to_string();
+            fs::write(path("model.safetensors.index.json"), text).expect("written");
+            TensorFiles::open(directory.path())
+                .map(|files| files.names().len())
+                .map_err(|error| error.to_string())
+        };
+        let (a, c) = ("a.safetensors", "c.safetensors");
+        assert_eq!(open(serde_json::json!({"a": a, "b": a, "c": c})), Ok(3));
+        for (map, expected) in [
+            (serde_json::json!({"a": a, "c": c}), "tensor b: it is in a file, but not in the index"),
+            (
+                serde_json::json!({"a": a, "b": c, "c": c}),
+                "tensor b: expected in c.safetensors, which lacks it",
+            ),
+            (serde_json::json!({"a": a, "b": a, "c": c, "d": c}), "tensor d: expected in c.safetensors"),
+            (
+                serde_json::json!({"a": a, "b": 5, "c": c}),
+                "tensor b: expected a file of this directory, found 5",
+            ),
+            (serde_json::json!({}), "weight_map: expected an object"),
+        ] {
+            let message = open(map).expect_err(expected);
+            assert!(message.contains("index.json: weight_map: ") && message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_safetensors_file_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("model.safetensors");
+        for (bytes, expected) in [
+            (
+                &b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 269060542\n"[..],
+                "Git LFS pointer",
+            ),
+            (b"<!DOCTYPE html><html></html>", "a page of the web"),
+            (b"abc", "the file ends"),
+        ] {
+            fs::write(&path, bytes).expect("written");
+            let message = TensorFiles::open_file(&path).map(drop).expect_err(expected).to_string();
+            assert!(message.contains("model.safetensors: ") && message.contains(expected), "{message}");
+        }
+        let message =
+            TensorFiles::open_file(directory.path()).map(drop).expect_err("a directory").to_string();
+        assert!(message.contains("found a directory"), "{message}");
     }
 }

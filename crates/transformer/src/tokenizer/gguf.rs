@@ -1,6 +1,8 @@
 //! The tokenizer of a GGUF file: its tokens and merges as `tokenizer.json`, its template as
 //! `tokenizer_config.json`.
 
+use super::merges;
+use crate::error::quoted;
 use crate::{Config, Error};
 use gguf::File;
 use serde_json::{Map, Value, json};
@@ -71,6 +73,7 @@ pub fn tokenizer(file: &File) -> Result<Value, Error> {
         return Err(unknown(file, "tokenizer.ggml.pre", &known.join(", "), pre));
     };
     let (vocabulary, added) = tokens(file)?;
+    let merges = merges(file, &vocabulary)?;
     let byte_level = |use_regex: bool| {
         json!({
             "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex,
@@ -93,7 +96,7 @@ pub fn tokenizer(file: &File) -> Result<Value, Error> {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
             "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
             "ignore_merges": split.ignores_merges,
-            "vocab": vocabulary, "merges": merges(file)?,
+            "vocab": vocabulary, "merges": merges,
         },
     }))
 }
@@ -124,7 +127,7 @@ fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
             // Rows of the matrix that stand for nothing.
             UNUSED => {}
             _ => {
-                let what = format!("tokenizer.ggml.token_type of token {id}");
+                let what = format!("tokenizer.ggml.token_type[{id}]");
                 return Err(unknown(file, &what, "1, 3, 4 or 5", &kind.to_string()));
             }
         }
@@ -132,17 +135,20 @@ fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
     Ok((vocabulary, added))
 }
 
-fn merges(file: &File) -> Result<Vec<[String; 2]>, Error> {
+/// The merges, each of tokens that there are to another.
+fn merges(file: &File, vocabulary: &Map<String, Value>) -> Result<Vec<[String; 2]>, Error> {
     let merges = file.metadata().strings("tokenizer.ggml.merges")?;
-    let pair = |merge: &str| {
-        let (left, right) = merge.split_once(' ')?;
-        Some([left.to_owned(), right.to_owned()])
-    };
-    let pairs = merges.iter().map(|merge| {
-        pair(merge)
-            .ok_or_else(|| unknown(file, "tokenizer.ggml.merges", "two tokens and a space between", merge))
-    });
-    pairs.collect()
+    let known = vocabulary.keys().map(String::as_str).collect();
+    let mut pairs = Vec::with_capacity(merges.len());
+    for (at, merge) in merges.iter().enumerate() {
+        let pair = merge.split_once(' ').ok_or("two tokens and a space between".to_owned());
+        let pair = pair.and_then(|(left, right)| merges::check(&known, left, right).map(|()| [left, right]));
+        let pair = pair.map_err(|expected| {
+            unknown(file, &format!("tokenizer.ggml.merges[{at}]"), &expected, &format!("'{merge}'"))
+        })?;
+        pairs.push(pair.map(str::to_owned));
+    }
+    Ok(pairs)
 }
 
 /// `tokenizer_config.json` of a GGUF file, with the chat template.
@@ -174,23 +180,41 @@ pub fn settings(file: &File) -> Result<Value, Error> {
 /// Tokens that end an answer, the file's own first.
 ///
 /// # Errors
-/// As [`tokenizer`].
+/// As [`tokenizer`], and where the number of a special token is none of the tokens'.
 pub fn end_tokens(file: &File) -> Result<Vec<u32>, Error> {
     let metadata = file.metadata();
+    check_special_tokens(file)?;
     let texts = metadata.strings("tokenizer.ggml.tokens")?;
     let types = metadata.i32s("tokenizer.ggml.token_type")?;
-    let own = metadata.optional::<u32>("tokenizer.ggml.eos_token_id")?;
-    if let Some(own) = own.filter(|&own| own as usize >= texts.len()) {
-        let expected = format!("a number below {}, the number of tokens", texts.len());
-        return Err(unknown(file, "tokenizer.ggml.eos_token_id", &expected, &own.to_string()));
+    let mut all = Vec::new();
+    for key in ["eos", "eot", "eom"] {
+        all.extend(metadata.optional::<u32>(&format!("tokenizer.ggml.{key}_token_id"))?);
     }
     let ends = (0..).zip(texts.iter().zip(types.iter()));
-    let ends = ends.filter(|(_, (text, kind))| **kind == CONTROL && ENDS.contains(text)).map(|(id, _)| id);
-    Ok(own.into_iter().chain(ends.filter(|&id| Some(id) != own)).collect())
+    all.extend(ends.filter(|(_, (text, kind))| **kind == CONTROL && ENDS.contains(text)).map(|(id, _)| id));
+    let mut seen = std::collections::HashSet::new();
+    all.retain(|&id| seen.insert(id));
+    Ok(all)
+}
+
+/// Every special token that the file names by its number is one of its tokens.
+fn check_special_tokens(file: &File) -> Result<(), Error> {
+    let metadata = file.metadata();
+    let count = metadata.strings("tokenizer.ggml.tokens")?.len();
+    let is_special = |key: &str| key.starts_with("tokenizer.ggml.") && key.ends_with("_token_id");
+    for (key, _) in metadata.iter().filter(|(key, _)| is_special(key)) {
+        let id = metadata.u32(key)?;
+        if id as usize >= count {
+            let expected = format!("a number below {count}, the number of tokens");
+            return Err(unknown(file, key, &expected, &id.to_string()));
+        }
+    }
+    Ok(())
 }
 
 fn unknown(file: &File, what: &str, expected: &str, found: &str) -> Error {
-    Error::invalid(file.path(), format!("{what}: expected {expected}, found {found}"))
+    let (what, found) = (quoted(what), quoted(found));
+    Error::invalid(file.path(), format!("{what}: expected {expected}, found {found}; take another file"))
 }
 
 /// What of a `tokenizer.json` a GGUF file cannot say.

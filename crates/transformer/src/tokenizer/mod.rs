@@ -1,14 +1,18 @@
 //! Text to tokens and back: `tokenizer.json` or a GGUF file's metadata, through the `tokenizers` crate.
 
 pub mod gguf;
+mod json;
+mod merges;
 
 use crate::Error;
 use crate::checkpoint::Checkpoint;
-use crate::config::Config;
 use std::path::Path;
 use tokenizers::decoders::byte_level::ByteLevel;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::{AddedToken, TokenizerBuilder};
+
+/// At most one in so many embeddings has no token.
+const LARGEST_SURPLUS: usize = 5;
 
 /// A Hugging Face tokenizer.
 #[derive(Clone)]
@@ -24,7 +28,13 @@ impl Tokenizer {
     pub fn of(model: &Checkpoint) -> Result<Self, Error> {
         match model.gguf() {
             None => Self::load(model.path()),
-            Some(file) => Self::parse(file.path(), gguf::tokenizer(file)?.to_string().as_bytes()),
+            Some(file) => {
+                let inner = json::parse(&gguf::tokenizer(file)?.to_string());
+                let inner = inner.map_err(|message| {
+                    Error::invalid(file.path(), format!("the tokenizer in tokenizer.ggml.*: {message}"))
+                })?;
+                Ok(Tokenizer { inner })
+            }
         }
     }
 
@@ -34,31 +44,36 @@ impl Tokenizer {
     /// Where the file is missing or damaged.
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let path = directory.join("tokenizer.json");
-        let bytes = std::fs::read(&path).map_err(|source| Error::io(&path, source))?;
-        Self::parse(&path, &bytes)
-    }
-
-    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
-        let inner = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|error| Error::invalid(path, format!("not a tokenizer: {error}")))?;
+        let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
+        let inner = json::parse(&text).map_err(|message| Error::invalid(path, message))?;
         Ok(Tokenizer { inner })
     }
 
-    /// Makes sure that the model has an embedding for every token.
+    /// Makes sure that tokenizer and model are of one another: the model has an embedding for every token,
+    /// few embeddings without a token (some models round their number up), and the tokens that end an answer.
     ///
     /// # Errors
     /// Names the tokenizer's file and both sizes.
-    pub fn check_fits(&self, config: &Config, directory: &Path) -> Result<(), Error> {
-        let largest = self.inner.get_vocab(true).into_values().max().unwrap_or(0) as usize;
-        if largest < config.vocab_size {
-            return Ok(());
+    pub fn check_fits(&self, model: &Checkpoint) -> Result<(), Error> {
+        let config = model.config();
+        let (path, embeddings) = match model.gguf() {
+            Some(file) => (file.path().to_owned(), "the rows of token_embd.weight are"),
+            None => (model.path().join("tokenizer.json"), "vocab_size in config.json is"),
+        };
+        let wrong = |message: String| {
+            let advice = "take tokenizer and model from the same place";
+            let size = config.vocab_size;
+            Err(Error::invalid(&path, format!("{message}, but {embeddings} {size}; {advice}")))
+        };
+        let vocabulary = self.inner.get_vocab(true);
+        let largest = vocabulary.values().copied().max().unwrap_or(0) as usize;
+        if largest >= config.vocab_size {
+            return wrong(format!("the tokenizer has a token {largest}"));
         }
-        let message = format!(
-            "token {largest} has no embedding: the model's vocab_size is {}; take tokenizer and model from the same directory",
-            config.vocab_size
-        );
-        let file = directory.join("tokenizer.json");
-        Err(Error::invalid(if file.exists() { file } else { directory.to_owned() }, message))
+        if vocabulary.len() < config.vocab_size - config.vocab_size / LARGEST_SURPLUS {
+            return wrong(format!("the tokenizer is another model's: it has {} tokens", vocabulary.len()));
+        }
+        Ok(())
     }
 
     /// Tokens of a text; the text of special tokens becomes these tokens, none are added.
