@@ -161,7 +161,7 @@ fn model(cuda: &Cuda, directory: &Path, tokenizer_from: &Path) -> Outcome {
     let tokenizer = Tokenizer::load(tokenizer_from)?;
     let reader = GpuReader::new(Network::random(cuda.gpu(), &config(), 1)?);
     let target = directory.join("model");
-    let head = Head::random(config().hidden_size, 1024, 1);
+    let head = Head::random(config().hidden_size, 1024, 1, 1);
     reader.model()?.save(&target, Precision::Bf16)?;
     for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
         std::fs::copy(tokenizer_from.join(name), target.join(name))?;
