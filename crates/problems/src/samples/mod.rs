@@ -250,10 +250,18 @@ fn candidate_of(
         index: UNNUMBERED,
         text: text.to_owned(),
         code,
+        summed_likelihood: summed_likelihood(&value),
         generator: "file".to_owned(),
         ..Candidate::default()
     };
     Ok((candidate, is_null.then_some(NO_PROGRAM)))
+}
+
+/// A sample's `log_probability`, the sum over its `tokens`, where it has both.
+fn summed_likelihood(value: &Value) -> Option<(f64, usize)> {
+    let tokens = value.get("tokens")?.as_u64().filter(|&tokens| tokens > 0)?;
+    let sum = value.get("log_probability")?.as_f64().filter(|sum| sum.is_finite())?;
+    Some((sum, usize::try_from(tokens).ok()?))
 }
 
 /// A line as `generate` writes it.
