@@ -201,6 +201,10 @@ def leading(values):
     [3]
     >>> leading([1])
     {1}
+    >>> leading([2]) == {2}
+    True
+    >>> print(leading([5]))
+    {5}
     """
     return {helper(values)[0]}
 
@@ -262,6 +266,14 @@ def add(x, y):
             problems[0].references[0],
             "from functools import reduce as fold\n\nimport operator\n\ndef product(values, start=1):\n    # All of \
              them.\n    return fold(operator.mul, values, start)\n"
+        );
+        assert_eq!(
+            Check::of(&problems[1]).expect("a check").tests[1..],
+            [
+                "assert leading([1]) == {1}",
+                "assert (leading([2]) == {2}) == True",
+                "assert str(leading([5])) == '{5}'",
+            ]
         );
         assert!(problems[1].references[0].starts_with("def helper(v):\n    return list(v)\n"));
         let reasons: Vec<(&str, &str)> =

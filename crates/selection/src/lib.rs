@@ -293,15 +293,25 @@ impl Selector {
 }
 
 /// The candidates that are taken by a ranker's scores. A visible test decides before they do: among
-/// those that pass it, agreement counts first, and the scores break its ties.
+/// those that pass it, agreement counts first, and the scores choose among those that agree about as much.
 pub(crate) fn chosen(pool: &Pool, scores: &[f64]) -> Vec<usize> {
     let passing = pool.passing();
     if passing.is_empty() {
         return highest(scores);
     }
-    let scores = scores.to_vec();
-    narrowed(passing, &[pool.agreement_among_passing().as_ref(), Some(&scores)])
+    let most_agreeing = match pool.agreement_among_passing() {
+        Some(agreement) => {
+            let most = passing.iter().map(|&at| agreement[at]).fold(0.0, f64::max);
+            passing.into_iter().filter(|&at| agreement[at] >= most - NEARLY).collect()
+        }
+        None => passing,
+    };
+    narrowed(most_agreeing, &[Some(&scores.to_vec())])
 }
+
+/// Agreement that is less than the most by this is as good: a few candidates that differ on a few inputs
+/// of our own making say less than a ranker.
+const NEARLY: f64 = 0.1;
 
 /// 1 for yes, 0 for no.
 pub(crate) fn number(yes: bool) -> f64 {

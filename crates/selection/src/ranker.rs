@@ -131,9 +131,14 @@ impl Ranker {
         Ok(())
     }
 
-    /// Whether its probabilities mean what they say for candidates of this generator.
+    /// Whether its probabilities mean what they say for candidates of this generator. Case, the owner in
+    /// `owner/name` and the form of the weights (`-q4_k_m`) make no other model.
     pub fn is_calibrated_for(&self, generator: &str) -> bool {
-        self.calibrated_for.iter().any(|known| known == generator)
+        let generator = plain(generator);
+        self.calibrated_for.iter().any(|known| {
+            let rest = generator.strip_prefix(plain(known).as_str());
+            rest.is_some_and(|rest| rest.is_empty() || is_form(rest))
+        })
     }
 
     /// The signals that it ranks a pool by: the most of those it knows that the pool has.
@@ -238,6 +243,20 @@ impl Fit {
         let pick = *chosen(pool, &scores).first()?;
         Some((scores[pick], pool.passed[pick]))
     }
+}
+
+/// A model's name without its owner, in lower case.
+fn plain(name: &str) -> String {
+    name.rsplit('/').next().unwrap_or(name).to_lowercase()
+}
+
+/// Whether what follows a model's name says in which form its weights are: `-q4_k_m`, `.gguf`, `:bf16`.
+fn is_form(rest: &str) -> bool {
+    let word = rest.strip_prefix(['-', '.', ':', '_']).unwrap_or_default();
+    let forms = ["gguf", "f16", "fp16", "bf16", "f32", "fp32"];
+    let digit_after =
+        |prefix: &str| word.strip_prefix(prefix).is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+    forms.iter().any(|form| word.starts_with(form)) || digit_after("q") || digit_after("iq")
 }
 
 /// The signals that all of some pools have.
@@ -511,6 +530,16 @@ mod tests {
         let mut calibrated = ranker.clone();
         calibrated.calibrate(&other.iter().collect::<Vec<_>>(), &["other".to_owned()]).expect("calibrated");
         assert!(calibrated.is_calibrated_for("other") && !ranker.is_calibrated_for("other"));
+        assert!(
+            ["Other-Q4_K_M", "owner/other", "other.gguf"]
+                .iter()
+                .all(|name| calibrated.is_calibrated_for(name))
+        );
+        assert!(
+            ["other-instruct", "another", "other2", ""]
+                .iter()
+                .all(|name| !calibrated.is_calibrated_for(name))
+        );
         let share = other.iter().filter(|pool| pool.passed[0]).count() as f64 / other.len() as f64;
         let (before, after) = (ranker.probabilities(&pools[0]), calibrated.probabilities(&pools[0]));
         assert!((after[0] - share).abs() < 0.08 && before[0] > share + 0.2, "{share} {before:?} {after:?}");

@@ -42,8 +42,9 @@ pub fn known_calls(problem: &Problem, level: u8) -> Vec<String> {
 /// What is not a call with literal arguments is kept and not varied.
 pub fn vary(given: &[String], mined: &[Value], own: usize, seed: u64) -> Inputs {
     let calls: Vec<Call> = given.iter().filter_map(|call| parse_call(call).ok()).collect();
+    // Each by a random stream of its own: what is varied stays the same whoever the other candidates are.
+    let with_mined = Varier::of(&calls, !seed).with_mined(&calls, mined, own / MINED_SHARE);
     let mut varier = Varier::of(&calls, seed);
-    let with_mined = varier.with_mined(&calls, mined, own / MINED_SHARE);
     let mut inputs = given.to_vec();
     inputs.extend(varier.variations(&calls, &with_mined, own - with_mined.len()));
     // Last: a value that a program is not meant for may take all its time.

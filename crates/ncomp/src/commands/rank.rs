@@ -5,6 +5,7 @@ use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
 use crate::samples::{self, problem_set};
 use anyhow::{Result, bail};
+use problems::samples::UNNAMED;
 use records::{Candidate, Verdict, jsonl};
 use report::statistics::area_under_curve;
 use report::table::{Difference, Row, align};
@@ -85,7 +86,12 @@ impl Rank {
         if let Some(path) = &self.out {
             write_choices(path, &selectors, &pools)?;
         }
-        let uncalibrated = uncalibrated(ranker.as_ref().unwrap_or(&built_in[1]), &samples.candidates);
+        let uncalibrated = match &ranker {
+            Some(ranker) => {
+                uncalibrated(ranker, samples.candidates.iter().filter(|c| c.generator != UNNAMED))
+            }
+            None => uncalibrated(&built_in[1], samples.candidates.iter()),
+        };
         if let Some(generators) = &uncalibrated {
             eprintln!(
                 "combined's confidence is not calibrated for {generators}: `ncomp train ranker --calibrate` does \
@@ -147,14 +153,14 @@ impl Rank {
     }
 }
 
-/// The generators whose candidates a ranker's confidence is not calibrated for; none if it is for all.
-fn uncalibrated(ranker: &Ranker, candidates: &[Candidate]) -> Option<String> {
-    let generators: BTreeSet<&str> =
-        candidates.iter().map(|candidate| candidate.generator.as_str()).collect();
+/// The generators whose candidates a ranker's confidence is not calibrated for; none if it is for all. Of
+/// samples that do not name their model a ranker that was given is taken to be their own.
+fn uncalibrated<'a>(ranker: &Ranker, candidates: impl Iterator<Item = &'a Candidate>) -> Option<String> {
+    let generators: BTreeSet<&str> = candidates.map(|candidate| candidate.generator.as_str()).collect();
     let others: Vec<&str> =
         generators.into_iter().filter(|generator| !ranker.is_calibrated_for(generator)).collect();
     let named = |name: &str| {
-        if name == "file" { "the model that wrote these samples".to_owned() } else { name.to_owned() }
+        if name == UNNAMED { "the model that wrote these samples".to_owned() } else { name.to_owned() }
     };
     (!others.is_empty()).then(|| others.into_iter().map(named).collect::<Vec<_>>().join(", "))
 }

@@ -4,7 +4,8 @@ use super::rank::coverage_text;
 use super::signals::{Signals, read_ranker};
 use crate::samples::{self, problem_set};
 use anyhow::{Context, Result, anyhow};
-use records::{jsonl, paired};
+use problems::samples::UNNAMED;
+use records::{Candidate, jsonl, paired};
 use report::statistics::{calibration, calibration_error, calibration_error_by_chance};
 use report::table::{Row, text};
 use selection::ranker::{coverage, cross_validated, picks};
@@ -31,6 +32,9 @@ pub struct TrainRanker {
     /// only how sure to be of candidates of this model: 50 problems are enough for that
     #[arg(long, value_name = "FILE")]
     calibrate: Option<PathBuf>,
+    /// The model that wrote the samples, where they do not say it; may be given several times
+    #[arg(long = "generator")]
+    generators: Vec<String>,
     #[command(flatten)]
     signals: Signals,
     /// File to write
@@ -54,8 +58,7 @@ impl TrainRanker {
         let (mut pools, _) = self.signals.gather(&self.samples, &problems, &candidates, &verdicts)?;
         let knowledge = self.signals.knowledge;
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());
-        let generators: BTreeSet<String> = candidates.iter().map(|c| c.generator.clone()).collect();
-        let generators: Vec<String> = generators.into_iter().collect();
+        let generators = self.generators(&candidates);
         let probabilities = match &given {
             Some(given) => calibrated_across(given, &pools).map_err(learn)?,
             None => cross_validated(&pools, knowledge.level).map_err(learn)?,
@@ -94,6 +97,14 @@ impl TrainRanker {
 }
 
 impl TrainRanker {
+    /// The models that wrote the samples, as far as that is known.
+    fn generators(&self, candidates: &[Candidate]) -> Vec<String> {
+        let named = candidates.iter().map(|candidate| candidate.generator.as_str());
+        let named: BTreeSet<&str> =
+            named.filter(|name| *name != UNNAMED).chain(self.generators.iter().map(String::as_str)).collect();
+        named.into_iter().map(str::to_owned).collect()
+    }
+
     /// The ranker whose weights are kept.
     fn given(&self, path: &Path) -> Result<Ranker> {
         match path.as_os_str() == "built-in" {

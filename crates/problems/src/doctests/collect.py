@@ -202,20 +202,25 @@ def assertion(tree, want):
     """The assert that an expression gives what is shown, or nothing where that cannot be said."""
     want = want.strip()
     value = tree.body[0].value
-    text = ast.unparse(value)
-    is_print = isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"
-    if is_print:
-        if len(value.args) != 1 or value.keywords or isinstance(value.args[0], ast.Starred) or "\n" in want:
+    shows = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
+    if shows in ("print", "pprint", "pp"):
+        if len(value.args) != 1 or value.keywords or isinstance(value.args[0], ast.Starred):
             return None
-        return "assert str(%s) == %r" % (ast.unparse(value.args[0]), want)
+        value = value.args[0]
+    text = ast.unparse(value)
+    if not isinstance(value, (ast.Call, ast.Name, ast.Attribute, ast.Subscript)):
+        # `a == b == True` would be a chain.
+        text = "(%s)" % text
+    if shows == "print":
+        return None if "\n" in want or "..." in want else "assert str(%s) == %r" % (text, want)
     try:
         literal = ast.literal_eval(want)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         if "\n" in want or " at 0x" in want or "..." in want:
             return None
         return "assert repr(%s) == %r" % (text, want)
-    if literal is None or literal is True or literal is False:
-        return "assert (%s) is %r" % (text, literal) if literal is None else "assert %s == %r" % (text, literal)
+    if literal is None:
+        return "assert %s is None" % text
     return "assert %s == %r" % (text, literal)
 
 

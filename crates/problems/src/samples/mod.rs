@@ -59,6 +59,9 @@ pub struct Note {
     pub first: String,
 }
 
+/// The generator of samples that do not say which model wrote them.
+pub const UNNAMED: &str = "file";
+
 const UNKNOWN: &str = "samples left out: their problem is not in the set";
 const NO_SAMPLE: &str = "lines left out: they hold null, which names no problem";
 const EMPTY: &str = "samples are empty: they are judged as they are";
@@ -251,7 +254,7 @@ fn candidate_of(
         text: text.to_owned(),
         code,
         summed_likelihood: summed_likelihood(&value),
-        generator: "file".to_owned(),
+        generator: UNNAMED.to_owned(),
         ..Candidate::default()
     };
     Ok((candidate, is_null.then_some(NO_PROGRAM)))
