@@ -96,9 +96,9 @@ pub fn observe(
         pool.answers = Some(behaviour.answer_classes());
         pool.answer_profiles = Some(behaviour.answer_profiles());
         pool.agreement_level = if level == 3 { 1 } else { level };
-        let passes: Option<Vec<bool>> =
-            indices.iter().map(|&index| visible.get(&(*id, index)).copied()).collect();
-        pool.passes_visible = passes.filter(|_| knowledge.level == 3);
+        // Of a problem that shows no test none of them is known to pass any.
+        let passes = |&index: &usize| visible.get(&(*id, index)).copied().unwrap_or(false);
+        pool.passes_visible = (knowledge.level == 3).then(|| indices.iter().map(passes).collect());
     }
     Ok(Some(effort))
 }

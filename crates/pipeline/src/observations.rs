@@ -24,6 +24,8 @@ pub struct Observations {
 struct Seen {
     observation: Observation,
     list: u64,
+    /// Whether it was seen since the file was opened.
+    is_new: bool,
 }
 
 /// One line of the file.
@@ -69,11 +71,11 @@ impl Observations {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let (file, lines) = Appender::resume::<Line>(path)?;
         let mut all = Observations { file: Some(file), ..Observations::default() };
-        lines.into_iter().for_each(|line| all.remember(line));
+        lines.into_iter().for_each(|line| all.remember(line, false));
         Ok(all)
     }
 
-    fn remember(&mut self, line: Line) {
+    fn remember(&mut self, line: Line, is_new: bool) {
         let Line { program, passes, slow, list, seen } = line;
         if let Some(slow) = slow {
             self.slow.insert((program, list), slow);
@@ -85,7 +87,8 @@ impl Observations {
         }
         let known = self.seen.entry(program).or_default();
         known.extend(
-            seen.into_iter().map(|(input, seen)| (input, Seen { observation: seen.observation(), list })),
+            seen.into_iter()
+                .map(|(input, seen)| (input, Seen { observation: seen.observation(), list, is_new })),
         );
     }
 
@@ -93,7 +96,7 @@ impl Observations {
         if let Some(file) = &mut self.file {
             file.append(&line)?;
         }
-        self.remember(line);
+        self.remember(line, true);
         Ok(())
     }
 
@@ -108,6 +111,12 @@ impl Observations {
             holds.then_some(&seen.observation)
         };
         inputs.iter().map(of_input).collect()
+    }
+
+    /// On how many of some inputs it was known when the file was opened what a program gives.
+    pub(crate) fn count_earlier(&self, program: &str, inputs: &[String]) -> usize {
+        let Some(known) = self.seen.get(program) else { return 0 };
+        inputs.iter().filter(|input| known.get(&hash(input)).is_some_and(|seen| !seen.is_new)).count()
     }
 
     /// Keeps what a program gave on some inputs of a list.

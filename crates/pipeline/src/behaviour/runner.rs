@@ -83,6 +83,7 @@ impl Runner<'_> {
         progress.finish();
         let mut results = Results::new();
         for program in &programs {
+            self.effort.known += self.known.count_earlier(&program.key, &inputs_of(&program.task));
             let seen = self.known.of(&program.key, &inputs_of(&program.task));
             let row: Vec<Observation> =
                 seen.into_iter().map(|seen| seen.cloned().unwrap_or_default()).collect();
@@ -107,7 +108,6 @@ impl Runner<'_> {
             let seen = self.known.of(key, &inputs);
             let missing = inputs.iter().zip(&seen).filter(|(_, seen)| seen.is_none());
             let missing: Vec<String> = missing.map(|(input, _)| input.clone()).collect();
-            self.effort.known += inputs.len() - missing.len();
             self.effort.calls += missing.len();
             if !missing.is_empty() {
                 let missing = match shared.get(&missing) {
