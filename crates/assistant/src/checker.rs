@@ -247,12 +247,22 @@ impl Checker {
     }
 
     /// The candidate that would be the answer now, and whether it passes all tests. Tests decide:
-    /// where some candidate passes all, only such are looked at.
+    /// where some candidate passes all, only such are looked at; otherwise those that give something when
+    /// they are called, if there are any.
     fn pick(&self) -> Option<(usize, bool)> {
-        let passing = self.pool.passes_visible.as_ref().filter(|passes| passes.iter().any(|&p| p));
-        let Some(passing) = passing else { return Some((self.chosen(&self.pool)?, false)) };
-        let left: Vec<usize> = (0..passing.len()).filter(|&at| passing[at]).collect();
-        Some((left[self.chosen(&self.pool.of(&left))?], true))
+        let count = self.pool.codes.len();
+        let passing = self.pool.passes_visible.as_ref();
+        let mut left: Vec<usize> =
+            (0..count).filter(|&at| passing.is_some_and(|passing| passing[at])).collect();
+        let passes = !left.is_empty();
+        if !passes {
+            let runs = self.pool.agreement.as_ref().map(|agreement| &agreement.runs);
+            left = (0..count).filter(|&at| runs.is_some_and(|runs| runs[at] > 0.0)).collect();
+        }
+        if left.is_empty() {
+            return Some((self.chosen(&self.pool)?, false));
+        }
+        Some((left[self.chosen(&self.pool.of(&left))?], passes))
     }
 
     /// The selector's choice; where it lacks what it needs, the ranker's.

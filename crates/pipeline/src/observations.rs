@@ -20,12 +20,18 @@ pub struct Observations {
     file: Option<Appender>,
 }
 
-/// What was seen on one input, and in which list of inputs.
+/// What was seen on one input, and in which lists of inputs.
 struct Seen {
     observation: Observation,
-    list: u64,
+    lists: Vec<u64>,
     /// Whether it was seen since the file was opened.
     is_new: bool,
+}
+
+impl Seen {
+    fn is_silent(&self) -> bool {
+        self.observation.kind == ObservationKind::Nothing
+    }
 }
 
 /// One line of the file.
@@ -86,10 +92,14 @@ impl Observations {
             return;
         }
         let known = self.seen.entry(program).or_default();
-        known.extend(
-            seen.into_iter()
-                .map(|(input, seen)| (input, Seen { observation: seen.observation(), list, is_new })),
-        );
+        for (input, seen) in seen {
+            let seen = Seen { observation: seen.observation(), lists: vec![list], is_new };
+            match known.get_mut(&input) {
+                // Each list on which nothing came counts by itself.
+                Some(old) if old.is_silent() && seen.is_silent() => old.lists.push(list),
+                _ => drop(known.insert(input, seen)),
+            }
+        }
     }
 
     fn add(&mut self, line: Line) -> Result<(), Error> {
@@ -107,7 +117,7 @@ impl Observations {
         let list = hash_of(inputs);
         let of_input = |input: &String| {
             let seen = known.get(&hash(input))?;
-            let holds = seen.observation.kind != ObservationKind::Nothing || seen.list == list;
+            let holds = !seen.is_silent() || seen.lists.contains(&list);
             holds.then_some(&seen.observation)
         };
         inputs.iter().map(of_input).collect()
@@ -206,9 +216,14 @@ mod tests {
         let known = |inputs: &[String]| -> Vec<Option<Observation>> {
             again.of("p", inputs).into_iter().map(Option::<&Observation>::cloned).collect()
         };
-        assert_eq!(known(&list), seen.map(Some));
+        assert_eq!(known(&list), seen.clone().map(Some));
         let other = ["f(3)", "f(2)", "f(4)"].map(str::to_owned);
         assert_eq!(known(&other), [None, Some(value(u128::MAX)), None]);
+        // The same silence in another list says nothing of the first.
+        let mut both = Observations::default();
+        both.keep("p", &list, &list, &seen).expect("kept");
+        both.keep("p", &other, &other[..1], &seen[2..]).expect("kept");
+        assert!(both.of("p", &list).iter().all(Option::is_some) && both.of("p", &other)[0].is_some());
         assert!(again.of("other", &list).iter().all(Option::is_none));
         assert_eq!(again.without_slow("problem", &list).as_deref(), Some(&list[..2]));
         assert_eq!(again.without_slow("problem", &list[..2]), None);

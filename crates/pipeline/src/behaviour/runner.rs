@@ -52,6 +52,14 @@ struct Question {
     missing: Arc<[String]>,
 }
 
+/// Takes what is known, a job's place and its answer.
+type OnAnswer<'a> = dyn FnMut(
+        &mut Observations,
+        usize,
+        std::result::Result<Reply, Failure>,
+    ) -> std::result::Result<(), jsonl::Error>
+    + 'a;
+
 impl Runner<'_> {
     /// What every task's solution gives on its problem's inputs. None if it was stopped; what was seen
     /// until then is kept.
@@ -161,15 +169,7 @@ impl Runner<'_> {
     }
 
     /// Submits jobs and hands over each answer with its job's place, until the watch stops it.
-    fn ask(
-        &mut self,
-        jobs: Vec<Job>,
-        on_answer: &mut dyn FnMut(
-            &mut Observations,
-            usize,
-            std::result::Result<Reply, Failure>,
-        ) -> std::result::Result<(), jsonl::Error>,
-    ) -> Result<()> {
+    fn ask(&mut self, jobs: Vec<Job>, on_answer: &mut OnAnswer) -> Result<()> {
         for (count, (at, answer)) in self.client.submit(jobs.into_iter()).enumerate() {
             on_answer(self.known, at, answer)?;
             if count % FLUSH_EVERY == 0 {

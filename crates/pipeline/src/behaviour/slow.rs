@@ -43,7 +43,7 @@ pub(super) fn leave_out<'a>(
             break;
         }
         let inputs: InputsOf =
-            open.iter().map(|(id, _)| (*id, found[id].inputs.inputs.as_slice().into())).collect();
+            open.keys().map(|id| (*id, found[id].inputs.inputs.as_slice().into())).collect();
         let known = runner.effort.known;
         let Some(results) = runner.run("first programs", &tasks, &inputs)? else { return Ok(false) };
         // They run again with the others, and count there.

