@@ -29,12 +29,10 @@ impl Progress for Notes {
 /// Halves a number: most round down, two of them only where the number is odd and small.
 fn problems_and_candidates() -> (Vec<Problem>, Vec<Candidate>) {
     let tests = |test: &str| vec![test.to_owned()];
-    let mut problems = vec![
+    let problems = vec![
         problem_of_tests("near", "Halve a number.", tests("assert abs(half(8) - 4) < 0.1")),
-        problem_of_tests("silent", "Halve a number.", tests("assert callable(half)")),
+        problem_of_tests("silent", "Halve a number.", tests("assert [half(n) for n in [8]] == [4]")),
     ];
-    // Such a test tells no name either.
-    problems[1].shown.name = "half".to_owned();
     let programs = [
         "return n // 2",
         "return n / 2",
