@@ -18,7 +18,7 @@ pub(crate) fn literals(statement: &str, solutions: &[&str]) -> Vec<Value> {
     let mut found: Vec<(usize, Value)> = Vec::new();
     let mut place_of: HashMap<String, usize> = HashMap::new();
     let mut texts = HashSet::new();
-    let statement = without_apostrophes(statement);
+    let statement = without_marks(statement);
     for text in [statement.as_str()].iter().chain(solutions).filter(|text| texts.insert(**text)) {
         let mut here = HashSet::new();
         for value in written_in(text).filter(tells) {
@@ -36,13 +36,20 @@ pub(crate) fn literals(statement: &str, solutions: &[&str]) -> Vec<Value> {
     found.into_iter().map(|(_, value)| value).take(MOST).collect()
 }
 
-/// Prose whose apostrophes open no text: `don't`.
-fn without_apostrophes(prose: &str) -> String {
+/// Prose whose marks are no Python: the apostrophe of `don't` opens no text, and the full stop after a
+/// number makes it no fraction.
+fn without_marks(prose: &str) -> String {
     let characters: Vec<char> = prose.chars().collect();
-    let letter = |at: Option<usize>| at.and_then(|at| characters.get(at)).is_some_and(|c| c.is_alphabetic());
-    let is_within =
-        |at: usize| characters[at] == '\'' && letter(at.checked_sub(1)) && letter(at.checked_add(1));
-    (0..characters.len()).map(|at| if is_within(at) { ' ' } else { characters[at] }).collect()
+    let at = |place: Option<usize>| place.and_then(|place| characters.get(place)).copied().unwrap_or(' ');
+    let is_mark = |place: usize| {
+        let (before, after) = (at(place.checked_sub(1)), at(place.checked_add(1)));
+        match characters[place] {
+            '\'' => before.is_alphabetic() && after.is_alphabetic(),
+            '.' => before.is_ascii_digit() && !after.is_ascii_digit(),
+            _ => false,
+        }
+    };
+    (0..characters.len()).map(|place| if is_mark(place) { ' ' } else { characters[place] }).collect()
 }
 
 /// The literals of a text that may be prose or any program.
