@@ -47,8 +47,13 @@ pub struct Evidence {
     pub tests_passed: usize,
     /// Candidates that pass all of them.
     pub passing: usize,
-    /// Calibrated probability that the chosen one is right.
+    /// Estimated probability that the chosen one is right.
     pub probability: f64,
+    /// Whether this estimate was set right by verdicts on candidates of the same model. Otherwise it may
+    /// be far off, mostly too high.
+    pub calibrated: bool,
+    /// The model that proposed the candidates, as they name it.
+    pub generator: String,
     /// What the choice rests on: 0 the text, 3 tests with their values.
     pub level: u8,
     /// The first test that the best candidate fails, where none passes all.
@@ -149,6 +154,11 @@ impl Answer {
             e.seconds,
             if e.stopped_early { ", stopped early" } else { "" }
         ));
+        if self.status == Status::Unverified && !e.calibrated {
+            let of_model =
+                if e.generator.is_empty() { String::new() } else { format!(" for {}", e.generator) };
+            lines.push(format!("the estimate is not calibrated{of_model}: it may be far off"));
+        }
         if let Some(failed) = &e.failed {
             lines.push(format!("it fails {}: {}", failed.test, failed.how));
         }

@@ -54,7 +54,8 @@ impl Checker {
         let own = settings.rankers.iter().find(|ranker| ranker.level == level).cloned();
         let ranker = own.unwrap_or_else(|| Ranker::built_in(level));
         // The first test's call stands for the question, as it does where the ranker learned.
-        let inputs = domain.inputs(&problem, level, ranker.own_inputs, 0);
+        let known = domain.known_inputs(&problem, level);
+        let inputs = domain.vary(&problem, &[], &known, ranker.own_inputs, 0);
         Ok(Checker {
             client: client.clone(),
             domain,
@@ -153,7 +154,8 @@ impl Checker {
         let rows: Vec<Vec<Observation>> = rows.into_iter().map(|row| row.unwrap_or_else(nothing)).collect();
         let given = best(&guesses, &rows);
         if last || !given.is_empty() {
-            self.inputs = Some(self.domain.vary(&given, self.ranker.own_inputs, 0));
+            let own = self.ranker.own_inputs;
+            self.inputs = Some(self.domain.vary(&self.problem, &solutions, &given, own, 0));
         }
     }
 
@@ -226,13 +228,16 @@ impl Checker {
         let features = codes.iter().map(|code| self.domain.static_features(&self.problem, code)).collect();
         let mut pool = Pool {
             problem: self.problem.id.clone(),
+            indices: (0..codes.len()).collect(),
             statement: self.problem.shown.statement.clone(),
             static_features: Some(features),
             passed: vec![false; codes.len()],
             passes_visible: self.has_tests().then(|| codes.iter().map(passes).collect()),
             agreement: known.then(|| self.behaviour.agreement()),
+            answers: known.then(|| self.behaviour.answer_classes()),
             answer_profiles: known.then(|| self.behaviour.answer_profiles()),
             agreement_level: self.ranker.level.min(1),
+            log_likelihood: self.candidates.iter().map(Candidate::log_likelihood).collect(),
             mean_log_probability: self.candidates.iter().map(Candidate::mean_log_probability).collect(),
             codes,
             ..Pool::default()
@@ -242,12 +247,22 @@ impl Checker {
     }
 
     /// The candidate that would be the answer now, and whether it passes all tests. Tests decide:
-    /// where some candidate passes all, only such are looked at.
+    /// where some candidate passes all, only such are looked at; otherwise those that give something when
+    /// they are called, if there are any.
     fn pick(&self) -> Option<(usize, bool)> {
-        let passing = self.pool.passes_visible.as_ref().filter(|passes| passes.iter().any(|&p| p));
-        let Some(passing) = passing else { return Some((self.chosen(&self.pool)?, false)) };
-        let left: Vec<usize> = (0..passing.len()).filter(|&at| passing[at]).collect();
-        Some((left[self.chosen(&self.pool.of(&left))?], true))
+        let count = self.pool.codes.len();
+        let passing = self.pool.passes_visible.as_ref();
+        let mut left: Vec<usize> =
+            (0..count).filter(|&at| passing.is_some_and(|passing| passing[at])).collect();
+        let passes = !left.is_empty();
+        if !passes {
+            let runs = self.pool.agreement.as_ref().map(|agreement| &agreement.runs);
+            left = (0..count).filter(|&at| runs.is_some_and(|runs| runs[at] > 0.0)).collect();
+        }
+        if left.is_empty() {
+            return Some((self.chosen(&self.pool)?, false));
+        }
+        Some((left[self.chosen(&self.pool.of(&left))?], passes))
     }
 
     /// The selector's choice; where it lacks what it needs, the ranker's.
@@ -320,6 +335,8 @@ impl Checker {
             tests: self.problem.shown.examples.len(),
             passing: self.pool.passes_visible.iter().flatten().filter(|&&passes| passes).count(),
             level: self.ranker.level,
+            calibrated: self.candidates.iter().all(|c| self.ranker.is_calibrated_for(&c.generator)),
+            generator: self.candidates.first().map(|c| c.generator.clone()).unwrap_or_default(),
             stopped_early,
             tokens: self.candidates.iter().map(|c| c.tokens.len().max(c.log_probabilities.len())).sum(),
             notes: self.notes.clone(),

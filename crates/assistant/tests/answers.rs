@@ -87,15 +87,17 @@ impl Domain for Sums {
     fn extract(&self, _: &Problem, completion: &str) -> String {
         completion.to_owned()
     }
-    fn inputs(&self, _: &Problem, level: u8, own: usize, _: u64) -> Inputs {
-        let inputs: Vec<String> = (1..=own as i64 + 1).map(|input| input.to_string()).collect();
-        if level == 0 { Inputs::default() } else { Inputs { inputs, given: 1 } }
+    fn known_inputs(&self, _: &Problem, level: u8) -> Vec<String> {
+        if level == 0 { Vec::new() } else { vec!["1".to_owned()] }
     }
     fn guesses(&self, _: &Problem, _: &[&str]) -> Vec<Guess> {
         vec![Guess { inputs: vec!["1".into(), "2".into(), "3".into()] }]
     }
-    fn vary(&self, given: &[String], _: usize, _: u64) -> Inputs {
-        Inputs { inputs: given.to_vec(), given: given.len() }
+    fn vary(&self, _: &Problem, _: &[&str], given: &[String], own: usize, _: u64) -> Inputs {
+        let last = given.last().and_then(|input| input.parse::<i64>().ok()).unwrap_or(0);
+        let own = if given.len() == 1 { own as i64 } else { 0 };
+        let others = (last + 1..=last + own).map(|input| input.to_string());
+        Inputs { inputs: given.iter().cloned().chain(others).collect(), given: given.len() }
     }
 }
 

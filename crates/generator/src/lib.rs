@@ -341,6 +341,7 @@ impl Generator {
             code: extract(problem, body),
             tokens: completion.tokens,
             log_probabilities: completion.log_probabilities,
+            summed_likelihood: None,
             finish_reason: if completion.stopped { FinishReason::Stop } else { FinishReason::Length },
             generator: self.name.clone(),
             seed,

@@ -66,6 +66,11 @@ impl pipeline::Progress for Stderr {
                 path.display()
             ),
             Note::Samples(note) => eprintln!("{} {}; the first is {}", note.count, note.what, note.first),
+            Note::NoKnownInputs { count, first } => eprintln!(
+                "{count} {} at this level; the first is {first}. Their candidates are compared on guessed inputs, as \
+                 at level 0",
+                if *count == 1 { "problem shows no call" } else { "problems show no call" }
+            ),
             Note::Pretraining { parameters, programs } => {
                 eprintln!("{parameters} parameters, {programs} programs");
             }

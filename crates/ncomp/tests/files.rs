@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::process::Output;
 use support::{error, report, rows};
 
@@ -69,8 +70,40 @@ fn stages_work_on_files() {
     let (critic, random) = (&ranked["rows"][0], &ranked["rows"][1]);
     assert!(critic["cost"]["tokens"].as_u64() > Some(0) && random["cost"]["tokens"] == 0, "{ranked}");
     assert!(critic["against_random"]["low"].is_number() && random["against_critic"]["low"].is_number());
-    let picked = std::fs::read_to_string(&picks).expect("picks");
-    assert_eq!(picked.lines().count(), 10);
+    let lines = |path: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).expect("picks");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let candidates: HashMap<(String, u64), String> = lines(&samples)
+        .iter()
+        .map(|line| {
+            let text = |field: &str| line[field].as_str().expect("text").to_owned();
+            ((text("problem"), line["index"].as_u64().expect("an index")), text("code"))
+        })
+        .collect();
+    let picked = lines(&picks);
+    assert_eq!(picked.iter().filter(|pick| pick["selector"] == "critic").count(), 10);
+    assert_eq!(picked.len(), 30);
+    for pick in &picked {
+        let named =
+            (pick["task_id"].as_str().expect("text").to_owned(), pick["index"].as_u64().expect("an index"));
+        assert_eq!(Some(candidates[&named].as_str()), pick["solution"].as_str(), "{pick}");
+        assert!(pick["confidence"].as_f64().is_some_and(|share| (0.0..=1.0).contains(&share)), "{pick}");
+    }
+    // What was observed is kept beside the samples: a second call runs nothing.
+    let again = ["rank", "--samples", &samples, "--problems", &set, "--select", "combined", "--out", &picks];
+    let told = support::stderr(&ncomp(&again));
+    let line = told.lines().find_map(|line| line.strip_prefix("behaviour: ")).expect("progress");
+    let (total, before) = line.split_once(" to do, ").expect("some were done before");
+    assert_eq!(before, format!("{total} done before"), "{told}");
+    assert_eq!(lines(&picks).len(), 10);
+    // A selector that lacks what it needs is refused before anything runs.
+    for (selector, need) in [("critic", "--critic"), ("visible_test", "--level 3"), ("reviewer", "--model")] {
+        let refused =
+            ncomp(&["rank", "--samples", &samples, "--problems", &set, "--select", selector, "--out", "x"]);
+        let told = error(&refused);
+        assert!(told.contains(&format!("the selector {selector} needs")) && told.contains(need), "{told}");
+    }
     // A ranker learns from the same files and ranks them; its probabilities are at its own level.
     let ranker = path("ranker.json");
     let files = ["--samples", &samples, "--problems", &set, "--verdicts", &verdicts, "--json"];

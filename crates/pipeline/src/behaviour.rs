@@ -1,7 +1,12 @@
 //! Runs candidates to compare what they do: the signals that consensus selectors need.
 
-use crate::Watch;
+mod runner;
+mod slow;
+
+use crate::observations::Observations;
+use crate::{Note, Result, Watch};
 use records::{Candidate, Observation, Problem};
+use runner::Runner;
 use selection::guess::best;
 use selection::{Behaviour, Pool};
 use std::collections::{HashMap, HashSet};
@@ -23,50 +28,56 @@ pub struct Knowledge {
 /// What running the candidates took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effort {
-    /// Programs that differ.
-    pub programs: usize,
-    /// Calls made of them.
+    /// Calls made of candidates.
     pub calls: usize,
+    /// Calls whose results were known from earlier.
+    pub known: usize,
 }
 
 /// What each task gave on each input, by problem and index.
 type Results<'a> = HashMap<(&'a str, usize), Vec<Observation>>;
 
+/// Inputs by problem.
+type InputsOf<'a> = HashMap<&'a str, Arc<[String]>>;
+
 /// Runs every candidate of the pools and notes how they agree, what they answer and what their text
-/// tells, and at level 3 whether they pass the visible tests. None if it was stopped.
+/// tells, and at level 3 whether they pass the visible tests. What is known already is not run again.
+/// A problem whose tests tell no input is looked at as at level 0, and the watch is told. None if it was
+/// stopped.
+///
+/// # Errors
+/// Where what was observed cannot be kept.
 pub fn observe(
     watch: Watch,
     client: &Client,
+    known: &mut Observations,
     problems: &[Problem],
     candidates: &[Candidate],
     knowledge: Knowledge,
     pools: &mut [Pool],
-) -> Option<Effort> {
+) -> Result<Option<Effort>> {
     let by_id: HashMap<&str, &Problem> = problems.iter().map(|p| (p.id.as_str(), p)).collect();
     let tasks = candidates.iter().filter_map(|candidate| {
         let problem = by_id.get(candidate.problem.as_str())?;
         Some(Task { problem, index: candidate.index, solution: &candidate.code })
     });
     let tasks: Vec<Task> = tasks.collect();
-    let mut effort = Effort::default();
-    let inputs: HashMap<&str, Inputs> = if knowledge.level == 0 {
-        guessed(watch, client, &tasks, knowledge, &mut effort)?
-    } else {
-        let Knowledge { level, own_inputs, seed } = knowledge;
-        one_for_each_problem(&tasks)
-            .filter_map(|task| {
-                let inputs = domain_of(client, task.problem)?.inputs(task.problem, level, own_inputs, seed);
-                Some((id(task), inputs))
-            })
-            .collect()
-    };
-    let shared: HashMap<&str, Arc<[String]>> =
-        inputs.iter().map(|(id, inputs)| (*id, inputs.inputs.as_slice().into())).collect();
-    let mut observed = run(watch, client, "behaviour", &tasks, &shared, &mut effort)?;
-    let visible = match knowledge.level {
-        3 => visible_passes(watch, client, &tasks)?,
-        _ => HashMap::new(),
-    };
+    let mut runner = Runner { watch, client, known, effort: Effort::default() };
+    let Some(mut inputs) = inputs_of(&mut runner, &tasks, knowledge)? else { return Ok(None) };
+    if !slow::leave_out(&mut runner, &tasks, &mut inputs)? {
+        return Ok(None);
+    }
+    let shared: InputsOf =
+        inputs.iter().map(|(id, known)| (*id, known.inputs.inputs.as_slice().into())).collect();
+    let Some(mut observed) = runner.run("behaviour", &tasks, &shared)? else { return Ok(None) };
+    let mut visible = HashMap::new();
+    if knowledge.level == 3 {
+        let shown: Vec<Task> =
+            tasks.iter().filter(|task| !task.problem.shown.visible().is_empty()).copied().collect();
+        let Some(passes) = runner.visible_passes(&shown)? else { return Ok(None) };
+        visible = passes;
+    }
+    let effort = runner.effort;
     let mut indices: HashMap<&str, Vec<usize>> = HashMap::new();
     tasks.iter().for_each(|task| indices.entry(id(task)).or_default().push(task.index));
     indices.values_mut().for_each(|indices| indices.sort_unstable());
@@ -78,19 +89,57 @@ pub fn observe(
             pool.static_features = Some(features.collect());
         }
         let Some((id, indices)) = indices.get_key_value(pool.problem.as_str()) else { continue };
-        let Inputs { inputs, given } = inputs.get(id).cloned().unwrap_or_default();
+        let Found { level, inputs: Inputs { inputs, given } } = inputs.get(id).cloned().unwrap_or_default();
         let rows = indices.iter().map(|&index| observed.remove(&(*id, index)).unwrap_or_default());
         let behaviour = Behaviour { observed: rows.collect(), given, inputs };
         pool.agreement = Some(behaviour.agreement());
+        pool.answers = Some(behaviour.answer_classes());
         pool.answer_profiles = Some(behaviour.answer_profiles());
-        pool.agreement_level = knowledge.level.min(2);
-        if knowledge.level == 3 {
-            pool.agreement_level = 1;
-            let passes = |&index: &usize| visible.get(&(*id, index)).copied().unwrap_or(false);
-            pool.passes_visible = Some(indices.iter().map(passes).collect());
-        }
+        pool.agreement_level = if level == 3 { 1 } else { level };
+        // Of a problem that shows no test none of them is known to pass any.
+        let passes = |&index: &usize| visible.get(&(*id, index)).copied().unwrap_or(false);
+        pool.passes_visible = (knowledge.level == 3).then(|| indices.iter().map(passes).collect());
     }
-    Some(effort)
+    Ok(Some(effort))
+}
+
+/// The inputs of a problem, and the level of what they tell.
+#[derive(Clone, Default)]
+struct Found {
+    level: u8,
+    inputs: Inputs,
+}
+
+/// The inputs of each problem: those that its tests tell, or else guesses, and variations of them. None
+/// if it was stopped.
+fn inputs_of<'a>(
+    runner: &mut Runner,
+    tasks: &[Task<'a>],
+    knowledge: Knowledge,
+) -> Result<Option<HashMap<&'a str, Found>>> {
+    let Knowledge { level, own_inputs, seed } = knowledge;
+    let mut solutions: HashMap<&str, Vec<&str>> = HashMap::new();
+    tasks.iter().for_each(|task| solutions.entry(id(task)).or_default().push(task.solution));
+    let (mut found, mut silent) = (HashMap::new(), Vec::new());
+    for task in one_for_each_problem(tasks) {
+        let Some(domain) = domain_of(runner.client, task.problem) else { continue };
+        let known = domain.known_inputs(task.problem, level);
+        if known.is_empty() {
+            silent.push(id(task));
+            continue;
+        }
+        let inputs = domain.vary(task.problem, &solutions[id(task)], &known, own_inputs, seed);
+        found.insert(id(task), Found { level, inputs });
+    }
+    if let Some(first) = silent.first().filter(|_| level > 0) {
+        let first = (*first).to_owned();
+        runner.watch.note(&Note::NoKnownInputs { count: silent.len(), first });
+    }
+    let silent: HashSet<&str> = silent.into_iter().collect();
+    let unknown: Vec<Task> = tasks.iter().filter(|task| silent.contains(id(task))).copied().collect();
+    let Some(guessed) = guessed(runner, &unknown, &solutions, knowledge)? else { return Ok(None) };
+    found.extend(guessed.into_iter().map(|(id, inputs)| (id, Found { level: 0, inputs })));
+    Ok(Some(found))
 }
 
 fn id<'a>(task: &Task<'a>) -> &'a str {
@@ -110,79 +159,38 @@ fn domain_of<'a>(client: &'a Client, problem: &Problem) -> Option<&'a Arc<dyn Do
 /// Inputs for problems of which nothing but the text is known: guesses are tried on the candidates,
 /// and the one that most of them take is varied.
 fn guessed<'a>(
-    watch: Watch,
-    client: &Client,
+    runner: &mut Runner,
     tasks: &[Task<'a>],
+    solutions: &HashMap<&str, Vec<&str>>,
     knowledge: Knowledge,
-    effort: &mut Effort,
-) -> Option<HashMap<&'a str, Inputs>> {
-    let mut solutions: HashMap<&str, Vec<&str>> = HashMap::new();
-    tasks.iter().for_each(|task| solutions.entry(id(task)).or_default().push(task.solution));
-    let of_problem = |task: &Task<'a>| {
-        let domain = domain_of(client, task.problem)?;
-        Some((id(task), (domain, domain.guesses(task.problem, &solutions[id(task)]))))
-    };
-    let guesses: HashMap<&str, (&Arc<dyn Domain>, Vec<Guess>)> =
-        one_for_each_problem(tasks).filter_map(of_problem).collect();
-    let inputs: HashMap<&str, Arc<[String]>> = guesses
+) -> Result<Option<HashMap<&'a str, Inputs>>> {
+    let mut guesses: HashMap<&str, (&Task, Vec<Guess>)> = HashMap::new();
+    for task in one_for_each_problem(tasks) {
+        if let Some(domain) = domain_of(runner.client, task.problem) {
+            guesses.insert(id(task), (task, domain.guesses(task.problem, &solutions[id(task)])));
+        }
+    }
+    let inputs: InputsOf = guesses
         .iter()
         .map(|(id, (_, guesses))| (*id, guesses.iter().flat_map(|guess| guess.inputs.clone()).collect()))
         .collect();
+    let Some(seen) =
+        (if tasks.is_empty() { Some(Results::new()) } else { runner.run("guesses", tasks, &inputs)? })
+    else {
+        return Ok(None);
+    };
     let mut rows: HashMap<&str, Vec<Vec<Observation>>> = HashMap::new();
-    for ((id, _), row) in run(watch, client, "guesses", tasks, &inputs, effort)? {
+    for ((id, _), row) in seen {
         rows.entry(id).or_default().push(row);
     }
-    let inputs = guesses.iter().map(|(id, (domain, guesses))| {
-        let given = best(guesses, rows.get(id).map_or(&[][..], Vec::as_slice));
-        (*id, domain.vary(&given, knowledge.own_inputs, knowledge.seed))
-    });
-    Some(inputs.collect())
-}
-
-/// Runs every task's solution on its problem's inputs. None if it was stopped.
-fn run<'a>(
-    watch: Watch,
-    client: &Client,
-    label: &str,
-    tasks: &[Task<'a>],
-    inputs: &HashMap<&str, Arc<[String]>>,
-    effort: &mut Effort,
-) -> Option<Results<'a>> {
-    let none: Arc<[String]> = Arc::default();
-    let inputs = |problem: &Problem| inputs.get(problem.id.as_str()).unwrap_or(&none).clone();
-    let mut progress = watch.begin(label, tasks.len(), 0);
-    let mut results = Results::new();
-    let mut programs = HashSet::new();
-    client.observe_all(tasks, &inputs, &mut |at, seen| {
-        let task = &tasks[at];
-        let count = inputs(task.problem).len();
-        if programs.insert((id(task), task.solution)) {
-            effort.calls += count;
+    let mut found = HashMap::new();
+    for (problem, (task, guesses)) in &guesses {
+        let given = best(guesses, rows.get(problem).map_or(&[][..], Vec::as_slice));
+        if let Some(domain) = domain_of(runner.client, task.problem) {
+            let Knowledge { own_inputs, seed, .. } = knowledge;
+            let inputs = domain.vary(task.problem, &solutions[problem], &given, own_inputs, seed);
+            found.insert(id(task), inputs);
         }
-        // Where the verifier itself failed, nothing is known: as if it had given nothing.
-        let nothing = || vec![Observation::default(); count];
-        results.insert((id(task), task.index), seen.map_or_else(nothing, <[Observation]>::to_vec));
-        progress.advance(1);
-        watch.flow(false)
-    });
-    progress.finish();
-    effort.programs = effort.programs.max(programs.len());
-    (!watch.interrupted()).then_some(results)
-}
-
-/// Whether each candidate passes the tests that a prompt shows. None if it was stopped.
-fn visible_passes<'a>(
-    watch: Watch,
-    client: &Client,
-    tasks: &[Task<'a>],
-) -> Option<HashMap<(&'a str, usize), bool>> {
-    let ids: HashMap<&str, &'a str> = tasks.iter().map(|task| (id(task), id(task))).collect();
-    let mut passed = HashMap::new();
-    client.judge_visible(tasks, &mut |verdict| {
-        if let Some(&id) = ids.get(verdict.problem.as_str()) {
-            passed.insert((id, verdict.index), verdict.passed());
-        }
-        watch.flow(false)
-    });
-    (!watch.interrupted()).then_some(passed)
+    }
+    Ok(Some(found))
 }

@@ -57,6 +57,14 @@ pub enum Note {
     },
     /// Samples that are not as expected.
     Samples(problems::samples::Note),
+    /// Problems whose tests tell no input at the level that was asked for: their candidates are compared
+    /// on guessed inputs, as where nothing but the text is known.
+    NoKnownInputs {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        first: String,
+    },
     /// The model that will be trained from nothing.
     Pretraining {
         /// Its weights.

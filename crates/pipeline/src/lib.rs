@@ -20,6 +20,7 @@ pub mod behaviour;
 pub mod critic_training;
 pub mod loop_run;
 pub mod models;
+pub mod observations;
 pub mod opinions;
 pub mod pretrain;
 pub mod problem_sets;

@@ -2,6 +2,7 @@
 //!
 //! - [`sets::load`] reads MBPP (either edition), HumanEval, or a file of our own records, from a
 //!   path or by name through the Hugging Face Hub (crate `hub`).
+//! - [`doctests`] makes problems of the documented functions of a Python package.
 //! - [`prompt`] turns what a problem shows into what a generator continues.
 //! - [`samples`] reads files of candidates.
 //! - [`entry_point`] finds the function that tests are about.
@@ -20,6 +21,7 @@
 pub mod basics;
 mod datasets;
 mod doctest;
+pub mod doctests;
 pub mod entry_point;
 mod evalplus;
 mod fields;

@@ -5,6 +5,7 @@
 //! HumanEval: Chen et al., 2021 (164 problems, all for tests).
 //! MBPP+ and HumanEval+: Liu et al., 2023 (378 and 164 of these problems, with further inputs).
 
+use crate::doctests::{self, DoctestError};
 use crate::fields::{Fields, shortened};
 use crate::{datasets, doctest, entry_point, evalplus, own};
 use hub::Hub;
@@ -29,15 +30,22 @@ pub enum SetError {
     /// The Hub has not got it, or cannot be reached.
     #[error(transparent)]
     Hub(#[from] hub::Error),
+    /// A package's docstrings make no problems.
+    #[error(transparent)]
+    Doctests(#[from] DoctestError),
     /// There is no such set.
     #[error(
-        "no problem set or file '{0}'; expected mbpp, mbpp-sanitized, humaneval, basics, or the path of a file"
+        "no problem set or file '{0}'; expected mbpp, mbpp-sanitized, humaneval, basics, doctests:PACKAGE, or the \
+         path of a file"
     )]
     Unknown(String),
 }
 
+/// What a set's name begins with whose problems are the documented functions of a folder or a package.
+pub const DOCTESTS: &str = "doctests:";
+
 /// Reads a set by path, or by name from the Hub that the environment says: `mbpp`, `mbpp-sanitized`,
-/// `humaneval`.
+/// `humaneval`; or makes it of a Python package: `doctests:PACKAGE`, `doctests:PATH` ([`doctests`]).
 ///
 /// # Errors
 /// Where the file is malformed (naming file, line and field), or the set cannot be had.
@@ -50,6 +58,9 @@ pub fn load(source: &str) -> Result<Vec<Problem>, SetError> {
 /// # Errors
 /// As [`load`].
 pub fn load_from(source: &str, hub: &Hub) -> Result<Vec<Problem>, SetError> {
+    if let Some(target) = source.strip_prefix(DOCTESTS) {
+        return Ok(doctests::collect("python3".as_ref(), target)?.problems);
+    }
     let path = Path::new(source);
     if path.exists() {
         return Ok(read_file(path)?);
@@ -235,8 +246,8 @@ fn mbpp_number(fields: &Fields) -> Result<i64, Error> {
 }
 
 /// HumanEval's tests are a function `check`, which is hidden; what may be shown are the examples in
-/// the prompt's docstring. They can be wrong (that of HumanEval/47 is, the only one of 164), so they are
-/// good for a choice among candidates, and the tests decide.
+/// the prompt's docstring: 139 of the 164 problems have some. They can be wrong, as 6 of these 395 are
+/// (HumanEval/47, 116, 130, 148), so they are good for a choice among candidates, and the tests decide.
 fn humaneval(fields: &Fields) -> Result<Problem, Error> {
     let prompt = fields.text("prompt")?;
     let name = fields.text("entry_point")?;

@@ -155,6 +155,9 @@ pub struct Candidate {
     /// Natural-log probability of each token under the model (temperature 1, nothing cut off).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_probabilities: Vec<f32>,
+    /// The sum of the tokens' log-probabilities and their number, where a file says these alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summed_likelihood: Option<(f64, usize)>,
     /// Why generation stopped.
     pub finish_reason: FinishReason,
     /// Which generator proposed it.
@@ -166,13 +169,21 @@ pub struct Candidate {
 impl Candidate {
     /// The sum of the tokens' log-probabilities, where the generator gave them.
     pub fn log_likelihood(&self) -> Option<f64> {
-        let known = !self.log_probabilities.is_empty();
-        known.then(|| self.log_probabilities.iter().map(|&value| f64::from(value)).sum())
+        self.likelihood().map(|(sum, _)| sum)
+    }
+
+    /// The sum of the tokens' log-probabilities, and the number of tokens.
+    fn likelihood(&self) -> Option<(f64, usize)> {
+        if self.log_probabilities.is_empty() {
+            return self.summed_likelihood;
+        }
+        let sum = self.log_probabilities.iter().map(|&value| f64::from(value)).sum();
+        Some((sum, self.log_probabilities.len()))
     }
 
     /// The mean of the tokens' log-probabilities, where the generator gave them.
     pub fn mean_log_probability(&self) -> Option<f64> {
-        Some(self.log_likelihood()? / self.log_probabilities.len() as f64)
+        self.likelihood().map(|(sum, tokens)| sum / tokens.max(1) as f64)
     }
 }
 

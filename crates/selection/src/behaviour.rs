@@ -30,7 +30,62 @@ pub struct Agreement {
     pub soft: Vec<f64>,
 }
 
+/// Which candidates of a problem give the same, input by input, on the inputs that count.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AnswerClasses {
+    /// How many inputs, from the first, come from the problem.
+    pub given: usize,
+    /// `[candidate][input]`: equal for equal values, 0 where it gave none.
+    pub rows: Vec<Vec<u32>>,
+}
+
+impl AnswerClasses {
+    /// For each of some candidates the mean, over all inputs, of the share of these candidates that give
+    /// the same.
+    pub fn agreement_among(&self, candidates: &[usize]) -> Vec<f64> {
+        let mut agreement = vec![0.0; candidates.len()];
+        let inputs = self.rows.first().map_or(0, Vec::len);
+        for input in 0..inputs {
+            let class = |&candidate: &usize| self.rows[candidate][input];
+            let mut sizes: HashMap<u32, usize> = HashMap::new();
+            candidates.iter().for_each(|candidate| *sizes.entry(class(candidate)).or_default() += 1);
+            for (agreement, candidate) in agreement.iter_mut().zip(candidates) {
+                let agreeing = if class(candidate) == 0 { 0 } else { sizes[&class(candidate)] };
+                *agreement += agreeing as f64 / (candidates.len() * inputs) as f64;
+            }
+        }
+        agreement
+    }
+
+    /// For each candidate the first one that gives the same on every given input.
+    pub fn clusters(&self) -> Vec<usize> {
+        let mut first: HashMap<&[u32], usize> = HashMap::new();
+        let key = |row| self.rows.get::<usize>(row).map_or(&[][..], |row| &row[..self.given.min(row.len())]);
+        (0..self.rows.len()).map(|at| *first.entry(key(at)).or_insert(at)).collect()
+    }
+
+    /// Only these candidates.
+    pub fn of(&self, candidates: &[usize]) -> Self {
+        let rows = candidates.iter().filter_map(|&at| self.rows.get(at).cloned()).collect();
+        AnswerClasses { given: self.given, rows }
+    }
+}
+
 impl Behaviour {
+    /// Which candidates give the same.
+    pub fn answer_classes(&self) -> AnswerClasses {
+        let mut rows = vec![Vec::new(); self.observed.len()];
+        for input in self.informative_inputs() {
+            let mut numbers: HashMap<u128, u32> = HashMap::new();
+            for (row, class) in rows.iter_mut().zip(self.classes(input)) {
+                let next = numbers.len() as u32 + 1;
+                row.push(class.map_or(0, |class| *numbers.entry(class).or_insert(next)));
+            }
+        }
+        let inputs = self.observed.first().map_or(0, Vec::len);
+        AnswerClasses { given: self.given.min(inputs), rows }
+    }
+
     /// Compares the candidates, on the inputs that count.
     pub fn agreement(&self) -> Agreement {
         let count = self.observed.len();

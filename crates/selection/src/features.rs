@@ -1,9 +1,42 @@
 //! Every signal about a candidate as numbers, for a ranker to weigh.
 //!
 //! Most are shares, and many compare a candidate with the others of its problem, because a choice
-//! is made inside one problem. What is not known of a pool (a critic, a likelihood) is 0 for all.
+//! is made inside one problem. What a model says is there only where it is asked for: no number
+//! stands for a critic that there is not.
 
 use crate::{Agreement, AnswerProfile, Pool, StaticFeatures, number};
+use serde::{Deserialize, Serialize};
+use std::collections::{HashMap, HashSet};
+
+/// What a model says of candidates, which is there for some pools and not for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signal {
+    /// The generator's log-probabilities.
+    Likelihood,
+    /// A critic's probabilities.
+    Critic,
+    /// A reviewer's log-probabilities.
+    Reviewer,
+    /// Agreement with tests that a model wrote.
+    GeneratedTests,
+}
+
+impl Signal {
+    /// Every signal.
+    pub const ALL: [Signal; 4] =
+        [Signal::Likelihood, Signal::Critic, Signal::Reviewer, Signal::GeneratedTests];
+
+    /// Whether a pool has it for each of its candidates.
+    pub fn is_in(self, pool: &Pool) -> bool {
+        match self {
+            Signal::Likelihood => pool.log_likelihood.is_some() && pool.mean_log_probability.is_some(),
+            Signal::Critic => pool.critic.is_some(),
+            Signal::Reviewer => pool.reviewer.is_some(),
+            Signal::GeneratedTests => pool.generated_tests.is_some(),
+        }
+    }
+}
 
 /// Named columns of numbers, one value for each candidate of a pool.
 #[derive(Clone, Debug, Default)]
@@ -21,14 +54,14 @@ pub struct Features {
 const TRUST_IN_TEXT: f64 = 0.15;
 
 impl Features {
-    /// The features of a pool. The names are the same for every pool.
-    pub fn of(pool: &Pool) -> Self {
+    /// The features of a pool, with what these models say of it. The names depend on the signals alone.
+    pub fn of(pool: &Pool, signals: &[Signal]) -> Self {
         let mut features = Features::default();
         features.agreement(pool);
         features.answers(pool);
         features.visible(pool);
-        features.models(pool);
         features.program(pool);
+        signals.iter().for_each(|&signal| features.model(pool, signal));
         features
     }
 
@@ -65,6 +98,9 @@ impl Features {
         self.add("soft_rank", ranks(soft));
         self.add("distinct_behaviours", vec![distinct(soft) / count.max(1) as f64; count]);
         self.add("largest_group", vec![largest; count]);
+        let distinct: HashSet<&String> = pool.codes.iter().collect();
+        self.add("distinct_programs", vec![distinct.len() as f64 / count.max(1) as f64; count]);
+        self.add("pool_agreement", vec![mean(soft); count]);
     }
 
     /// What its answers look like.
@@ -112,16 +148,43 @@ impl Features {
         self.add("passes_visible_alone", visible.iter().map(|passes| passes * (1.0 - share)).collect());
         self.add("share_passing_visible", vec![share; count]);
         self.add("passes_visible", visible);
+        let among = pool.agreement_among_passing().unwrap_or_else(|| vec![0.0; count]);
+        self.add("soft_among_passing_of_best", of_best(&among));
+        self.add("soft_among_passing", among);
     }
 
-    /// What models say of it.
-    fn models(&mut self, pool: &Pool) {
-        let none = vec![0.0; pool.codes.len()];
-        self.add("likelihood_rank", pool.mean_log_probability.as_deref().map_or(none.clone(), ranks));
-        self.add("reviewer_rank", pool.reviewer.as_deref().map_or(none.clone(), ranks));
-        self.add("generated_tests_rank", pool.generated_tests.as_deref().map_or(none.clone(), ranks));
-        self.add("critic_rank", pool.critic.as_deref().map_or(none.clone(), ranks));
-        self.add("critic", pool.critic.clone().unwrap_or(none));
+    /// What one model says of it, beside what it says of the pool and of those that answer alike.
+    fn model(&mut self, pool: &Pool, signal: Signal) {
+        let none = || vec![0.0; pool.codes.len()];
+        let known = |values: &Option<Vec<f64>>| values.clone().unwrap_or_else(none);
+        match signal {
+            Signal::Likelihood => {
+                let (sum, mean) = (known(&pool.log_likelihood), known(&pool.mean_log_probability));
+                self.add("likelihood_rank", ranks(&mean));
+                let sum = in_cluster(pool, &centred(&sum, LIKELIHOOD_REACH));
+                let names = ["likelihood_sum", "likelihood_sum_cluster_mean", "likelihood_sum_cluster_most"];
+                self.add_each(names, sum);
+                let mean = in_cluster(pool, &centred(&mean, LIKELIHOOD_REACH));
+                let names =
+                    ["likelihood_mean", "likelihood_mean_cluster_mean", "likelihood_mean_cluster_most"];
+                self.add_each(names, mean);
+            }
+            Signal::Critic => {
+                let critic = known(&pool.critic);
+                self.add("critic_rank", ranks(&critic));
+                let names = ["critic_centred", "critic_cluster_mean", "critic_cluster_most"];
+                self.add_each(names, in_cluster(pool, &centred(&critic, 1.0)));
+                self.add("critic", critic);
+            }
+            Signal::Reviewer => self.add("reviewer_rank", ranks(&known(&pool.reviewer))),
+            Signal::GeneratedTests => {
+                self.add("generated_tests_rank", ranks(&known(&pool.generated_tests)));
+            }
+        }
+    }
+
+    fn add_each<const N: usize>(&mut self, names: [&'static str; N], columns: [Vec<f64>; N]) {
+        names.into_iter().zip(columns).for_each(|(name, column)| self.add(name, column));
     }
 
     /// What its text shows.
@@ -196,6 +259,33 @@ const ASKED: [(&str, &[&str], &[&str]); 4] = [
     ("asked_text", &["string", "replace", "characters"], &["str"]),
 ];
 
+/// Log-probabilities farther from the pool's mean than this say no more.
+const LIKELIHOOD_REACH: f64 = 30.0;
+
+/// Values as distances from their mean, which is what a choice within a pool can go by.
+fn centred(values: &[f64], reach: f64) -> Vec<f64> {
+    let finite: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+    let middle = mean(&finite);
+    values.iter().map(|value| (value - middle).clamp(-reach, reach)).collect()
+}
+
+/// Values, and the mean and the most of those that answer alike on the given inputs.
+fn in_cluster(pool: &Pool, values: &[f64]) -> [Vec<f64>; 3] {
+    let alone = || (0..values.len()).collect();
+    let clusters: Vec<usize> = pool.answers.as_ref().map_or_else(alone, |answers| answers.clusters());
+    let mut members: HashMap<usize, Vec<f64>> = HashMap::new();
+    for (&cluster, &value) in clusters.iter().zip(values) {
+        members.entry(cluster).or_default().push(value);
+    }
+    let most = |values: &[f64]| values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let of_cluster = |of: &dyn Fn(&[f64]) -> f64| clusters.iter().map(|at| of(&members[at])).collect();
+    [values.to_vec(), of_cluster(&mean), of_cluster(&most)]
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
 /// Values as shares of the largest.
 fn of_best(values: &[f64]) -> Vec<f64> {
     let best = values.iter().copied().fold(0.0, f64::max);
@@ -232,7 +322,7 @@ mod tests {
 
     #[test]
     fn every_pool_has_the_same_features() {
-        let names = Features::of(&Pool::default()).names;
+        let names = Features::of(&Pool::default(), &[]).names;
         let distinct: std::collections::HashSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
         let profile =
@@ -244,7 +334,7 @@ mod tests {
             answer_profiles: Some(vec![profile("bool"), profile("NoneType")]),
             ..Pool::default()
         };
-        let features = Features::of(&pool);
+        let features = Features::of(&pool, &[]);
         assert_eq!(features.names, names);
         let column = |name: &str| {
             &features.columns[features.names.iter().position(|other| *other == name).expect("a feature")]
@@ -254,5 +344,28 @@ mod tests {
         assert_eq!(column("returns_nothing"), &[0.0, 1.0]);
         assert_eq!(column("loops"), &[2.0, 0.0]);
         assert_eq!(features.rows().len(), 2);
+    }
+
+    #[test]
+    fn what_a_model_says_is_there_where_it_is_asked_for_and_within_its_cluster() {
+        let rows = vec![vec![1, 1], vec![1, 2], vec![2, 2], vec![0, 0]];
+        let pool = Pool {
+            codes: vec![String::new(); 4],
+            answers: Some(crate::AnswerClasses { given: 1, rows }),
+            critic: Some(vec![0.9, 0.1, 0.5, 0.5]),
+            ..Pool::default()
+        };
+        let signals: Vec<Signal> = Signal::ALL.into_iter().filter(|signal| signal.is_in(&pool)).collect();
+        assert_eq!(signals, [Signal::Critic]);
+        let features = Features::of(&pool, &signals);
+        let column = |name: &str| {
+            let at = features.names.iter().position(|other| *other == name).expect("a feature");
+            features.columns[at].iter().map(|value| (value * 100.0).round() / 100.0).collect::<Vec<_>>()
+        };
+        assert_eq!(column("critic_centred"), [0.4, -0.4, 0.0, 0.0]);
+        assert_eq!(column("critic_cluster_mean"), [0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(column("critic_cluster_most"), [0.4, 0.4, 0.0, 0.0]);
+        assert!(!features.names.contains(&"likelihood_rank"));
+        assert!(!Features::of(&pool, &[]).names.contains(&"critic"));
     }
 }

@@ -21,10 +21,12 @@ pub mod behaviour;
 pub mod features;
 pub mod generated_tests;
 pub mod guess;
+mod logistic;
 pub mod ranker;
 
 pub use answer_profile::AnswerProfile;
-pub use behaviour::{Agreement, Behaviour};
+pub use behaviour::{Agreement, AnswerClasses, Behaviour};
+pub use features::Signal;
 pub use ranker::Ranker;
 
 use records::{Candidate, Outcome, Problem, Score, Verdict};
@@ -38,6 +40,8 @@ pub type StaticFeatures = Vec<(&'static str, f64)>;
 pub struct Pool {
     /// The problem's id.
     pub problem: String,
+    /// The index of each candidate.
+    pub indices: Vec<usize>,
     /// Whether each candidate passed; only the oracle may look.
     pub passed: Vec<bool>,
     /// What the problem asks for, in words.
@@ -55,6 +59,8 @@ pub struct Pool {
     pub critic: Option<Vec<f64>>,
     /// How the candidates behave among each other, where they were run for that.
     pub agreement: Option<Agreement>,
+    /// Which of them give the same, input by input, where they were run.
+    pub answers: Option<AnswerClasses>,
     /// How each answers, where they were run.
     pub answer_profiles: Option<Vec<AnswerProfile>>,
     /// What the inputs they were run on tell of the problem: the level of what depends on them.
@@ -79,6 +85,7 @@ impl Pool {
         let numbers = |values: &Option<Vec<f64>>| values.as_ref().map(|values| some(values, candidates));
         Pool {
             problem: self.problem.clone(),
+            indices: some(&self.indices, candidates),
             statement: self.statement.clone(),
             static_features: self.static_features.as_ref().map(|features| some(features, candidates)),
             passed: some(&self.passed, candidates),
@@ -91,6 +98,7 @@ impl Pool {
                 exact: some(&agreement.exact, candidates),
                 soft: some(&agreement.soft, candidates),
             }),
+            answers: self.answers.as_ref().map(|answers| answers.of(candidates)),
             answer_profiles: self.answer_profiles.as_ref().map(|profiles| some(profiles, candidates)),
             agreement_level: self.agreement_level,
             reviewer: numbers(&self.reviewer),
@@ -98,6 +106,24 @@ impl Pool {
             combined: numbers(&self.combined),
             passes_visible: self.passes_visible.as_ref().map(|passes| some(passes, candidates)),
         }
+    }
+}
+
+impl Pool {
+    /// The candidates that pass the visible tests.
+    fn passing(&self) -> Vec<usize> {
+        let passes = self.passes_visible.iter().flatten().enumerate();
+        passes.filter(|(_, passes)| **passes).map(|(at, _)| at).collect()
+    }
+
+    /// For each candidate that passes the visible tests, how far it agrees with the others that do: who
+    /// fails them has no say in what is right. 0 for the others; none where the candidates were not run.
+    fn agreement_among_passing(&self) -> Option<Vec<f64>> {
+        let passing = self.passing();
+        let mut agreement = vec![0.0; self.codes.len()];
+        let among = self.answers.as_ref()?.agreement_among(&passing);
+        passing.iter().zip(among).for_each(|(&at, share)| agreement[at] = share);
+        Some(agreement)
     }
 }
 
@@ -127,9 +153,10 @@ pub enum Selector {
     Consensus,
     /// The highest agreement, input by input (soft MBR-Exec), varied inputs included.
     ConsensusSoft,
-    /// One that passes the visible tests; among these the consensus.
+    /// One that passes the visible tests; among these the one that agrees most with the others of them.
     VisibleTest,
-    /// A learned ranker's highest probability ([`Ranker`]).
+    /// A learned ranker's highest probability ([`Ranker`]). Where some pass the visible tests, only
+    /// these count: among them the one that agrees most with the others of them, then the ranker's.
     Combined,
     /// One that passes, if there is any: the upper bound, which needs all tests.
     Oracle,
@@ -211,7 +238,7 @@ impl Selector {
             Selector::Shortest => {
                 Some(highest(&pool.codes.iter().map(|code| -(code.trim().len() as f64)).collect::<Vec<_>>()))
             }
-            Selector::Combined => pool.combined.as_deref().map(highest),
+            Selector::Combined => pool.combined.as_deref().map(|combined| chosen(pool, combined)),
             Selector::Runs => pool.agreement.as_ref().map(|agreement| highest(&agreement.runs)),
             Selector::Consensus => {
                 let agreement = pool.agreement.as_ref()?;
@@ -228,10 +255,12 @@ impl Selector {
                 ))
             }
             Selector::VisibleTest => {
-                let passes = pool.passes_visible.as_ref()?;
-                let passes: Vec<f64> = passes.iter().map(|&passes| f64::from(u8::from(passes))).collect();
+                pool.passes_visible.as_ref()?;
+                let passing = pool.passing();
+                let left = if passing.is_empty() { all.collect() } else { passing };
                 let (exact, soft) = pool.agreement.as_ref().map(|a| (&a.exact, &a.soft)).unzip();
-                Some(narrowed(all.collect(), &[Some(&passes), soft, exact, pool.critic.as_ref()]))
+                let among = pool.agreement_among_passing();
+                Some(narrowed(left, &[among.as_ref(), soft, exact, pool.critic.as_ref()]))
             }
             Selector::Oracle => {
                 let passing: Vec<usize> = all.clone().filter(|&index| pool.passed[index]).collect();
@@ -262,6 +291,27 @@ impl Selector {
         Some(passing as f64 / choices.len() as f64)
     }
 }
+
+/// The candidates that are taken by a ranker's scores. A visible test decides before they do: among
+/// those that pass it, agreement counts first, and the scores choose among those that agree about as much.
+pub(crate) fn chosen(pool: &Pool, scores: &[f64]) -> Vec<usize> {
+    let passing = pool.passing();
+    if passing.is_empty() {
+        return highest(scores);
+    }
+    let most_agreeing = match pool.agreement_among_passing() {
+        Some(agreement) => {
+            let most = passing.iter().map(|&at| agreement[at]).fold(0.0, f64::max);
+            passing.into_iter().filter(|&at| agreement[at] >= most - NEARLY).collect()
+        }
+        None => passing,
+    };
+    narrowed(most_agreeing, &[Some(&scores.to_vec())])
+}
+
+/// Agreement that is less than the most by this is as good: a few candidates that differ on a few inputs
+/// of our own making say less than a ranker.
+const NEARLY: f64 = 0.1;
 
 /// 1 for yes, 0 for no.
 pub(crate) fn number(yes: bool) -> f64 {
@@ -325,6 +375,7 @@ pub fn pools(
         Pool {
             problem: problem.to_owned(),
             statement: known.map(|problem| problem.shown.statement.clone()).unwrap_or_default(),
+            indices: group.iter().map(|candidate| candidate.index).collect(),
             passed: passed.collect(),
             codes: group.iter().map(|candidate| candidate.code.clone()).collect(),
             log_likelihood: group.iter().map(|candidate| candidate.log_likelihood()).collect(),
@@ -406,5 +457,28 @@ mod tests {
         assert_eq!(Selector::Likelihood.choices(&pools[0]), Some(vec![1]));
         assert_eq!(pools[1].log_likelihood, None);
         assert_eq!(pools[0].critic, None);
+    }
+
+    #[test]
+    fn a_visible_test_decides_before_the_ranker_and_only_who_passes_it_has_a_say() {
+        // Candidates 0 to 3 fail the visible test and agree with 4; 5 to 7 pass it and agree.
+        let row = |class: u32| vec![1, class, class];
+        let pool = Pool {
+            passed: vec![false; 8],
+            codes: vec![String::new(); 8],
+            combined: Some(vec![0.9, 0.9, 0.9, 0.9, 0.8, 0.2, 0.4, 0.3]),
+            passes_visible: Some(vec![false, false, false, false, true, true, true, true]),
+            answers: Some(AnswerClasses {
+                given: 1,
+                rows: [1, 1, 1, 1, 1, 2, 2, 2].into_iter().map(row).collect(),
+            }),
+            agreement_level: 1,
+            ..Pool::default()
+        };
+        assert_eq!(Selector::Combined.choices(&pool), Some(vec![6]));
+        assert_eq!(Selector::VisibleTest.choices(&pool), Some(vec![5, 6, 7]));
+        let none = Pool { passes_visible: Some(vec![false; 8]), ..pool.clone() };
+        assert_eq!(Selector::Combined.choices(&none), Some(vec![0, 1, 2, 3]));
+        assert_eq!(Selector::Combined.choices(&Pool { answers: None, ..pool }), Some(vec![4]));
     }
 }

@@ -5,20 +5,27 @@
 //! RankNet, with a linear score). The first makes the score a probability, the second is what a
 //! choice depends on. A last step sets right how sure the picks are, by picks on problems that the
 //! weights did not learn from (Platt, 1999). A ranker is a small JSON file.
+//!
+//! What models say of candidates (a critic, likelihoods) is not always there. A ranker has weights for
+//! each set of such [`Signal`]s that it may meet, and ranks a pool by those for what the pool has: no
+//! number ever stands for what is missing.
 
 use crate::features::Features;
-use crate::{Pool, Selector};
+use crate::logistic::Examples;
+use crate::{Pool, Selector, Signal, chosen};
 use serde::{Deserialize, Serialize};
-use smartcore::linalg::basic::arrays::Array;
-use smartcore::linalg::basic::matrix::DenseMatrix;
-use smartcore::linear::logistic_regression::{LogisticRegression, LogisticRegressionParameters};
 
 /// Strength of the pull towards small weights.
 const RIDGE: f64 = 200.0;
+/// Candidates that a problem counts as, however many it has.
+const CANDIDATES: f64 = 12.0;
 /// Pairs of a problem that passes and fails to learn from.
 const PAIRS: usize = 12;
 /// Parts that problems are dealt to, where what is learned from some is tried on the others.
 const PARTS: usize = 5;
+
+/// Problems below which a signal that not all have is not learned from.
+const LEAST_POOLS: usize = 40;
 
 /// A learned ranker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,18 +34,30 @@ pub struct Ranker {
     pub level: u8,
     /// Varied inputs for each problem that it was trained with.
     pub own_inputs: usize,
-    /// What each weight belongs to; must be the names of [`Features`].
-    pub features: Vec<String>,
+    /// Generators whose candidates its probabilities were set right by. Those of another generator keep
+    /// their order, not their meaning.
+    pub calibrated_for: Vec<String>,
+    /// Weights for each set of signals that a pool may have, most signals first; the last needs none.
+    fits: Vec<Fit>,
+}
+
+/// Weights for pools that have some signals.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Fit {
+    /// What a pool must have.
+    signals: Vec<Signal>,
+    /// What each weight belongs to; must be the names of [`Features`] for these signals.
+    features: Vec<String>,
     /// Mean of each feature in training.
-    pub means: Vec<f64>,
+    means: Vec<f64>,
     /// Unit of each feature: its deviation in training, larger where it is trusted less.
-    pub deviations: Vec<f64>,
+    deviations: Vec<f64>,
     /// Weight of each feature, for its distance from its mean in units.
-    pub weights: Vec<f64>,
+    weights: Vec<f64>,
     /// Score of a candidate whose features are all at their means.
-    pub intercept: f64,
+    intercept: f64,
     /// What turns a score into the log-odds of passing: a factor and a summand.
-    pub calibration: (f64, f64),
+    calibration: (f64, f64),
 }
 
 /// One ranker for each level of knowledge; `models/rankers/README.md` has the commands that make
@@ -61,62 +80,151 @@ impl Ranker {
         Ranker::parse(text).unwrap_or_else(|error| panic!("models/rankers/level-{level}.json: {error}"))
     }
 
-    /// Learns from pools with verdicts.
+    /// Learns from pools with verdicts. It may later rank pools that lack some of the signals that these
+    /// have; what it learns of a signal it learns from the pools that have it.
     ///
     /// # Errors
     /// Where all candidates pass, or none, so that nothing can be learned.
     pub fn train(pools: &[&Pool], level: u8, own_inputs: usize) -> Result<Self, String> {
-        let mut ranker = Self::uncalibrated(pools, level, own_inputs)?;
-        let mut picks: Vec<(f64, bool)> = Vec::new();
-        for part in 0..PARTS {
-            let (held_out, others) = deal(pools, part);
-            // Too few problems to hold some back: the scores stay as they are.
-            let Ok(other) = Self::uncalibrated(&others, level, own_inputs) else { return Ok(ranker) };
-            for pool in held_out {
-                let scores = other.scores(pool);
-                let best = (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-                picks.extend(best.map(|best| (scores[best], pool.passed[best])));
-            }
-        }
-        ranker.calibration = calibrated(&picks);
-        Ok(ranker)
+        let frequent = |signal: &Signal| {
+            let count = pools.iter().filter(|pool| signal.is_in(pool)).count();
+            count >= LEAST_POOLS || count == pools.len()
+        };
+        let sets = signal_sets(&Signal::ALL.into_iter().filter(frequent).collect::<Vec<_>>());
+        Self::with_signals(pools, level, own_inputs, &sets)
     }
 
-    fn uncalibrated(pools: &[&Pool], level: u8, own_inputs: usize) -> Result<Self, String> {
-        let tables: Vec<Vec<Vec<f64>>> = pools.iter().map(|pool| Features::of(pool).rows()).collect();
-        let rows: Vec<&Vec<f64>> = tables.iter().flatten().collect();
-        let passed = pools.iter().flat_map(|pool| &pool.passed);
-        if passed.clone().all(|&passed| passed) || passed.clone().all(|&passed| !passed) {
+    fn with_signals(
+        pools: &[&Pool],
+        level: u8,
+        own_inputs: usize,
+        sets: &[Vec<Signal>],
+    ) -> Result<Self, String> {
+        let learn = |signals: &Vec<Signal>| {
+            let has_all = |pool: &&&Pool| signals.iter().all(|signal| signal.is_in(pool));
+            Fit::learn(&pools.iter().filter(has_all).copied().collect::<Vec<_>>(), signals)
+        };
+        let (last, others) = sets.split_last().ok_or("expected a set of signals")?;
+        // No pools may have two signals at once; without the last one nothing can be ranked.
+        let mut fits: Vec<Fit> = others.iter().filter_map(|signals| learn(signals).ok()).collect();
+        fits.push(learn(last)?);
+        Ok(Ranker { level, own_inputs, calibrated_for: Vec::new(), fits })
+    }
+
+    /// Sets right how sure it is, by picks among other candidates, which are these generators'. What it
+    /// prefers stays as it is.
+    ///
+    /// # Errors
+    /// Where all picks pass, or none: that says nothing of how sure to be.
+    pub fn calibrate(&mut self, pools: &[&Pool], generators: &[String]) -> Result<(), String> {
+        let signals = signals_of_all(pools);
+        // Weights for signals that these candidates lack cannot be set right by them.
+        self.fits.retain(|fit| fit.signals.iter().all(|signal| signals.contains(signal)));
+        for fit in &mut self.fits {
+            let picks: Vec<(f64, bool)> = pools.iter().filter_map(|pool| fit.pick(pool)).collect();
+            if picks.iter().all(|pick| pick.1) || picks.iter().all(|pick| !pick.1) {
+                return Err("expected picks that pass and picks that fail, found only one kind".into());
+            }
+            fit.calibration = calibrated(&picks);
+        }
+        self.calibrated_for = generators.to_vec();
+        Ok(())
+    }
+
+    /// Whether its probabilities mean what they say for candidates of this generator. Case, the owner in
+    /// `owner/name` and the form of the weights (`-q4_k_m`) make no other model.
+    pub fn is_calibrated_for(&self, generator: &str) -> bool {
+        let generator = plain(generator);
+        self.calibrated_for.iter().any(|known| {
+            let rest = generator.strip_prefix(plain(known).as_str());
+            rest.is_some_and(|rest| rest.is_empty() || is_form(rest))
+        })
+    }
+
+    /// The signals that it ranks a pool by: the most of those it knows that the pool has.
+    pub fn signals_for(&self, pool: &Pool) -> &[Signal] {
+        self.fit_for(pool).map_or(&[], |fit| &fit.signals)
+    }
+
+    fn fit_for(&self, pool: &Pool) -> Option<&Fit> {
+        self.fits.iter().find(|fit| fit.signals.iter().all(|signal| signal.is_in(pool)))
+    }
+
+    /// The probability that each candidate of a pool passes.
+    pub fn probabilities(&self, pool: &Pool) -> Vec<f64> {
+        // The last one needs no signals, so there is one for every pool.
+        let Some(fit) = self.fit_for(pool) else { return vec![0.0; pool.codes.len()] };
+        let (factor, summand) = fit.calibration;
+        fit.scores(pool).iter().map(|score| 1.0 / (1.0 + (-factor * score - summand).exp())).collect()
+    }
+
+    /// Reads a ranker's file.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let again = "train it again with this version";
+        let ranker: Ranker = serde_json::from_str(text).map_err(|error| format!("{error}; {again}"))?;
+        for fit in &ranker.fits {
+            let names = names(&fit.signals);
+            let lengths = [&fit.means, &fit.deviations, &fit.weights].map(Vec::len);
+            if fit.features != names || lengths != [names.len(); 3] {
+                return Err(format!("fits.features: expected {}; {again}", names.join(", ")));
+            }
+        }
+        if ranker.fits.last().is_none_or(|fit| !fit.signals.is_empty()) {
+            return Err(format!("fits: expected a last one without signals; {again}"));
+        }
+        Ok(ranker)
+    }
+}
+
+impl Fit {
+    /// Weights and calibration from pools that all have the signals.
+    fn learn(pools: &[&Pool], signals: &[Signal]) -> Result<Self, String> {
+        let tables: Vec<Vec<Vec<f64>>> =
+            pools.iter().map(|pool| Features::of(pool, signals).rows()).collect();
+        let all: Vec<usize> = (0..pools.len()).collect();
+        let mut fit = Fit::uncalibrated(pools, &tables, &all, signals)?;
+        let mut picks: Vec<(f64, bool)> = Vec::new();
+        for part in 0..PARTS {
+            let (held_out, others): (Vec<usize>, Vec<usize>) = all.iter().partition(|&at| at % PARTS == part);
+            // Too few problems to hold some back: the scores stay as they are.
+            let Ok(other) = Fit::uncalibrated(pools, &tables, &others, signals) else { return Ok(fit) };
+            picks.extend(held_out.into_iter().filter_map(|at| other.pick(pools[at])));
+        }
+        fit.calibration = calibrated(&picks);
+        Ok(fit)
+    }
+
+    /// From some of the pools, whose features are these.
+    fn uncalibrated(
+        pools: &[&Pool],
+        tables: &[Vec<Vec<f64>>],
+        chosen: &[usize],
+        signals: &[Signal],
+    ) -> Result<Self, String> {
+        let passed = || chosen.iter().flat_map(|&at| &pools[at].passed);
+        if passed().all(|&passed| passed) || passed().all(|&passed| !passed) {
             return Err("expected candidates that pass and candidates that fail, found only one kind".into());
         }
-        let names = names();
-        let count = rows.len() as f64;
-        let column = |at: usize| rows.iter().map(move |row| row[at]);
-        let means: Vec<f64> = (0..names.len()).map(|at| column(at).sum::<f64>() / count).collect();
-        let trust = Features::of(&Pool::default()).trust;
-        let deviation = |at: usize| {
-            let variance = column(at).map(|value| (value - means[at]).powi(2)).sum::<f64>() / count;
-            // A feature that never varies says nothing; whatever it is later, it counts 0. Measured
-            // in larger units, a feature needs a larger weight, which the ridge grants less readily.
-            if variance > 1e-12 { variance.sqrt() / trust[at] } else { 0.0 }
-        };
-        let deviations: Vec<f64> = (0..names.len()).map(deviation).collect();
-        let mut equations = Equations::default();
-        for (table, pool) in tables.iter().zip(pools) {
-            let scaled: Vec<Vec<f64>> = table.iter().map(|row| scale(row, &means, &deviations)).collect();
-            equations.add_problem(&scaled, &pool.passed);
+        let names = names(signals);
+        let trust = Features::of(&Pool::default(), signals).trust;
+        let (means, spreads) = moments(chosen.iter().map(|&at| &tables[at]), names.len());
+        // A feature that never varies says nothing; whatever it is later, it counts 0. Measured in larger
+        // units, a feature needs a larger weight, which the ridge grants less readily.
+        let unit = |(spread, trust): (&f64, f64)| if *spread > 1e-6 { spread / trust } else { 0.0 };
+        let deviations: Vec<f64> = spreads.iter().zip(trust).map(unit).collect();
+        let mut examples = Examples::default();
+        for &at in chosen {
+            let scaled: Vec<Vec<f64>> =
+                tables[at].iter().map(|row| scale(row, &means, &deviations)).collect();
+            add_problem(&mut examples, &scaled, &pools[at].passed);
         }
-        let (weights, intercept) = equations.solve()?;
-        Ok(Ranker {
-            level,
-            own_inputs,
-            features: names,
-            means,
-            deviations,
-            weights,
-            intercept,
-            calibration: (1.0, 0.0),
-        })
+        let mut weights = examples.fit(RIDGE).ok_or("these candidates have no finite weights")?;
+        let intercept = weights.pop().unwrap_or(0.0);
+        let signals = signals.to_vec();
+        Ok(Fit { signals, features: names, means, deviations, weights, intercept, calibration: (1.0, 0.0) })
     }
 
     /// The score of each candidate of a pool.
@@ -126,82 +234,101 @@ impl Ranker {
             self.intercept
                 + scaled.iter().zip(&self.weights).map(|(value, weight)| value * weight).sum::<f64>()
         };
-        Features::of(pool).rows().iter().map(score).collect()
+        Features::of(pool, &self.signals).rows().iter().map(score).collect()
     }
 
-    /// The probability that each candidate of a pool passes.
-    pub fn probabilities(&self, pool: &Pool) -> Vec<f64> {
-        let (factor, summand) = self.calibration;
-        self.scores(pool).iter().map(|score| 1.0 / (1.0 + (-factor * score - summand).exp())).collect()
-    }
-
-    /// Reads a ranker's file.
-    ///
-    /// # Errors
-    /// Says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let ranker: Ranker = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let names = names();
-        let lengths = [&ranker.means, &ranker.deviations, &ranker.weights].map(Vec::len);
-        if ranker.features != names || lengths != [names.len(); 3] {
-            return Err(format!("features: expected {}; train it again with this version", names.join(", ")));
-        }
-        Ok(ranker)
+    /// The score of the candidate that would be taken, and whether it passes.
+    fn pick(&self, pool: &Pool) -> Option<(f64, bool)> {
+        let scores = self.scores(pool);
+        let pick = *chosen(pool, &scores).first()?;
+        Some((scores[pick], pool.passed[pick]))
     }
 }
 
-/// What the weights are solved from: candidates, and differences of candidates of one problem.
-#[derive(Default)]
-struct Equations {
-    rows: Vec<Vec<f64>>,
-    labels: Vec<i32>,
+/// A model's name without its owner, in lower case.
+fn plain(name: &str) -> String {
+    name.rsplit('/').next().unwrap_or(name).to_lowercase()
 }
 
-impl Equations {
-    fn add_problem(&mut self, scaled: &[Vec<f64>], passed: &[bool]) {
-        for (row, &passed) in scaled.iter().zip(passed) {
-            // The last column stands for the intercept, of which differences have none.
-            let row = row.iter().copied().chain([1.0]);
-            self.rows.push(row.collect());
-            self.labels.push(i32::from(passed));
-        }
-        let which = |wanted: bool| (0..passed.len()).filter(move |&at| passed[at] == wanted);
-        let (good, bad): (Vec<usize>, Vec<usize>) = (which(true).collect(), which(false).collect());
-        if good.is_empty() || bad.is_empty() {
-            return;
-        }
-        // Every problem gets as many pairs, spread evenly over those there are.
-        let all = good.len() * bad.len();
-        for pair in 0..PAIRS {
-            let at = pair * all / PAIRS;
-            let (better, worse) = (&scaled[good[at / bad.len()]], &scaled[bad[at % bad.len()]]);
-            let difference = |sign: f64| -> Vec<f64> {
-                better.iter().zip(worse).map(|(a, b)| sign * (a - b)).chain([0.0]).collect()
-            };
-            // Both ways round, so that no constant can learn from pairs.
-            self.rows.push(difference(1.0));
-            self.labels.push(1);
-            self.rows.push(difference(-1.0));
-            self.labels.push(0);
-        }
-    }
+/// Whether what follows a model's name says in which form its weights are: `-q4_k_m`, `.gguf`, `:bf16`.
+fn is_form(rest: &str) -> bool {
+    let word = rest.strip_prefix(['-', '.', ':', '_']).unwrap_or_default();
+    let forms = ["gguf", "f16", "fp16", "bf16", "f32", "fp32"];
+    let digit_after =
+        |prefix: &str| word.strip_prefix(prefix).is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));
+    forms.iter().any(|form| word.starts_with(form)) || digit_after("q") || digit_after("iq")
+}
 
-    /// Weights and intercept.
-    fn solve(&self) -> Result<(Vec<f64>, f64), String> {
-        let matrix = DenseMatrix::from_2d_vec(&self.rows).map_err(|error| error.to_string())?;
-        let settings = LogisticRegressionParameters::default().with_alpha(RIDGE);
-        let fitted =
-            LogisticRegression::fit(&matrix, &self.labels, settings).map_err(|error| error.to_string())?;
-        let width = self.rows.first().map_or(0, Vec::len);
-        let mut weights: Vec<f64> = (0..width).map(|at| *fitted.coefficients().get((0, at))).collect();
-        let intercept = weights.pop().unwrap_or(0.0) + *fitted.intercept().get((0, 0));
-        Ok((weights, intercept))
-    }
+/// The signals that all of some pools have.
+fn signals_of_all(pools: &[&Pool]) -> Vec<Signal> {
+    let everywhere = |signal: &Signal| pools.iter().all(|pool| signal.is_in(pool));
+    Signal::ALL.into_iter().filter(everywhere).collect()
+}
+
+/// The sets of signals that weights are learned for: all of them, each alone, and none.
+fn signal_sets(signals: &[Signal]) -> Vec<Vec<Signal>> {
+    let mut sets = vec![signals.to_vec()];
+    sets.extend(signals.iter().map(|&signal| vec![signal]));
+    sets.push(Vec::new());
+    sets.dedup();
+    sets
 }
 
 /// Names of the features.
-fn names() -> Vec<String> {
-    Features::of(&Pool::default()).names.into_iter().map(str::to_owned).collect()
+fn names(signals: &[Signal]) -> Vec<String> {
+    Features::of(&Pool::default(), signals).names.into_iter().map(str::to_owned).collect()
+}
+
+/// Mean and deviation of each feature; every problem counts alike.
+fn moments<'a>(
+    tables: impl Iterator<Item = &'a Vec<Vec<f64>>> + Clone,
+    width: usize,
+) -> (Vec<f64>, Vec<f64>) {
+    let mut total = 0.0;
+    let (mut sums, mut squares) = (vec![0.0; width], vec![0.0; width]);
+    for table in tables.filter(|table| !table.is_empty()) {
+        total += 1.0;
+        for row in table {
+            let share = 1.0 / table.len() as f64;
+            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += share * value);
+            squares.iter_mut().zip(row).for_each(|(sum, value)| *sum += share * value * value);
+        }
+    }
+    let means: Vec<f64> = sums.iter().map(|sum| sum / total).collect();
+    let spread = |(square, mean): (&f64, &f64)| (square / total - mean * mean).max(0.0).sqrt();
+    let spreads = squares.iter().zip(&means).map(spread).collect();
+    (means, spreads)
+}
+
+/// Adds a problem's candidates, and differences between those that pass and those that fail.
+fn add_problem(examples: &mut Examples, scaled: &[Vec<f64>], passed: &[bool]) {
+    let weight = CANDIDATES / scaled.len() as f64;
+    // The last column stands for the intercept, of which differences have none. Candidates that look the
+    // same in everything are one that counts as often.
+    let mut alike: Vec<(&Vec<f64>, bool, f64)> = Vec::new();
+    for (row, &passed) in scaled.iter().zip(passed) {
+        match alike.iter_mut().find(|(other, label, _)| *label == passed && *other == row) {
+            Some((_, _, times)) => *times += 1.0,
+            None => alike.push((row, passed, 1.0)),
+        }
+    }
+    for (row, passed, times) in alike {
+        examples.add(row.iter().copied().chain([1.0]).collect(), passed, weight * times);
+    }
+    let which = |wanted: bool| (0..passed.len()).filter(move |&at| passed[at] == wanted);
+    let (good, bad): (Vec<usize>, Vec<usize>) = (which(true).collect(), which(false).collect());
+    if good.is_empty() || bad.is_empty() {
+        return;
+    }
+    // Every problem gets as many pairs, spread evenly over those there are.
+    let all = good.len() * bad.len();
+    for pair in 0..PAIRS {
+        let at = pair * all / PAIRS;
+        let (better, worse) = (&scaled[good[at / bad.len()]], &scaled[bad[at % bad.len()]]);
+        let difference: Vec<f64> = better.iter().zip(worse).map(|(a, b)| a - b).chain([0.0]).collect();
+        // Both ways round say the same where there is no intercept.
+        examples.add(difference, true, 2.0);
+    }
 }
 
 /// The factor and the summand that make scores of picks log-odds (Newton's method on the
@@ -235,15 +362,6 @@ fn scale(row: &[f64], means: &[f64], deviations: &[f64]) -> Vec<f64> {
     scaled.map(|((value, mean), &d)| if d > 0.0 { (value - mean) / d } else { 0.0 }).collect()
 }
 
-/// One part of the problems, and the others.
-fn deal<'a>(pools: &[&'a Pool], part: usize) -> (Vec<&'a Pool>, Vec<&'a Pool>) {
-    let (mut chosen, mut others) = (Vec::new(), Vec::new());
-    for (at, pool) in pools.iter().enumerate() {
-        if at % PARTS == part { chosen.push(*pool) } else { others.push(*pool) }
-    }
-    (chosen, others)
-}
-
 /// Each pool's probabilities by a ranker that never saw its problem: problems are dealt to five
 /// parts, and each part is ranked by what was learned from the others.
 ///
@@ -251,9 +369,13 @@ fn deal<'a>(pools: &[&'a Pool], part: usize) -> (Vec<&'a Pool>, Vec<&'a Pool>) {
 /// As [`Ranker::train`].
 pub fn cross_validated(pools: &[Pool], level: u8) -> Result<Vec<Vec<f64>>, String> {
     let all: Vec<&Pool> = pools.iter().collect();
+    let mut sets = vec![signals_of_all(&all), Vec::new()];
+    sets.dedup();
     let mut probabilities = vec![Vec::new(); pools.len()];
     for part in 0..PARTS {
-        let ranker = Ranker::train(&deal(&all, part).1, level, 0)?;
+        let others = all.iter().enumerate().filter(|(at, _)| at % PARTS != part);
+        let others: Vec<&Pool> = others.map(|(_, pool)| *pool).collect();
+        let ranker = Ranker::with_signals(&others, level, 0, &sets)?;
         for at in (part..pools.len()).step_by(PARTS) {
             probabilities[at] = ranker.probabilities(&pools[at]);
         }
@@ -366,5 +488,64 @@ mod tests {
         let one_kind: Vec<Pool> =
             pools.into_iter().map(|pool| Pool { passed: vec![true; 4], ..pool }).collect();
         assert!(Ranker::train(&one_kind.iter().collect::<Vec<_>>(), 1, 0).is_err());
+    }
+
+    #[test]
+    fn a_pool_is_ranked_by_what_it_has_and_by_nothing_else() {
+        // The critic knows what agreement does not; half of the pools have one.
+        let mut pools = pools();
+        for (at, pool) in pools.iter_mut().enumerate() {
+            let known = pool.passed.iter().map(|&passed| if passed { 0.9 } else { 0.1 });
+            pool.critic = (at % 2 == 0).then(|| known.collect());
+        }
+        let ranker = Ranker::train(&pools.iter().collect::<Vec<_>>(), 1, 20).expect("a ranker");
+        let with = &pools[0];
+        let without = Pool { critic: None, ..with.clone() };
+        assert!(!with.passed[0] && with.passed[2]);
+        assert_eq!(
+            (ranker.signals_for(with), ranker.signals_for(&without)),
+            (&[Signal::Critic][..], &[][..])
+        );
+        assert!(ranker.probabilities(with)[2] > ranker.probabilities(with)[0]);
+        assert!(ranker.probabilities(&without)[2] < ranker.probabilities(&without)[0]);
+        // A signal that it never met changes nothing.
+        let reviewed = Pool { reviewer: Some(vec![-9.0, 0.0, 0.0, 0.0]), ..without.clone() };
+        assert_eq!(ranker.probabilities(&reviewed), ranker.probabilities(&without));
+    }
+
+    #[test]
+    fn calibration_changes_how_sure_it_is_and_not_what_it_prefers() {
+        let pools = pools();
+        let all: Vec<&Pool> = pools.iter().collect();
+        let ranker = Ranker::train(&all, 1, 20).expect("a ranker");
+        // Another generator, for whose candidates agreement says less.
+        let other: Vec<Pool> = pools
+            .iter()
+            .enumerate()
+            .map(|(at, pool)| {
+                let passed = if at % 2 == 0 { vec![false; 4] } else { pool.passed.clone() };
+                Pool { passed, ..pool.clone() }
+            })
+            .collect();
+        let mut calibrated = ranker.clone();
+        calibrated.calibrate(&other.iter().collect::<Vec<_>>(), &["other".to_owned()]).expect("calibrated");
+        assert!(calibrated.is_calibrated_for("other") && !ranker.is_calibrated_for("other"));
+        assert!(
+            ["Other-Q4_K_M", "owner/other", "other.gguf"]
+                .iter()
+                .all(|name| calibrated.is_calibrated_for(name))
+        );
+        assert!(
+            ["other-instruct", "another", "other2", ""]
+                .iter()
+                .all(|name| !calibrated.is_calibrated_for(name))
+        );
+        let share = other.iter().filter(|pool| pool.passed[0]).count() as f64 / other.len() as f64;
+        let (before, after) = (ranker.probabilities(&pools[0]), calibrated.probabilities(&pools[0]));
+        assert!((after[0] - share).abs() < 0.08 && before[0] > share + 0.2, "{share} {before:?} {after:?}");
+        assert!(after[0] > after[2]);
+        let failing: Vec<Pool> =
+            other.iter().map(|pool| Pool { passed: vec![false; 4], ..pool.clone() }).collect();
+        assert!(ranker.clone().calibrate(&failing.iter().collect::<Vec<_>>(), &[]).is_err());
     }
 }

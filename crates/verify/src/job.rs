@@ -251,11 +251,11 @@ pub trait Domain: Send + Sync {
     /// The solution in what a generator wrote.
     fn extract(&self, problem: &Problem, completion: &str) -> String;
 
-    /// Inputs that the tests known at a level tell (1: the visible tests', 2: all tests'), and
-    /// `own` variations of them. None where the problem tells none.
-    fn inputs(&self, problem: &Problem, level: u8, own: usize, seed: u64) -> Inputs {
-        let _ = (problem, level, own, seed);
-        Inputs::default()
+    /// Inputs that the tests known at a level tell: 1 and 3 the visible tests', 2 all tests'. Empty
+    /// where the problem tells none.
+    fn known_inputs(&self, problem: &Problem, level: u8) -> Vec<String> {
+        let _ = (problem, level);
+        Vec::new()
     }
 
     /// Guesses at the inputs of a problem that tells none, from its text and what candidates define;
@@ -265,10 +265,11 @@ pub trait Domain: Send + Sync {
         Vec::new()
     }
 
-    /// Variations of inputs that were guessed.
-    fn vary(&self, given: &[String], own: usize, seed: u64) -> Inputs {
-        let _ = (given, own, seed);
-        Inputs::default()
+    /// Inputs that are known or were guessed, and up to `own` others like them. What values matter may
+    /// show in the problem's text and in solutions. The same arguments give the same inputs.
+    fn vary(&self, problem: &Problem, solutions: &[&str], given: &[String], own: usize, seed: u64) -> Inputs {
+        let _ = (problem, solutions, own, seed);
+        Inputs { inputs: given.to_vec(), given: given.len() }
     }
 
     /// Signs in a solution's text, as named numbers, the same names for every solution.

@@ -13,7 +13,7 @@ mod items;
 mod names;
 mod select;
 mod statements;
-mod tokens;
+pub(crate) mod tokens;
 mod vocabulary;
 
 #[cfg(test)]

@@ -4,92 +4,52 @@
 //! the types and the rough shape, because a program is only asked about inputs that it is meant
 //! for, and look where programs differ: boundaries, empties, repeats, signs, order.
 
-use crate::Check;
-use pydata::{BigInt, Call, Value, parse_assert, parse_call};
+use crate::{Check, calls};
+use pydata::{BigInt, Call, Value, parse_call};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use records::Problem;
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use verify::Inputs;
 
 /// Nesting below which values stay as they are.
 const MAX_DEPTH: usize = 6;
 
-/// The calls that the tests known at a level make, and up to `own` others like them. Level 0 knows
-/// none, 1 and 3 the examples that a prompt shows by default, 2 all tests. None where the problem
-/// tells none.
-pub fn inputs(problem: &Problem, level: u8, own: usize, seed: u64) -> Inputs {
-    around(&known_calls(problem, level), own, seed)
-}
+/// Share of the inputs of our own making that hold a value found in solutions or in the text.
+const MINED_SHARE: usize = 4;
+/// How far beyond the given numbers a number that was found may be.
+const REACH: i32 = 10;
 
-/// Given calls and up to `own` others like them. What is not a call with literal arguments is kept
-/// and not varied.
-pub fn vary(given: &[String], own: usize, seed: u64) -> Inputs {
-    let calls: Vec<Call> = given.iter().filter_map(|call| parse_call(call).ok()).collect();
-    let varied = variations(&calls, own, seed);
-    Inputs { inputs: [given, &varied].concat(), given: given.len() }
-}
-
-fn around(given: &[Call], own: usize, seed: u64) -> Inputs {
-    let mut inputs: Vec<String> = given.iter().map(|call| call.source.clone()).collect();
-    inputs.extend(variations(given, own, seed));
-    Inputs { inputs, given: given.len() }
-}
-
-fn known_calls(problem: &Problem, level: u8) -> Vec<Call> {
-    let call = |test: &String| parse_assert(test).ok().map(|assert| assert.call);
+/// The calls that the tests known at a level make. Level 0 knows none, 1 and 3 the examples that a
+/// prompt shows by default, 2 all tests. None where the problem tells none.
+pub fn known_calls(problem: &Problem, level: u8) -> Vec<String> {
+    let Ok(check) = Check::of(problem) else { return Vec::new() };
+    let of_tests = |tests: &[String]| calls::of_tests(tests, &check.entry_point);
     match level {
         0 => Vec::new(),
         2 => {
-            let Ok(check) = Check::of(problem) else { return Vec::new() };
-            let base = check.plus.iter().flat_map(|plus| &plus.base);
-            let base: Vec<Call> = base.filter_map(|call| parse_call(call).ok()).collect();
-            if !base.is_empty() {
-                return base;
-            }
-            let calls: Vec<Call> = check.tests.iter().flat_map(|test| calls_of_test(test, &check)).collect();
-            if calls.is_empty() { problem.shown.visible().iter().filter_map(call).collect() } else { calls }
+            let base: Vec<String> = check.plus.iter().flat_map(|plus| plus.base.clone()).collect();
+            let all = if base.is_empty() { of_tests(&check.tests) } else { base };
+            if all.is_empty() { of_tests(problem.shown.visible()) } else { all }
         }
-        _ => problem.shown.visible().iter().filter_map(call).collect(),
+        _ => of_tests(problem.shown.visible()),
     }
 }
 
-/// The call of a test that is one comparison; of a `check` function, those of the comparisons in it
-/// that are a line each.
-fn calls_of_test(test: &str, check: &Check) -> Vec<Call> {
-    if let Ok(assert) = parse_assert(test) {
-        return vec![assert.call];
-    }
-    let calls = test.lines().filter_map(|line| Some(parse_assert(line.trim()).ok()?.call));
-    let renamed = calls.filter_map(|call| match call.function.as_str() {
-        "candidate" => {
-            let function = check.entry_point.clone();
-            let source = text(&Call { function: function.clone(), ..call.clone() });
-            Some(Call { function, source, ..call })
-        }
-        name => (name == check.entry_point).then_some(call),
-    });
-    renamed.collect()
-}
-
-/// Up to `count` different calls like the given ones, none of them among these, as Python's text.
-/// The same seed gives the same calls.
-fn variations(calls: &[Call], count: usize, seed: u64) -> Vec<String> {
-    let mut varier = Varier::of(calls, seed);
-    let mut seen: Vec<String> = calls.iter().map(text).collect();
-    let known = seen.len();
-    for _ in 0..count * 20 {
-        if seen.len() >= known + count {
-            break;
-        }
-        let Some(call) = calls.choose(&mut varier.random) else { break };
-        let varied = text(&varier.call(call));
-        if !seen.contains(&varied) {
-            seen.push(varied);
-        }
-    }
-    seen.split_off(known)
+/// Given calls and up to `own` others like them, some of which hold literals that were found elsewhere.
+/// What is not a call with literal arguments is kept and not varied.
+pub fn vary(given: &[String], mined: &[Value], own: usize, seed: u64) -> Inputs {
+    let calls: Vec<Call> = given.iter().filter_map(|call| parse_call(call).ok()).collect();
+    // Each by a random stream of its own: what is varied stays the same whoever the other candidates are.
+    let with_mined = Varier::of(&calls, !seed).with_mined(&calls, mined, own / MINED_SHARE);
+    let mut varier = Varier::of(&calls, seed);
+    let mut inputs = given.to_vec();
+    inputs.extend(varier.variations(&calls, &with_mined, own - with_mined.len()));
+    // Last: a value that a program is not meant for may take all its time.
+    inputs.extend(with_mined);
+    Inputs { inputs, given: given.len() }
 }
 
 /// A call as Python's text.
@@ -110,6 +70,78 @@ impl Varier {
     fn of(calls: &[Call], seed: u64) -> Self {
         let values = calls.iter().flat_map(|call| &call.args);
         Varier { random: ChaCha8Rng::seed_from_u64(seed), negatives: values.into_iter().any(has_negative) }
+    }
+
+    /// Up to `count` different calls like the given ones, none of them among these or among `known`, as
+    /// Python's text.
+    fn variations(&mut self, calls: &[Call], known: &[String], count: usize) -> Vec<String> {
+        let mut seen: HashSet<String> = calls.iter().map(text).chain(known.iter().cloned()).collect();
+        let mut found = Vec::new();
+        for _ in 0..count * 20 {
+            if found.len() >= count {
+                break;
+            }
+            let Some(call) = calls.choose(&mut self.random) else { break };
+            let varied = text(&self.call(call));
+            if seen.insert(varied.clone()) {
+                found.push(varied);
+            }
+        }
+        found
+    }
+
+    /// Up to `count` different calls like the given ones, in each of which one value is one of the
+    /// literals, or near it.
+    fn with_mined(&mut self, calls: &[Call], literals: &[Value], count: usize) -> Vec<String> {
+        let mut seen: HashSet<String> = calls.iter().map(text).collect();
+        let mut found = Vec::new();
+        // Literals in their turn: which come first is who found them's decision.
+        for turn in 0..count * 4 {
+            if found.len() >= count || literals.is_empty() {
+                break;
+            }
+            let Some(call) = calls.choose(&mut self.random) else { break };
+            let literal = &literals[turn % literals.len()];
+            let Some(changed) = self.put(call, literal) else { continue };
+            let changed = text(&changed);
+            if seen.insert(changed.clone()) {
+                found.push(changed);
+            }
+        }
+        found
+    }
+
+    /// A call with a literal in place of one of its values of that type, if it has any.
+    fn put(&mut self, call: &Call, literal: &Value) -> Option<Call> {
+        let mut changed = call.clone();
+        let mut places: Vec<&mut Value> = Vec::new();
+        let arguments = changed.args.iter_mut().chain(changed.keywords.iter_mut().map(|(_, value)| value));
+        arguments.for_each(|argument| places_for(literal, argument, 0, &mut places));
+        if places.is_empty() {
+            return None;
+        }
+        let at = self.random.random_range(0..places.len());
+        let place = places.swap_remove(at);
+        *place = match (&*place, literal) {
+            (Value::Str(text), Value::Str(found)) if self.chance(0.6) => self.joined(text, found),
+            (_, Value::Int(found)) => Value::Int(found + self.random.random_range(-1..2)),
+            _ => literal.clone(),
+        };
+        Some(changed)
+    }
+
+    /// A text with another one somewhere in it.
+    fn joined(&mut self, text: &str, found: &str) -> Value {
+        let characters: Vec<char> = text.chars().collect();
+        let at = self.random.random_range(0..=characters.len());
+        Value::Str(
+            characters[..at]
+                .iter()
+                .copied()
+                .chain(found.chars())
+                .chain(characters[at..].iter().copied())
+                .collect(),
+        )
     }
 
     /// True so often.
@@ -259,6 +291,39 @@ impl Varier {
     }
 }
 
+/// The places in a value where a literal may stand instead of what stands there.
+fn places_for<'v>(literal: &Value, value: &'v mut Value, depth: usize, places: &mut Vec<&'v mut Value>) {
+    let fits = match (&*value, literal) {
+        // A number far beyond those given may take any time or memory.
+        (Value::Int(given), Value::Int(found)) => {
+            let reach = BigInt::from(100).max(magnitude(given) * REACH);
+            magnitude(found) <= reach && (*found >= BigInt::from(0) || *given < BigInt::from(0))
+        }
+        (Value::Float(_), Value::Float(_)) | (Value::Str(_), Value::Str(_)) => true,
+        _ => false,
+    };
+    if fits {
+        places.push(value);
+        return;
+    }
+    if depth > MAX_DEPTH {
+        return;
+    }
+    match value {
+        Value::List(items) | Value::Tuple(items) => {
+            items.iter_mut().for_each(|item| places_for(literal, item, depth + 1, places));
+        }
+        Value::Dict(pairs) => {
+            pairs.iter_mut().for_each(|(_, value)| places_for(literal, value, depth + 1, places));
+        }
+        _ => {}
+    }
+}
+
+fn magnitude(value: &BigInt) -> BigInt {
+    if *value < BigInt::from(0) { -value } else { value.clone() }
+}
+
 /// Whether a value holds a number below zero.
 fn has_negative(value: &Value) -> bool {
     match value {
@@ -334,6 +399,10 @@ mod tests {
     use super::*;
     use records::Shown;
 
+    fn variations(calls: &[Call], count: usize, seed: u64) -> Vec<String> {
+        Varier::of(calls, seed).variations(calls, &[], count)
+    }
+
     #[test]
     fn variations_keep_types_and_differ() {
         let call = pydata::parse_call("f([1, 2, 3], 'ab', {'k': 2.5}, n=(1, True))").expect("a call");
@@ -389,14 +458,12 @@ mod tests {
     fn a_level_knows_the_calls_of_its_tests() {
         let tests = ["assert f(1) == 2", "assert f(2) == 3", "assert f(x) == 4"];
         let problem = problem(&tests, &tests);
-        let given = |level| {
-            let Inputs { inputs, given } = inputs(&problem, level, 5, 0);
-            assert!(inputs.len() > given || given == 0);
-            inputs[..given].to_vec()
-        };
-        assert!(given(0).is_empty());
-        assert_eq!((given(1), given(3)), (vec!["f(1)".to_owned()], vec!["f(1)".to_owned()]));
-        assert_eq!(given(2), ["f(1)", "f(2)"]);
+        assert!(known_calls(&problem, 0).is_empty());
+        assert_eq!(
+            (known_calls(&problem, 1), known_calls(&problem, 3)),
+            (vec!["f(1)".to_owned()], vec!["f(1)".to_owned()])
+        );
+        assert_eq!(known_calls(&problem, 2), ["f(1)", "f(2)"]);
     }
 
     #[test]
@@ -404,14 +471,30 @@ mod tests {
         let check = "def check(candidate):\n    assert candidate([1], 2) == 3\n    assert candidate(0, 1) is True, 'no'\n\
                      \x20   assert abs(candidate(2, 2) - 4) < 1e-6\ncheck(f)";
         let problem = problem(&["assert f(7) == 7"], &[check]);
-        assert_eq!(inputs(&problem, 2, 0, 0).inputs, ["f([1], 2)", "f(0, 1)"]);
-        assert_eq!(inputs(&problem, 1, 0, 0).inputs, ["f(7)"]);
+        assert_eq!(known_calls(&problem, 2), ["f([1], 2)", "f(0, 1)", "f(2, 2)"]);
+        assert_eq!(known_calls(&problem, 1), ["f(7)"]);
     }
 
     #[test]
     fn what_is_no_call_of_literals_is_kept_and_not_varied() {
         let given = ["f(x)".to_owned(), "f(3)".to_owned()];
-        let inputs = vary(&given, 4, 0);
+        let inputs = vary(&given, &[], 4, 0);
         assert_eq!((&inputs.inputs[..2], inputs.given, inputs.inputs.len()), (&given[..], 2, 6));
+    }
+
+    #[test]
+    fn some_inputs_hold_what_was_found_elsewhere() {
+        let given = ["f('a,b', [3], 2.5)".to_owned()];
+        let literal = |text: &str| pydata::parse_literal(text).expect(text);
+        let mined = ["'aeiou'", "17", "1000000007"].map(literal);
+        let Inputs { inputs, .. } = vary(&given, &mined, 20, 1);
+        assert_eq!(inputs.len(), 21);
+        let count = |part: &str| inputs.iter().filter(|input| input.contains(part)).count();
+        assert!(count("aeiou") > 0 && count("[1") > 0, "{inputs:?}");
+        // Far beyond what is given, nobody knows how long a program takes.
+        assert_eq!(count("100000000"), 0);
+        assert_eq!(inputs, vary(&given, &mined, 20, 1).inputs);
+        // A call that has no value of such a type stays out of it.
+        assert_eq!(vary(&["f(1)".to_owned()], &[literal("'x'")], 8, 1).inputs.len(), 9);
     }
 }

@@ -1,5 +1,6 @@
 //! Python programs: how they are found in what a generator wrote, run and judged.
 
+mod calls;
 pub mod check;
 mod clock;
 mod conclude;
@@ -9,6 +10,7 @@ pub mod guess;
 pub mod inputs;
 mod judge;
 mod marshal;
+mod mined;
 mod observe;
 mod plan;
 pub mod plus;
@@ -389,14 +391,15 @@ impl Domain for Python {
             None => extract::extract_code(completion, &problem.shown.name),
         }
     }
-    fn inputs(&self, problem: &Problem, level: u8, own: usize, seed: u64) -> Inputs {
-        inputs::inputs(problem, level, own, seed)
+    fn known_inputs(&self, problem: &Problem, level: u8) -> Vec<String> {
+        inputs::known_calls(problem, level)
     }
     fn guesses(&self, problem: &Problem, solutions: &[&str]) -> Vec<Guess> {
         guess::guesses(&problem.shown.name, &problem.shown.statement, solutions)
     }
-    fn vary(&self, given: &[String], own: usize, seed: u64) -> Inputs {
-        inputs::vary(given, own, seed)
+    fn vary(&self, problem: &Problem, solutions: &[&str], given: &[String], own: usize, seed: u64) -> Inputs {
+        let mined = mined::literals(&problem.shown.statement, solutions);
+        inputs::vary(given, &mined, own, seed)
     }
     fn static_features(&self, problem: &Problem, solution: &str) -> Vec<(&'static str, f64)> {
         static_features::of(solution, &problem.shown.name)

@@ -12,6 +12,10 @@ use verify::Watch;
 /// Longest text of a value that an observation keeps, in characters.
 const SHOWN: usize = 2_000;
 
+/// CPU time for all calls of a program, as a share of what it has for its tests: what it gives is a hint
+/// and no verdict, and the few that never end take most of the time that observing takes.
+const SHARE: f64 = 0.5;
+
 /// Makes calls of a program, in one process.
 pub(crate) fn observe(
     judge: &mut Judge,
@@ -20,7 +24,7 @@ pub(crate) fn observe(
     inputs: &[String],
     watch: &Watch,
 ) -> io::Result<Vec<Observation>> {
-    let cpu = judge.shared.settings.cpu_seconds.ceil();
+    let cpu = (judge.shared.settings.cpu_seconds * SHARE).ceil();
     let job = judge.candidate_job(check, solution, cpu).with_calls("calls", &Calls::of(inputs));
     let mut observed = Vec::with_capacity(inputs.len());
     judge.run_candidate(job, cpu, Answers::Together, watch, |next, clock, limit| {

@@ -127,19 +127,19 @@ fn name_failures(verdicts: &[Verdict]) {
 
 /// Problems whose tests let a program pass that answers nothing.
 #[derive(Serialize)]
-struct Unqualified {
+pub(super) struct Unqualified {
     /// Whether all problems were looked at.
     complete: bool,
     /// The problems looked at.
     looked_at: usize,
     /// Problem, and the program that passes its tests.
-    fooled: Vec<(String, &'static str)>,
+    pub(super) fooled: Vec<(String, &'static str)>,
 }
 
 const STUBS: [&str; 3] = ["an empty program", "a stub that returns None", "an object equal to everything"];
 
 /// Has programs judged that answer nothing, and names the problems whose tests let one pass.
-fn unqualified(client: &Client, problems: &[Problem]) -> Unqualified {
+pub(super) fn unqualified(client: &Client, problems: &[Problem]) -> Unqualified {
     let mut tasks = Vec::new();
     let stubs: Vec<[String; 3]> = problems.iter().map(|problem| stubs(&problem.shown.name)).collect();
     for (problem, stubs) in problems.iter().zip(&stubs) {
@@ -197,7 +197,7 @@ fn stubs(entry_point: &str) -> [String; 3] {
 }
 
 /// Each problem's own first solution, as a candidate.
-fn references(problems: &[Problem]) -> Vec<Candidate> {
+pub(super) fn references(problems: &[Problem]) -> Vec<Candidate> {
     let with_reference = problems.iter().filter_map(|problem| Some((problem, problem.references.first()?)));
     let candidate = |(problem, code): (&Problem, &String)| Candidate {
         problem: problem.id.clone(),

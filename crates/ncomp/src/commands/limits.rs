@@ -5,6 +5,7 @@ use anyhow::Result;
 use pipeline::recipe::ExecutorRecipe;
 use pipeline::verifier::{Verifier, mebibytes, package, seconds, workers};
 use python::Tier;
+use std::path::Path;
 
 /// How candidates are run.
 #[derive(clap::Args)]
@@ -35,6 +36,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// The interpreter.
+    pub(super) fn python(&self) -> &Path {
+        Path::new(&self.python)
+    }
+
     /// A verifier with these limits.
     pub(super) fn start(&self) -> Result<Verifier> {
         let recipe = ExecutorRecipe {

@@ -8,6 +8,7 @@ mod eval_results;
 mod execute;
 mod generate;
 mod limits;
+mod problems;
 mod rank;
 mod run;
 mod seeds;
@@ -41,6 +42,8 @@ pub enum Command {
     Train(train::Train),
     /// Choose one candidate a problem and say how good the choices are
     Rank(rank::Rank),
+    /// Write the problems of a set to a file, those that can be trusted
+    Problems(problems::Problems),
     /// Show the table of a finished run
     Report(run::Report),
     /// Serve OpenAI's interface and a page, with checked answers behind them
@@ -80,6 +83,7 @@ impl Command {
             Command::Execute(execute) => execute.run(),
             Command::Train(train) => train.run(),
             Command::Rank(rank) => rank.run(),
+            Command::Problems(problems) => problems.run(),
             Command::Report(report) => report.run(),
             // Ctrl-C is how a server is meant to end.
             Command::Serve(serve) => return serve.run().map(|()| ExitCode::SUCCESS),

@@ -4,15 +4,17 @@ use super::signals::read_ranker;
 use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
 use crate::samples::{self, problem_set};
-use anyhow::Result;
-use records::{Verdict, jsonl};
+use anyhow::{Result, bail};
+use problems::samples::UNNAMED;
+use records::{Candidate, Verdict, jsonl};
 use report::statistics::area_under_curve;
 use report::table::{Difference, Row, align};
 use selection::ranker::{Coverage, coverage};
 use selection::{Pool, Ranker, Selector};
 use serde::Serialize;
 use serde_json::json;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Chooses one candidate a problem with each selector, and says how many of the choices pass.
 #[derive(clap::Args)]
@@ -30,14 +32,15 @@ pub struct Rank {
     /// built-in one of the level]
     #[arg(long)]
     ranker: Option<PathBuf>,
-    /// Selectors, the first of which writes --out [default: combined, and all that have what they
+    /// Selectors [default: combined, and all that have what they
     /// need]: random, shortest, likelihood, likelihood_sum, critic, reviewer, generated_tests, runs,
     /// consensus, consensus_soft, visible_test, combined, oracle
     #[arg(long, value_delimiter = ',', value_parser = selector_named)]
     select: Vec<Selector>,
     #[command(flatten)]
     signals: Signals,
-    /// File for the first selector's choices, as EvalPlus has them
+    /// File for the choices of each selector, a line a problem: task_id, selector, index of the candidate,
+    /// confidence, solution; with one selector EvalPlus reads it
     #[arg(long)]
     out: Option<PathBuf>,
     /// Print the table as JSON
@@ -59,29 +62,41 @@ struct Line {
 
 impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
-        let selectors = self.selectors();
         let problems = problem_set(&self.problems)?;
         let samples = samples::read(&self.samples, &problems)?;
-        let verdicts: Vec<Verdict> =
-            self.verdicts.as_deref().map(samples::read_verdicts).transpose()?.unwrap_or_default();
-        let ranker = match &self.ranker {
-            Some(path) => read_ranker(path)?,
-            None => Ranker::built_in(self.signals.knowledge.level),
-        };
-        if self.ranker.is_some() {
+        let ranker = self.ranker.as_deref().map(read_ranker).transpose()?;
+        if let Some(ranker) = &ranker {
             // What it learned from is what it must be asked about.
             self.signals.knowledge.level = ranker.level;
             self.signals.knowledge.own_inputs = ranker.own_inputs;
         }
-        let (mut pools, costs) = self.signals.gather(&problems, &samples.candidates, &verdicts)?;
-        pools.iter_mut().for_each(|pool| pool.combined = Some(ranker.probabilities(pool)));
-        let able = |selector: &Selector| pools.iter().all(|pool| selector.choices(pool).is_some());
-        for selector in selectors.iter().filter(|selector| !self.select.is_empty() && !able(selector)) {
-            eprintln!("{} left out: these candidates lack what it needs", selector.name());
+        let selectors = self.selectors(&samples.candidates)?;
+        let verdicts: Vec<Verdict> =
+            self.verdicts.as_deref().map(samples::read_verdicts).transpose()?.unwrap_or_default();
+        let (mut pools, costs) =
+            self.signals.gather(&self.samples, &problems, &samples.candidates, &verdicts)?;
+        let level = self.signals.knowledge.level;
+        let built_in = [Ranker::built_in(0), Ranker::built_in(level)];
+        for pool in &mut pools {
+            // Of a problem that shows no call nothing is known but the text.
+            let fallback = &built_in[usize::from(pool.agreement_level > 0)];
+            let ranker = ranker.as_ref().unwrap_or(fallback);
+            pool.combined = Some(ranker.probabilities(pool));
         }
-        let selectors: Vec<Selector> = selectors.into_iter().filter(able).collect();
-        if let (Some(path), Some(&selector)) = (&self.out, selectors.first()) {
-            write_choices(path, selector, &pools)?;
+        if let Some(path) = &self.out {
+            write_choices(path, &selectors, &pools)?;
+        }
+        let uncalibrated = match &ranker {
+            Some(ranker) => {
+                uncalibrated(ranker, samples.candidates.iter().filter(|c| c.generator != UNNAMED))
+            }
+            None => uncalibrated(&built_in[1], samples.candidates.iter()),
+        };
+        if let Some(generators) = &uncalibrated {
+            eprintln!(
+                "combined's confidence is not calibrated for {generators}: `ncomp train ranker --calibrate` does \
+                 it with verdicts on candidates of this model"
+            );
         }
         if self.verdicts.is_none() {
             return Ok(());
@@ -119,13 +134,35 @@ impl Rank {
         Ok(())
     }
 
-    fn selectors(&self) -> Vec<Selector> {
-        if self.select.is_empty() {
-            let others = Selector::ALL.into_iter().filter(|&selector| selector != Selector::Combined);
-            return [Selector::Combined].into_iter().chain(others).collect();
+    /// The selectors that were asked for, or else all that have what they need.
+    ///
+    /// # Errors
+    /// Names the first that was asked for and lacks what it needs, before anything runs.
+    fn selectors(&self, candidates: &[Candidate]) -> Result<Vec<Selector>> {
+        for &selector in &self.select {
+            if let Some(need) = self.signals.missing(selector, candidates) {
+                bail!("the selector {} needs {need}", selector.name());
+            }
         }
-        self.select.clone()
+        if !self.select.is_empty() {
+            return Ok(self.select.clone());
+        }
+        let others = Selector::ALL.into_iter().filter(|&selector| selector != Selector::Combined);
+        let all = [Selector::Combined].into_iter().chain(others);
+        Ok(all.filter(|&selector| self.signals.missing(selector, candidates).is_none()).collect())
     }
+}
+
+/// The generators whose candidates a ranker's confidence is not calibrated for; none if it is for all. Of
+/// samples that do not name their model a ranker that was given is taken to be their own.
+fn uncalibrated<'a>(ranker: &Ranker, candidates: impl Iterator<Item = &'a Candidate>) -> Option<String> {
+    let generators: BTreeSet<&str> = candidates.map(|candidate| candidate.generator.as_str()).collect();
+    let others: Vec<&str> =
+        generators.into_iter().filter(|generator| !ranker.is_calibrated_for(generator)).collect();
+    let named = |name: &str| {
+        if name == UNNAMED { "the model that wrote these samples".to_owned() } else { name.to_owned() }
+    };
+    (!others.is_empty()).then(|| others.into_iter().map(named).collect::<Vec<_>>().join(", "))
 }
 
 /// One of `--select`.
@@ -141,15 +178,20 @@ fn critic_auc(pools: &[Pool]) -> Option<f64> {
     if scores.len() == passed.len() { area_under_curve(&scores, &passed) } else { None }
 }
 
-fn write_choices(path: &std::path::Path, selector: Selector, pools: &[Pool]) -> Result<()> {
-    let choice = |pool: &Pool| {
+/// The choice of each selector for each problem that it has one for.
+fn write_choices(path: &Path, selectors: &[Selector], pools: &[Pool]) -> Result<()> {
+    let choice = |selector: Selector, pool: &Pool| {
         let at = selector.pick(pool)?;
-        let probability = pool.combined.as_ref().map(|combined| combined[at]);
-        Some(
-            json!({"task_id": pool.problem, "solution": pool.codes[at], "selector": selector.name(), "probability": probability}),
-        )
+        Some(json!({
+            "task_id": pool.problem,
+            "selector": selector.name(),
+            "index": pool.indices[at],
+            "confidence": pool.combined.as_ref().map(|combined| combined[at]),
+            "solution": pool.codes[at],
+        }))
     };
-    Ok(jsonl::write(path, &pools.iter().filter_map(choice).collect::<Vec<_>>())?)
+    let of_selector = |&selector| pools.iter().filter_map(move |pool| choice(selector, pool));
+    Ok(jsonl::write(path, &selectors.iter().flat_map(of_selector).collect::<Vec<_>>())?)
 }
 
 fn lines_text(lines: &[Line]) -> String {

@@ -7,9 +7,10 @@ use anyhow::{Result, bail};
 use critic::Critic;
 use generator::{Generator, Request};
 use pipeline::behaviour::{Knowledge, observe};
+use pipeline::observations::Observations;
 use pipeline::{models, opinions, stages};
 use problems::prompt::{PromptTests, comment_prompt};
-use records::{Candidate, Problem, Score, Verdict};
+use records::{Candidate, Problem, Score, Verdict, jsonl};
 use selection::{Pool, Ranker, Selector, pools};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,10 @@ pub struct Signals {
     /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf), for the selectors reviewer and generated_tests
     #[arg(long)]
     model: Option<String>,
+    /// File of what candidates give on inputs: what it holds is not run again, and what is run is added;
+    /// - keeps nothing [default: beside the samples]
+    #[arg(long)]
+    observations: Option<PathBuf>,
     /// Tests that the model writes for each problem
     #[arg(long, default_value_t = 20)]
     written_tests: usize,
@@ -98,12 +103,52 @@ impl Costs {
 }
 
 impl Signals {
+    /// The selector's need that neither candidates nor these signals meet, and what meets it.
+    pub fn missing(&self, selector: Selector, candidates: &[Candidate]) -> Option<&'static str> {
+        let has_likelihoods = || candidates.iter().all(|candidate| candidate.log_likelihood().is_some());
+        match selector {
+            Selector::Critic if self.critic.is_none() => Some("a critic: name its directory with --critic"),
+            Selector::Reviewer if self.model.is_none() => Some("a reviewer: name a model with --model"),
+            Selector::GeneratedTests if self.model.is_none() => {
+                Some("an author of tests: name a model with --model")
+            }
+            Selector::VisibleTest if self.knowledge.level != 3 => {
+                Some("a visible test with its value: give --level 3")
+            }
+            Selector::Likelihood | Selector::LikelihoodSum if !has_likelihoods() => Some(
+                "log-probabilities, which not all of these samples have: `ncomp generate` writes them as \
+                 log_probabilities; a sample may have log_probability, the sum, beside tokens, their number",
+            ),
+            _ => None,
+        }
+    }
+
+    /// What earlier commands saw. Where the file beside the samples cannot be had, nothing is kept.
+    fn observations(&self, samples: &Path) -> Result<Observations> {
+        let path = match &self.observations {
+            Some(path) if path.as_os_str() == "-" => return Ok(Observations::default()),
+            Some(path) => return Ok(Observations::open(path)?),
+            None => samples.with_extension("observations.jsonl"),
+        };
+        match Observations::open(&path) {
+            Err(jsonl::Error::Io { cause, .. }) if !path.exists() => {
+                eprintln!(
+                    "what candidates give is not kept: {}: {cause}; --observations names another file",
+                    path.display()
+                );
+                Ok(Observations::default())
+            }
+            opened => Ok(opened?),
+        }
+    }
+
     /// The candidates in pools with every signal that is available.
     ///
     /// # Errors
     /// Where a model cannot be read or the verifier does not start; or when Ctrl-C stopped it.
     pub fn gather(
         &self,
+        samples: &Path,
         problems: &[Problem],
         candidates: &[Candidate],
         verdicts: &[Verdict],
@@ -121,9 +166,14 @@ impl Signals {
         let started = Instant::now();
         let Known { level, own_inputs, seed } = self.knowledge;
         let knowledge = Knowledge { level, own_inputs, seed };
-        let Some(effort) = observe(watch(), &client, problems, candidates, knowledge, &mut pools) else {
-            bail!("stopped before all candidates had run");
+        let mut known = self.observations(samples)?;
+        let effort = observe(watch(), &client, &mut known, problems, candidates, knowledge, &mut pools);
+        let Some(effort) = effort.map_err(advised)? else {
+            bail!("stopped before all candidates had run; the same command resumes from here");
         };
+        if effort.known > 0 {
+            eprintln!("{} calls were made earlier and are not made again", effort.known);
+        }
         costs.behaviour =
             Some(Cost { executions: effort.calls, tokens: 0, seconds: started.elapsed().as_secs_f64() });
         let Some(model) = &self.model else { return Ok((pools, costs)) };

@@ -24,7 +24,7 @@ pub enum Train {
     /// A critic, on candidates and their verdicts
     Critic(TrainCritic),
     /// The combined selector, on candidates and their verdicts
-    Ranker(TrainRanker),
+    Ranker(Box<TrainRanker>),
 }
 
 /// Supervised training on JSON lines with `prompt` and `completion`.

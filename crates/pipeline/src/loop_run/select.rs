@@ -5,17 +5,23 @@ use super::Loop;
 use crate::behaviour::{Knowledge, observe};
 use crate::critic_training::HELD_OUT;
 use crate::error::learning;
-use crate::{Done, Result, models, stages};
+use crate::observations::Observations;
+use crate::{Done, Error, Result, models, stages};
 use critic::Critic;
 use records::{Candidate, Problem, Verdict, jsonl, same_length};
-use selection::{Agreement, Pool, Ranker, pools};
+use selection::ranker::cross_validated;
+use selection::{Agreement, Pool, Ranker, Selector, pools};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
+/// What the selectors may know of the tests: the visible ones' calls.
+const LEVEL: u8 = 1;
 /// Generated inputs on which a problem's candidates are compared.
 const OWN_INPUTS: usize = 10;
 /// What the selectors know of the pool's candidates, problem by problem.
 const SELECTION: &str = "scores/pool-selection.jsonl";
+/// What candidates gave on inputs.
+const OBSERVATIONS: &str = "scores/observations.jsonl";
 /// The run's ranker.
 const RANKER: &str = "ranker.json";
 
@@ -45,8 +51,10 @@ impl Loop<'_> {
         let Some(pools) = self.known_pools(&problems, &candidates, &verdicts)? else {
             return Ok(Done::Interrupted);
         };
+        let generators: HashSet<&String> = candidates.iter().map(|candidate| &candidate.generator).collect();
+        let generators: Vec<String> = generators.into_iter().cloned().collect();
         // Where all pass or none does there is nothing to learn, and the report has no such row.
-        if let Ok(ranker) = Ranker::train(&pools.iter().collect::<Vec<_>>(), 1, OWN_INPUTS) {
+        if let Some(ranker) = own_ranker(&pools, &generators) {
             let text = serde_json::to_string_pretty(&ranker)?;
             jsonl::write_atomically(&self.run.path(RANKER), |file| file.write_all(text.as_bytes()))?;
         }
@@ -102,8 +110,34 @@ impl Loop<'_> {
         };
         let scores = stages::scores_of(&critic, &stages::questions(&prompt, problems, candidates)?)?;
         let mut pools = pools(problems, candidates, verdicts, &scores);
-        let knowledge = Knowledge { level: 1, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
-        let watch = self.context.watch;
-        Ok(observe(watch, &self.client, problems, candidates, knowledge, &mut pools).map(|_| pools))
+        let knowledge = Knowledge { level: LEVEL, own_inputs: OWN_INPUTS, seed: self.recipe.seed };
+        let (watch, client) = (self.context.watch, &self.client);
+        let mut known = Observations::open(&self.run.path(OBSERVATIONS)).map_err(Error::Resume)?;
+        let effort = observe(watch, client, &mut known, problems, candidates, knowledge, &mut pools)?;
+        Ok(effort.map(|_| pools))
     }
+}
+
+/// A ranker for one generator's candidates, its confidence set right by them: one that learned from these
+/// pools, or the built-in one where that picks better among them. None where they tell nothing.
+fn own_ranker(pools: &[Pool], generators: &[String]) -> Option<Ranker> {
+    let all: Vec<&Pool> = pools.iter().collect();
+    let mut built_in = Ranker::built_in(LEVEL);
+    let solved = |probabilities: &mut dyn Iterator<Item = Vec<f64>>| -> f64 {
+        let picked = pools.iter().zip(probabilities).map(|(pool, probabilities)| {
+            let pool = Pool { combined: Some(probabilities), ..pool.clone() };
+            Selector::Combined.accuracy(&pool).unwrap_or(0.0)
+        });
+        picked.sum()
+    };
+    let learned = cross_validated(pools, LEVEL).ok();
+    let learned = learned.map(|found| solved(&mut found.into_iter()));
+    let given = solved(&mut pools.iter().map(|pool| built_in.probabilities(pool)));
+    if learned.is_some_and(|learned| learned >= given) {
+        let mut ranker = Ranker::train(&all, LEVEL, OWN_INPUTS).ok()?;
+        ranker.calibrated_for = generators.to_vec();
+        return Some(ranker);
+    }
+    built_in.own_inputs = OWN_INPUTS;
+    built_in.calibrate(&all, generators).ok().map(|()| built_in)
 }

@@ -59,6 +59,9 @@ pub struct Note {
     pub first: String,
 }
 
+/// The generator of samples that do not say which model wrote them.
+pub const UNNAMED: &str = "file";
+
 const UNKNOWN: &str = "samples left out: their problem is not in the set";
 const NO_SAMPLE: &str = "lines left out: they hold null, which names no problem";
 const EMPTY: &str = "samples are empty: they are judged as they are";
@@ -250,10 +253,18 @@ fn candidate_of(
         index: UNNUMBERED,
         text: text.to_owned(),
         code,
-        generator: "file".to_owned(),
+        summed_likelihood: summed_likelihood(&value),
+        generator: UNNAMED.to_owned(),
         ..Candidate::default()
     };
     Ok((candidate, is_null.then_some(NO_PROGRAM)))
+}
+
+/// A sample's `log_probability`, the sum over its `tokens`, where it has both.
+fn summed_likelihood(value: &Value) -> Option<(f64, usize)> {
+    let tokens = value.get("tokens")?.as_u64().filter(|&tokens| tokens > 0)?;
+    let sum = value.get("log_probability")?.as_f64().filter(|sum| sum.is_finite())?;
+    Some((sum, usize::try_from(tokens).ok()?))
 }
 
 /// A line as `generate` writes it.

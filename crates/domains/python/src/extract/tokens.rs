@@ -6,7 +6,7 @@
 
 /// What a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// A name or a keyword.
     Name,
     /// A number.
@@ -30,15 +30,15 @@ pub(super) enum Kind {
 
 /// A token and its place in the text, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Token {
-    pub(super) kind: Kind,
-    pub(super) start: usize,
-    pub(super) end: usize,
+pub(crate) struct Token {
+    pub(crate) kind: Kind,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
 }
 
 impl Token {
     /// Its text.
-    pub(super) fn of<'t>(&self, text: &'t str) -> &'t str {
+    pub(crate) fn of<'t>(&self, text: &'t str) -> &'t str {
         &text[self.start..self.end]
     }
 }
@@ -51,7 +51,7 @@ const OPERATORS: [&str; 24] = [
 
 /// Reads tokens from a place on.
 #[derive(Clone, Debug)]
-pub(super) struct Lexer<'t> {
+pub(crate) struct Lexer<'t> {
     text: &'t str,
     position: usize,
     /// Triple quotes (`'`, `"`) that are known not to occur again, so that a text of many openings
@@ -61,12 +61,12 @@ pub(super) struct Lexer<'t> {
 
 impl<'t> Lexer<'t> {
     /// From the start of a text.
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str) -> Self {
         Lexer { text, position: 0, never_closed: [false; 2] }
     }
 
     /// Goes to a place, which has to be a character's start.
-    pub(super) fn seek(&mut self, position: usize) {
+    pub(crate) fn seek(&mut self, position: usize) {
         self.position = position;
     }
 
@@ -193,12 +193,12 @@ fn is_prefix(name: &str) -> bool {
 }
 
 /// Words that are no names.
-pub(super) fn is_keyword(word: &str) -> bool {
+pub(crate) fn is_keyword(word: &str) -> bool {
     matches!(word, "False" | "None" | "True") || is_reserved(word)
 }
 
 /// Keywords that are no values.
-pub(super) fn is_reserved(word: &str) -> bool {
+pub(crate) fn is_reserved(word: &str) -> bool {
     matches!(
         word,
         "and"
