@@ -25,7 +25,7 @@ use std::time::Instant;
 use transformer::PackedBatch;
 use transformer::batch::split_by_rows;
 use transformer::head::{Prediction, Target};
-use verify::{Client, Task};
+use verify::{Client, Judging};
 
 /// Settings of GRPO.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -185,12 +185,13 @@ pub fn train(
         let batch = step_problems(context.problems, settings, seed, trainer.step());
         // Of several processes each takes a share of the problems.
         let batch = trainer.learner.rank().share(&batch);
-        let candidates = sample(trainer, context, &batch, settings, seed)?;
+        let mut judging = context.client.judging();
+        let candidates = sample(trainer, context, &batch, settings, seed, &mut judging)?;
         if trainer.learner.any((context.interrupted)())? {
             break;
         }
         let sampled = started.elapsed().as_secs_f64();
-        let verdicts = judge(context.client, &batch, &candidates)?;
+        let verdicts = in_order(&candidates, judging.finish())?;
         let judged = started.elapsed().as_secs_f64();
         (context.on_rollouts)(&candidates, &verdicts)?;
         let rewards = rewards(context, &batch, &candidates, &verdicts, settings)?;
@@ -264,12 +265,15 @@ fn put_back(order: &mut [usize], beginning: usize, others: &[usize]) {
     }
 }
 
-fn sample(
+/// Samples the step's groups, and has each completion judged as soon as it is whole: one that runs into
+/// its time limit holds up less.
+fn sample<'a>(
     trainer: &mut Trainer,
     context: &mut RolloutContext,
-    batch: &[Problem],
+    batch: &'a [Problem],
     settings: &GrpoSettings,
     seed: u64,
+    judging: &mut Judging<'a>,
 ) -> Result<Vec<Candidate>> {
     let request = Request {
         samples: settings.group_size,
@@ -284,7 +288,9 @@ fn sample(
         seed: seed.wrapping_add(1 + trainer.step() as u64),
         tests: settings.prompt_tests,
     };
-    let mut candidates = Vec::with_capacity(batch.len() * settings.group_size);
+    let by_id: HashMap<&str, &'a Problem> =
+        batch.iter().map(|problem| (problem.id.as_str(), problem)).collect();
+    let mut candidates: Vec<Candidate> = Vec::with_capacity(batch.len() * settings.group_size);
     let interrupted = context.interrupted;
     let pool = context.client.pool();
     // Training began with a look at every problem's domain.
@@ -298,6 +304,7 @@ fn sample(
         &request,
         &extract,
         &mut |candidate| {
+            judging.add(by_id[candidate.problem.as_str()], candidate.index, &candidate.code);
             candidates.push(candidate);
             if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         },
@@ -305,23 +312,6 @@ fn sample(
     let place: HashMap<&str, usize> = batch.iter().enumerate().map(|(at, p)| (p.id.as_str(), at)).collect();
     candidates.sort_by_key(|candidate| (place[candidate.problem.as_str()], candidate.index));
     Ok(candidates)
-}
-
-/// A verdict for each candidate, in their order.
-fn judge(client: &Client, batch: &[Problem], candidates: &[Candidate]) -> Result<Vec<Verdict>> {
-    let by_id: HashMap<&str, &Problem> = batch.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-    let tasks = candidates.iter().map(|candidate| Task {
-        problem: by_id[candidate.problem.as_str()],
-        index: candidate.index,
-        solution: &candidate.code,
-    });
-    let tasks: Vec<Task> = tasks.collect();
-    let mut verdicts = Vec::with_capacity(tasks.len());
-    client.judge_all(&tasks, &mut |verdict| {
-        verdicts.push(verdict);
-        ControlFlow::Continue(())
-    });
-    in_order(candidates, verdicts)
 }
 
 /// Verdicts in the order of their candidates.

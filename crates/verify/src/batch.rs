@@ -136,7 +136,8 @@ impl Client {
     }
 }
 
-fn verdict(task: &Task, key: &JobKey, answer: &Answer) -> Verdict {
+/// A task's verdict, of its job's answer.
+pub(crate) fn verdict(task: &Task, key: &JobKey, answer: &Answer) -> Verdict {
     let id = &task.problem.id;
     let mut verdict = match answer {
         Ok(Reply::Verdict(verdict)) => verdict.clone(),

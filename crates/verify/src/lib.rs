@@ -86,6 +86,7 @@
 
 mod batch;
 mod job;
+mod judging;
 mod placement;
 mod pool;
 mod queue;
@@ -100,6 +101,7 @@ pub use batch::OnObserved;
 pub use job::{
     Ask, Domain, Failure, Guess, Inputs, Job, JobKey, ProblemError, Reply, StartError, Verifier, Watch,
 };
+pub use judging::Judging;
 pub use placement::children;
 pub use pool::{Client, Pool, Settings, Task, TimedOut};
 pub use replies::Replies;

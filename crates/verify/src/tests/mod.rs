@@ -2,6 +2,7 @@
 
 mod batches;
 mod clients;
+mod coming;
 mod endings;
 mod retries;
 mod streams;
