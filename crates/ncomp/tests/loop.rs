@@ -116,6 +116,9 @@ fn a_learning_stage_that_was_interrupted_goes_on() {
     let directory = tempfile::tempdir().expect("a directory");
     let longer =
         recipe(directory.path(), ("[critic.training]\nepochs = 1", "[critic.training]\nepochs = 40"));
+    // Long enough to be interrupted after a step.
+    let text = std::fs::read_to_string(&longer).expect("the recipe").replace("steps = 2", "steps = 10");
+    std::fs::write(&longer, text).expect("the recipe");
     let whole = report(&run(&longer, &directory.path().join("a")));
     let out = directory.path().join("b");
     for (stage, metrics) in [("grpo", "metrics/grpo.jsonl"), ("critic", "metrics/critic.jsonl")] {

@@ -311,6 +311,7 @@ impl Judge {
             "test_setup": check.test_setup,
             "tests": check.tests,
             "names": names,
+            "entry_point": check.entry_point,
             "allowed": allowed.map(|(uses, _)| uses),
             "cpu_limits": cpu_limits(tester_cpu),
             "memory_limits": memory_limits(self.shared.settings.memory_bytes.saturating_add(TESTER_MEMORY)),

@@ -1,6 +1,9 @@
 """What is wrong with tests, found by running them with stand-ins for a program."""
 
+import ast
 import collections
+import copy
+import warnings
 
 
 class Raised(Exception):
@@ -17,14 +20,16 @@ class StandInProgram:
     object      gives an object that can do nothing
     spoils      gives its argument, after changing what it was given
     raises      raises wherever it is used
+    rejects     raises what a test may turn into a failure of its own
+    (value,)    gives this value, a literal of the test's, and turns what it is given into it
     """
 
-    MOODS = "disagrees", "None", "object", "spoils", "raises", "agrees"
+    MOODS = "disagrees", "None", "object", "spoils", "raises", "rejects", "agrees"
     mood, touched = "agrees", False
 
     def __getattr__(self, name):
         StandInProgram.touched = True
-        if name.startswith("__") and name not in ("__name__", "__doc__") or self.mood in ("None", "object", "spoils"):
+        if name.startswith("__") and name not in ("__name__", "__doc__") or self.mood in ("None", "object", "spoils") or type(self.mood) is tuple:
             raise AttributeError(name)
         return answered(self)
 
@@ -32,6 +37,8 @@ class StandInProgram:
         StandInProgram.touched = True
         if self.mood == "spoils":
             return spoiled([*arguments, *keywords.values()])
+        if type(self.mood) is tuple:
+            return turned([*arguments, *keywords.values()], self.mood[0])
         return answered(None if self.mood == "None" else object() if self.mood == "object" else self)
 
     @property
@@ -72,12 +79,50 @@ def spoiled(arguments):
     return arguments[0] if arguments else None
 
 
+def turned(arguments, value):
+    """A copy of a value, after what can be changed of some arguments has become it, or has got it."""
+    warnings.warn(str(value))
+    for argument in arguments:
+        try:
+            if isinstance(argument, (list, bytearray, collections.deque)):
+                argument[:] = value
+            elif isinstance(argument, dict):
+                argument.update(value if isinstance(value, dict) else {value: value})
+            elif isinstance(argument, set):
+                argument.update(value if isinstance(value, (set, list, tuple)) else {value})
+            elif callable(argument):
+                argument(value)
+        except Exception:
+            if isinstance(argument, (list, collections.deque)):
+                argument.append(value)
+    return copy.deepcopy(value)
+
+
+# So many of a test's literals are tried.
+MOST_LITERALS = 24
+
+
+def literals_of(source):
+    """The literals of a test, and some that every test is tried with."""
+    found = {repr(value): value for value in (False, True, 0, 1, "")}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Constant, ast.List, ast.Dict, ast.Set, ast.Tuple, ast.UnaryOp)):
+            try:
+                value = ast.literal_eval(node)
+            except (ValueError, TypeError, MemoryError, RecursionError, SyntaxError):
+                continue
+            found.setdefault(repr(value), value)
+    return list(found.values())[:MOST_LITERALS]
+
+
 def answered(value):
     """What a stand-in gives, unless it is in the mood to raise."""
     Steps.step()
     StandInProgram.touched = True
     if StandInProgram.mood == "raises":
         raise Raised
+    if StandInProgram.mood == "rejects":
+        raise KeyError
     return value
 
 
@@ -115,14 +160,14 @@ def attempt(test, namespace, mood):
         return None if type(error) is SystemExit and not error.code else error
 
 
-def passes_always(test, namespace, error):
+def passes_always(test, source, namespace, error):
     """Whether a test, which raised this with the first mood, passes in all of them. Raising may be what
     it turns into a failure of its own: then it checks for that."""
     if error is not None:
         return False
-    for mood in StandInProgram.MOODS[1:-1]:
+    for mood in (*StandInProgram.MOODS[1:-1], *((value,) for value in literals_of(source))):
         error = attempt(test, namespace, mood)
-        if error is not None and not (mood == "raises" and type(error) is Raised):
+        if error is not None and not (mood == "raises" and type(error) is Raised or mood == "rejects" and type(error) is KeyError):
             return False
     return True
 
@@ -141,7 +186,7 @@ def look(job, names):
         # What a reference does decides on a test; a setup that fails without a program fails with any.
         if untouched and not (at and job["reference"]):
             return "%s fails before it uses %s: %s" % (where, function, describe(first).decode("utf-8", "replace"))
-        always = at and passes_always(test, namespace, first)
+        always = at and passes_always(test, source, namespace, first)
         last = attempt(test, namespace, StandInProgram.MOODS[-1])
         if any(namespace.get(name) is not stand_in for name, stand_in in stand_ins.items()):
             return None

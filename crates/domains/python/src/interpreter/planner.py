@@ -56,7 +56,8 @@ def parsed(source, where):
         compile(source, where, "exec", 0, True)
         return tree
     except SyntaxError as error:
-        raise Refused("%s is not Python: %s, line %s" % (where, error.msg, error.lineno))
+        line = "" if error.lineno is None else ", line %s" % error.lineno
+        raise Refused("%s is not Python: %s%s" % (where, error.msg, line))
     except (ValueError, RecursionError, MemoryError) as error:
         raise Refused("%s cannot be read as Python: %s" % (where, type(error).__name__))
 
@@ -88,7 +89,10 @@ def offer(tree, entry_point):
     """What to write instead."""
     for statement in tree.body:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, (ast.Compare, ast.Call)):
-            return "write: assert " + ast.unparse(statement.value)[:200]
+            try:
+                return "write: assert " + ast.unparse(statement.value)[:200]
+            except RecursionError:
+                break
     return "write: assert %s(…) == …" % (entry_point or "f")
 
 
@@ -219,11 +223,19 @@ def imported_by(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
                 if alias.name == "*":
-                    module = sys.modules.get(node.module) or __import__(node.module, fromlist=["*"])
-                    names |= set(getattr(module, "__all__", dir(module)))
+                    names |= names_of_module(node)
                 else:
                     names.add(alias.asname or alias.name.split(".")[0])
     return names
+
+
+def names_of_module(node):
+    """What `from … import *` binds."""
+    try:
+        module = sys.modules.get(node.module) or __import__(node.module or "", fromlist=["*"], level=node.level)
+        return set(getattr(module, "__all__", dir(module)))
+    except Exception as error:
+        raise Refused("%s fails: %s: %s" % (ast.unparse(node)[:200], type(error).__name__, str(error)[:200]))
 
 
 def bound_by(tree):

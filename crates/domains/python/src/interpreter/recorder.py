@@ -9,12 +9,12 @@ raises, and the test then runs as it is written, for each candidate.
 What is recorded is what the test asserts of every candidate only if
 - no assertion can fail without ending the test, and no part of a condition is decided by an Unknown;
 - each call is followed by one assertion about it;
-- nothing of the test's can see what the candidate does besides returning: the test does not look again
-  at a list, dictionary or set that it has handed over, and uses no module through which either could
-  change the other's world, or see the time pass.
-So what is allowed is listed: statements, modules. Where the test holds an argument after the call, it
-runs again with all arguments changed by each call, in several ways: it asserts the same, or it runs as
-it is written.
+- nothing of the test's can see what the candidate does besides returning: the test holds no list,
+  dictionary or set that it has handed over, and uses no module through which either could change the
+  other's world, or see the time pass.
+So what is allowed is listed: statements, modules, and that an argument is the candidate's alone. To run
+a test again with arguments that have changed does not tell what it would see of other changes:
+`assert x != [1, 2, 3]`.
 """
 
 import ast
@@ -104,6 +104,11 @@ class Opaque:
     __iter__ = __len__ = __contains__ = __reduce_ex__ = __reduce__ = __copy__ = __deepcopy__ = __getattr__ = not_data
     __index__ = __int__ = __float__ = __complex__ = not_data
     __class__ = property(not_data)
+    __getattribute__ = __setattr__ = __delattr__ = not_data
+
+
+# How the recorder reads and writes what nobody else may.
+part, put = object.__getattribute__, object.__setattr__
 
 
 class Unknown(Opaque):
@@ -113,7 +118,8 @@ class Unknown(Opaque):
     __slots__ = ("source", "number")
 
     def __init__(self, source, number):
-        self.source, self.number = source, number
+        put(self, "source", source)
+        put(self, "number", number)
 
     def __eq__(self, other):
         return Claim(self, "==", data(other))
@@ -126,36 +132,32 @@ class Unknown(Opaque):
     __rsub__ = __sub__
 
 
-class Spoiled(Opaque):
-    """What an argument holds after a call, where the test must not look."""
-
-    __slots__ = ()
-
-    def __hash__(self):
-        return 0
-
-
 class Difference(Opaque):
     """`f(x) - 0.5`, of which the size may be asked."""
 
     __slots__ = ("unknown", "value", "size")
 
     def __init__(self, unknown, value, size=False):
-        self.unknown, self.value, self.size = unknown, value, size
+        put(self, "unknown", unknown)
+        put(self, "value", value)
+        put(self, "size", size)
 
     def __abs__(self):
-        return Difference(self.unknown, self.value, True)
-
-    def within(self, kind, tolerance):
-        if not self.size:
-            raise NotData
-        return Claim(self.unknown, kind, self.value, float(number(tolerance)))
+        return Difference(part(self, "unknown"), part(self, "value"), True)
 
     def __lt__(self, tolerance):
-        return self.within("<", tolerance)
+        return within(self, "<", tolerance)
 
     def __le__(self, tolerance):
-        return self.within("<=", tolerance)
+        return within(self, "<=", tolerance)
+
+
+def within(difference, kind, tolerance):
+    """The claim that a difference is at most this large."""
+    # A tolerance that is no float is rounded to one.
+    if not part(difference, "size") or type(tolerance) not in (int, float) or float(tolerance) != tolerance:
+        raise NotData
+    return Claim(part(difference, "unknown"), kind, part(difference, "value"), float(number(tolerance)))
 
 
 class Claim(Opaque):
@@ -164,19 +166,45 @@ class Claim(Opaque):
     __slots__ = ("unknown", "kind", "expected", "tolerance")
 
     def __init__(self, unknown, kind, expected, tolerance=None):
-        self.unknown, self.kind, self.expected, self.tolerance = unknown, kind, expected, tolerance
+        put(self, "unknown", unknown)
+        put(self, "kind", kind)
+        put(self, "expected", expected)
+        put(self, "tolerance", tolerance)
 
 
 class StandIn(Opaque):
-    """The candidate's function of a name."""
+    """The candidate's function of a name. It is called where a test writes the call with all its arguments:
+    what calls it besides may hold these, and counts of references would not tell."""
+
+    __slots__ = ("call",)
+    __call__ = not_data
+
+    def __init__(self, call):
+        put(self, "call", call)
+
+
+class Called:
+    """A stand-in in the place where a test calls it."""
 
     __slots__ = ("call",)
 
-    def __init__(self, call):
-        self.call = call
+    def __init__(self, stand_in):
+        self.call = part(stand_in, "call")
 
     def __call__(self, *arguments, **keywords):
         return self.call(arguments, keywords)
+
+
+def no_stand_in(function):
+    """What a test calls with arguments that it holds in one object."""
+    if type(function) is StandIn:
+        raise NotData
+    return function
+
+
+def called(function):
+    """What a test calls."""
+    return Called(function) if type(function) is StandIn else function
 
 
 def number(value):
@@ -188,6 +216,15 @@ def number(value):
 
 def is_identifier(key):
     return key.isascii() and key.isidentifier() and not keyword.iskeyword(key)
+
+
+def is_like_name(text):
+    """Whether Python keeps one object for all literals of this text."""
+    return len(text) > 1 and text.isascii() and text.replace("_", "a").isalnum()
+
+
+def is_interned(text):
+    return sys.intern(text[:1] + text[1:]) is text
 
 
 class Argument:
@@ -210,6 +247,9 @@ class Argument:
         elif kind in (int, float, str, bytes) and self.constants.setdefault((kind, value), value) is not value:
             # Equal, and yet two objects, which its text cannot tell.
             raise NotData
+        elif kind is str and is_like_name(value) and not is_interned(value):
+            # Written as a literal, it would be the object that equal literals of the program are.
+            raise NotData
 
     def texts(self, arguments, keywords):
         parts = [data(argument, self) for argument in arguments]
@@ -219,17 +259,6 @@ class Argument:
                 raise NotData
             parts.append("%s=%s" % (key, data(argument, self)))
         return parts
-
-    def spoil(self, size):
-        """Changes all that can be changed, as a program might."""
-        for value in [value for values in self.mutable for value in values]:
-            value.clear()
-            if type(value) is list:
-                value.extend(Spoiled() for _ in range(size))
-            elif type(value) is dict:
-                value.update((Spoiled(), at) for at in range(min(size, 1)))
-            elif size:
-                value.add(Spoiled())
 
     def references(self):
         """How many references there are to what can be changed, of each sort."""
@@ -247,7 +276,7 @@ def references_to_fresh(with_keywords, counted={}):
             met.texts(arguments, keywords)
             found.append([(counts or [0])[0] for counts in met.references()])
 
-        found, namespace = [], {"f": StandIn(count)}
+        found, namespace = [], {"f": Called(StandIn(count))}
         exec("x, y, z = [], [], []\nf([], ([],))\nf(x, (y,))\nf([], ([],), k=[])\nf(x, (y,), k=z)", namespace)
         for kind, (fresh, held) in enumerate((found[:2], found[2:])):
             differ = all(a < b for a, b in zip(fresh, held) if b)
@@ -286,38 +315,25 @@ def data(value, met=None, depth=0):
 WHERE_RECORDER_HOLDS = 4, 4, 4
 
 
-# How many things are in an argument after a call that spoils it, in one run after the other.
-SPOILED_SIZES = 0, 1, 13
-
-
 class Recorder:
-    """One run of the tests; with a size, one in which each call leaves that much in its arguments."""
+    """One run of the tests."""
 
-    def __init__(self, spoiled_size=None):
+    def __init__(self):
         self.claims, self.calls, self.text, self.is_claimed = [], 0, 0, True
         # What was met in the last call, and what was given as it was then.
         self.last = Argument(), ((), {}), []
-        # Of calls whose arguments the test holds too.
-        self.is_held, self.held, self.spoiled_size = False, [], spoiled_size
 
-    def is_at_most(self, met, most):
-        """Whether nobody but the call holds what can be changed."""
-        return not any(count > limit for counts, limit in zip(met.references(), most) for count in counts)
+    def require_at_most(self, met, most):
+        """Nobody but the call holds what can be changed."""
+        if any(count > limit for counts, limit in zip(met.references(), most) for count in counts):
+            raise NotData
 
     def require_untouched(self):
-        """Nothing has happened to what was given. Nothing can any more where only the recorder has it."""
+        """Nothing has happened to what was given, and nothing can any more: only the recorder has it."""
         met, given, texts = self.last
-        if self.spoiled_size is not None:
-            return
         if Argument().texts(*given) != texts:
             raise NotData
-        if self.is_held or not self.is_at_most(met, WHERE_RECORDER_HOLDS):
-            self.held.append((given, texts))
-
-    def finish(self):
-        """The test never changes what it holds: the candidate may hold it too, and would see."""
-        if not self.is_claimed or any(Argument().texts(*given) != texts for given, texts in self.held):
-            raise NotData
+        self.require_at_most(met, WHERE_RECORDER_HOLDS)
 
     def stand_in(self, name):
         def call(arguments, keywords):
@@ -326,10 +342,8 @@ class Recorder:
             self.is_claimed, self.calls = False, self.calls + 1
             met = Argument()
             parts = met.texts(arguments, keywords)
-            self.is_held = not self.is_at_most(met, references_to_fresh(bool(keywords)))
+            self.require_at_most(met, references_to_fresh(bool(keywords)))
             self.last = met, (arguments, keywords), parts
-            if self.spoiled_size is not None:
-                met.spoil(self.spoiled_size)
             return Unknown("%s(%s)" % (name, ", ".join(parts)), self.calls)
 
         return StandIn(call)
@@ -345,12 +359,14 @@ class Recorder:
             return
         elif not holds:
             raise NotData
-        if self.is_claimed or value.unknown.number != self.calls:
+        unknown, expected = part(value, "unknown"), part(value, "expected")
+        source = part(unknown, "source")
+        if self.is_claimed or part(unknown, "number") != self.calls:
             raise NotData
         self.require_untouched()
         self.is_claimed = True
-        self.claims.append((value.unknown.source, value.kind, value.expected, value.tolerance))
-        self.text += len(value.unknown.source) + len(value.expected)
+        self.claims.append((source, part(value, "kind"), expected, part(value, "tolerance")))
+        self.text += len(source) + len(expected)
         if len(self.claims) > MOST_CLAIMS or self.text > MOST_TEXT:
             raise NotData
 
@@ -383,6 +399,15 @@ class Assertions(ast.NodeTransformer):
         if any(isinstance(operator, (ast.Is, ast.IsNot)) for operator in node.ops):
             raise NotData
         return self.generic_visit(node)
+
+    def visit_Call(self, node):
+        if any(isinstance(argument, ast.Starred) for argument in node.args) or any(keyword.arg is None for keyword in node.keywords):
+            node.func = ast.Call(ast.Name("(data)", ast.Load()), [self.visit(node.func)], [])
+        else:
+            node.func = ast.Call(ast.Name("(called)", ast.Load()), [self.visit(node.func)], [])
+        node.args = [self.visit(argument) for argument in node.args]
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
+        return node
 
     def visit_Name(self, node):
         if node.id in TELLING or node.id.startswith("__") and node.id != "__name__":
@@ -430,12 +455,13 @@ def world(job, stand_ins):
     return namespace
 
 
-def run_once(job, names, recorder):
+def run_once(job, names):
     """The claims of each test."""
-    recording_too = {"(claim)": recorder.claim, "(claim identity)": recorder.claim_identity}
+    recorder = Recorder()
+    recording_too = {"(claim)": recorder.claim, "(claim identity)": recorder.claim_identity, "(called)": called, "(data)": no_stand_in}
     namespace = world({**job, "setup": warm_setup, "prompt": None}, recording_too)
-    known = set(warm_setup.splitlines())
-    setup = "".join(line + "\n" for line in job["setup"].splitlines() if line not in known)
+    # What the world has already; text within the setup may look like it.
+    setup = job["setup"][len(warm_setup):] if job["setup"].startswith(warm_setup) else job["setup"]
     # The setup of tests is the first of them: it may call the candidate too.
     tests = [recording(source) for source in (job["test_setup"], *job["tests"])]
     exec(recording(setup), namespace)
@@ -449,8 +475,7 @@ def run_once(job, names, recorder):
             found.append(recorder.claims[before:])
         elif recorder.claims:
             raise NotData
-    recorder.finish()
-    if NotData.was_raised or not all(found):
+    if NotData.was_raised or not recorder.is_claimed or not all(found):
         raise NotData
     return found
 
@@ -460,10 +485,6 @@ def claims_of(job, names):
     more than that."""
     NotData.was_raised, Steps.left = False, MOST_STEPS
     try:
-        recorder = Recorder()
-        claims = run_once(job, names, recorder)
-        if recorder.held and any(run_once(job, names, Recorder(size)) != claims for size in SPOILED_SIZES):
-            return None
-        return claims
+        return run_once(job, names)
     except BaseException:
         return None
