@@ -8,15 +8,13 @@
 //! to the model that training started from (Schulman's estimator k3).
 
 use crate::advantage::{Objective, advantages, mean_and_deviation};
+use crate::rounds::step_problems;
 use crate::surrogate::{Clip, token_gradient};
 use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Context, Result, ensure};
 use critic::{Critic, Question};
 use generator::{Generator, Request, Sampling};
 use problems::prompt::PromptTests;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use records::{Candidate, FinishReason, Outcome, Problem, Verdict, paired, same_length};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -182,7 +180,8 @@ pub fn train(
     ensure!(settings.group_size > 1, "grpo.group_size: expected at least 2, found {}", settings.group_size);
     while trainer.step() < settings.steps && !trainer.learner.any((context.interrupted)())? {
         let started = Instant::now();
-        let batch = step_problems(context.problems, settings, seed, trainer.step());
+        let per_step = settings.sampled_prompts(context.problems.len());
+        let batch = step_problems(context.problems, per_step, seed, trainer.step());
         // Of several processes each takes a share of the problems.
         let batch = trainer.learner.rank().share(&batch);
         let mut judging = context.client.judging();
@@ -232,37 +231,6 @@ fn average(metrics: &mut Metrics, trainer: &mut Trainer) -> Result<()> {
     let count = trainer.learner.rank().of as f64;
     metrics.iter_mut().zip(numbers).for_each(|(metric, sum)| metric.1 = sum / count);
     Ok(())
-}
-
-/// The step's problems, each of them once: every problem comes before any comes again.
-fn step_problems(problems: &[Problem], settings: &GrpoSettings, seed: u64, step: usize) -> Vec<Problem> {
-    let (count, per_step) = (problems.len(), settings.sampled_prompts(problems.len()));
-    let first = step * per_step;
-    let mut order = Vec::new();
-    let mut chosen = Vec::with_capacity(per_step);
-    for round in 0..=(first + per_step).saturating_sub(1) / count {
-        let mut next: Vec<usize> = (0..count).collect();
-        next.shuffle(&mut ChaCha8Rng::seed_from_u64(seed.wrapping_add(round as u64)));
-        // The step that the round begins in has problems of the round before, which must not come again in it.
-        let before = round * count % per_step;
-        let tail = &order[order.len().saturating_sub(before)..];
-        put_back(&mut next, per_step - before, tail);
-        let range = first.max(round * count)..(first + per_step).min((round + 1) * count);
-        chosen.extend(range.map(|at| problems[next[at - round * count]].clone()));
-        order = next;
-    }
-    chosen
-}
-
-/// Exchanges what the beginning of an order has of others for what comes later in it.
-fn put_back(order: &mut [usize], beginning: usize, others: &[usize]) {
-    let mut later = beginning;
-    for at in 0..beginning.min(order.len()) {
-        while others.contains(&order[at]) && later < order.len() {
-            order.swap(at, later);
-            later += 1;
-        }
-    }
 }
 
 /// Samples the step's groups, and has each completion judged as soon as it is whole: one that runs into
@@ -573,31 +541,6 @@ mod tests {
             let mut found = rewards;
             shape(&mut found, &scores, &settings(critic_groups)).expect("as many scores");
             assert_eq!(found, expected);
-        }
-    }
-
-    #[test]
-    fn every_problem_comes_once_before_any_comes_again() {
-        let problem = |n: usize| Problem { id: n.to_string(), ..Problem::default() };
-        let problems: Vec<Problem> = (0..10).map(problem).collect();
-        let settings = GrpoSettings { prompts_per_step: 4, oversampling: 1.25, ..GrpoSettings::default() };
-        let ids = |step| step_problems(&problems, &settings, 3, step).into_iter().map(|p| p.id);
-        let mut first: Vec<String> = ids(0).chain(ids(1)).collect();
-        first.sort();
-        first.dedup();
-        assert_eq!(first.len(), 10);
-        // Seven do not divide ten: a step has problems of two rounds, and none twice.
-        let settings = GrpoSettings { prompts_per_step: 7, ..GrpoSettings::default() };
-        let ids = |step| step_problems(&problems, &settings, 3, step).into_iter().map(|p| p.id);
-        for step in 0..30 {
-            let mut once: Vec<String> = ids(step).collect();
-            once.sort();
-            once.dedup();
-            assert_eq!(once.len(), 7, "step {step}");
-        }
-        let all: Vec<String> = (0..30).flat_map(ids).collect();
-        for round in all.chunks(10) {
-            assert_eq!(round.iter().collect::<std::collections::HashSet<_>>().len(), 10);
         }
     }
 }

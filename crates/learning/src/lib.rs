@@ -12,6 +12,7 @@ pub mod advantage;
 pub mod critic_training;
 pub mod grpo;
 pub mod metrics;
+mod rounds;
 pub mod supervised;
 mod surrogate;
 mod trainer;
