@@ -1,32 +1,12 @@
 //! The socket between a test's process and a candidate's: what crosses it keeps its value, type and
 //! identity, and what a hostile candidate writes is either a message or garbage.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod support;
 
-/// Runs a script with the interpreter's own sources in one namespace.
+use support::{SIDES, interpreted};
+
 fn run(script: &str) -> String {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/interpreter");
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("a source");
-    let sources = [
-        "values.py",
-        "crossing.py",
-        "writing.py",
-        "reading.py",
-        "membrane.py",
-        "remotes.py",
-        "candidate.py",
-        "tester.py",
-    ]
-    .map(read)
-    .join("\n");
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), format!("{sources}\n{script}")).expect("a file");
-    let output =
-        Command::new("python3").arg("-I").arg(file.path()).stdin(Stdio::null()).output().expect("python3");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    text
+    interpreted(&SIDES, script)
 }
 
 const PAIR: &str = r#"

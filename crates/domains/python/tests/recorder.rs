@@ -1,28 +1,12 @@
 //! What tests assert, found without a candidate: all of it, or nothing.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod support;
+
+use support::{LOOKING, SIDES, interpreted};
 
 /// Runs a script with the interpreter's own sources in one namespace. `claims(test)` has what the tests
 /// assert of `f`, or None.
 fn run(script: &str) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/interpreter");
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).expect("a source");
-    let sources = [
-        "values.py",
-        "crossing.py",
-        "writing.py",
-        "reading.py",
-        "membrane.py",
-        "remotes.py",
-        "candidate.py",
-        "tester.py",
-        "planner.py",
-        "recorder.py",
-        "faults.py",
-    ]
-    .map(read)
-    .join("\n");
     let helpers = r#"
 warm_setup = "import math\nimport collections\n"
 def run_setup(source, namespace): exec(source, namespace)
@@ -32,11 +16,7 @@ def fault(*tests, test_setup="", reference=None):
     job = {"setup": "", "test_setup": test_setup, "prompt": None, "tests": tests, "entry_point": "f", "reference": reference}
     return fault_of(job, ["f"])
 "#;
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), format!("{sources}\n{helpers}\n{script}")).expect("a file");
-    let output =
-        Command::new("python3").arg("-I").arg(file.path()).stdin(Stdio::null()).output().expect("python3");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    interpreted(&[&SIDES[..], &LOOKING].concat(), &format!("{helpers}\n{script}"));
 }
 
 #[test]

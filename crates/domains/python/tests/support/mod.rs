@@ -5,7 +5,36 @@
 use python::{Check, PROTOCOL_IMPORTS};
 use records::{Problem, Shown};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The interpreter's sources up to the membrane and the processes on both sides of it.
+pub const SIDES: [&str; 8] = [
+    "values.py",
+    "crossing.py",
+    "writing.py",
+    "reading.py",
+    "membrane.py",
+    "remotes.py",
+    "candidate.py",
+    "tester.py",
+];
+/// What looks at tests, which comes after them.
+pub const LOOKING: [&str; 3] = ["planner.py", "recorder.py", "faults.py"];
+
+/// Runs a script with these of the interpreter's own sources in one namespace; what it prints.
+pub fn interpreted(sources: &[&str], script: &str) -> String {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/interpreter");
+    let read = |name: &&str| std::fs::read_to_string(directory.join(name)).expect("a source");
+    let sources = sources.iter().map(read).collect::<Vec<_>>().join("\n");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), format!("{sources}\n{script}")).expect("a file");
+    let output =
+        Command::new("python3").arg("-I").arg(file.path()).stdin(Stdio::null()).output().expect("python3");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
 
 /// A file of the shared data; none, with a word, where it is absent.
 pub fn shared(path: &str) -> Option<String> {
