@@ -293,6 +293,21 @@ impl Recipe {
                 format!("expected 2 to grpo.group_size ({}), found {}", grpo.group_size, grpo.best_of);
             return Err(wrong("grpo.best_of", message));
         }
+        if grpo.critic_reward > 0.0 && self.critic.start.is_empty() {
+            let message = "the critic has a share in the reward; expected its directory, found none";
+            return Err(wrong("critic.start", message));
+        }
+        if grpo.execution_reward == 0.0 && grpo.critic_reward == 0.0 {
+            let message = "expected a number above 0 here or in grpo.critic_reward: nothing is rewarded";
+            return Err(wrong("grpo.execution_reward", message));
+        }
+        for (name, value) in
+            [("execution_reward", grpo.execution_reward), ("critic_reward", grpo.critic_reward)]
+        {
+            if !(0.0..=1000.0).contains(&value) {
+                return Err(wrong(format!("grpo.{name}"), format!("expected 0 to 1000, found {value}")));
+            }
+        }
         for (name, value) in [("clip_range", grpo.clip_range), ("clip_range_high", grpo.clip_range_high)] {
             if !(value > 0.0 && value < 10.0) {
                 return Err(wrong(
@@ -363,6 +378,24 @@ mod tests {
         let wrong = message("[pool]\nsamples = \"many\"\n");
         assert!(wrong.contains("line 2") && wrong.contains("samples"), "{wrong}");
         assert!(message("[pool]\ntop_p = 1.5\n").contains("pool.top_p"));
+    }
+
+    #[test]
+    fn a_reward_that_nobody_gives_is_named() {
+        assert!(message("[grpo]\ncritic_reward = 0.5\n").contains("critic.start"));
+        assert!(message("[grpo]\nexecution_reward = 0.0\n").contains("grpo.execution_reward"));
+        assert!(message("[grpo]\nexecution_reward = -1.0\n").contains("expected 0 to 1000, found -1"));
+    }
+
+    #[test]
+    fn levels_that_there_are_not_are_named() {
+        for (levels, found) in [("[]", "none"), ("[1, 4]", "4"), ("[1, 1]", "1 twice")] {
+            let message = message(&format!("[selection]\nlevels = {levels}\n"));
+            assert!(
+                message.contains("selection.levels") && message.contains(&format!("found {found}")),
+                "{message}"
+            );
+        }
     }
 
     #[test]
