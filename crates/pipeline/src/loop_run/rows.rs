@@ -23,7 +23,7 @@ impl Set<'_> {
     }
 
     fn label(&self, label: &str) -> String {
-        if self.name.is_empty() { label.to_owned() } else { format!("{}: {}", self.name, label.trim_start()) }
+        if self.name.is_empty() { label.to_owned() } else { format!("{}: {}", self.name, plain(label)) }
     }
 }
 
@@ -105,6 +105,11 @@ impl Loop<'_> {
     }
 }
 
+/// A label without what shows its place in the source's own rows.
+fn plain(label: &str) -> &str {
+    label.trim_start_matches(['+', ' '])
+}
+
 /// The places of the candidates that a selector takes of each pool; none where it lacks what it needs of
 /// one.
 fn taken(
@@ -140,7 +145,7 @@ fn calibration_facts(
     if scores.is_empty() {
         return Vec::new();
     }
-    let label = label.trim_start_matches(['+', ' ']);
+    let label = plain(label);
     let error = 100.0 * calibration_error(&calibration(&scores, &passed));
     let by_chance = 100.0 * calibration_error_by_chance(&scores, 0);
     let fact = |part: &str, words: &str, value: f64| {
