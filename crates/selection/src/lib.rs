@@ -19,6 +19,7 @@
 pub mod answer_profile;
 pub mod behaviour;
 pub mod features;
+mod fit;
 pub mod generated_tests;
 pub mod guess;
 mod logistic;
