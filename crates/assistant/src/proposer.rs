@@ -68,8 +68,10 @@ pub struct PolicyFirst {
     pub policy: Arc<Engine>,
     /// The model without what it learned, which is asked in the same way.
     pub base: Arc<Engine>,
-    /// How many candidates of a question the policy writes.
+    /// How many candidates of a question without tests the policy writes.
     pub candidates: usize,
+    /// How many of a question with tests.
+    pub candidates_with_tests: usize,
 }
 
 impl Proposer for PolicyFirst {
@@ -85,7 +87,9 @@ impl Proposer for PolicyFirst {
         stops: &dyn Fn() -> bool,
         on_candidate: &mut dyn FnMut(Candidate),
     ) -> Result<()> {
-        let authors = [(&*self.policy, self.candidates), (&*self.base, usize::MAX)];
+        let has_tests = !problem.shown.examples.is_empty();
+        let first = if has_tests { self.candidates_with_tests } else { self.candidates };
+        let authors = [(&*self.policy, first), (&*self.base, usize::MAX)];
         Asked::new(&self.policy, problem, settings, stops)?.waves(&authors, extract, stops, on_candidate)
     }
 }
@@ -148,7 +152,8 @@ impl<'a> Asked<'a> {
             let samples = if left < 2 * wave { left } else { wave };
             self.wave(engine, first, samples, extract, stops, on_candidate)?;
             first += samples;
-            wave *= 2;
+            // One that its author cut short is not the first of a series.
+            wave = if samples < wave { wave } else { 2 * wave };
         }
         Ok(())
     }

@@ -34,16 +34,20 @@ pub struct Manifest {
 }
 
 /// How the policy is used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicySettings {
-    /// How many of a question's candidates it writes, the first ones; the base model writes the others.
+    /// How many candidates of a question without tests it writes, the first ones; the base model writes the
+    /// others.
     pub candidates: usize,
+    /// How many of a question with tests: these find the right one among many, and the base model's many
+    /// are more different.
+    pub candidates_with_tests: usize,
 }
 
 impl Default for PolicySettings {
     fn default() -> Self {
-        PolicySettings { candidates: 16 }
+        PolicySettings { candidates: 16, candidates_with_tests: 4 }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::prompt;
 use anyhow::{Context, Result};
 use assistant::{PolicyFirst, Proposer, Remote, Scorer};
 use generator::{Engine, Generator};
-use learned::Learned;
+use learned::{Learned, PolicySettings};
 use selection::Ranker;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -84,8 +84,10 @@ impl Source {
         let rankers = learned.rankers().to_vec();
         let Some(policy) = policy else { return Ok(Answering { rankers, scorer, ..Answering::of(engine) }) };
         let policy = Arc::new(self.engine(policy));
-        let candidates = learned.manifest().policy.candidates;
-        let proposer = Arc::new(PolicyFirst { policy: policy.clone(), base: engine, candidates });
+        let PolicySettings { candidates, candidates_with_tests } = learned.manifest().policy;
+        let proposer =
+            PolicyFirst { policy: policy.clone(), base: engine, candidates, candidates_with_tests };
+        let proposer = Arc::new(proposer);
         Ok(Answering { proposer, engine: Some(policy), rankers, scorer })
     }
 
