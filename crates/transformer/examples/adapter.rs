@@ -6,7 +6,7 @@
 //! adapter speed MODEL ADAPTER ROUNDS   CPU time of decoding with and without, in turn
 //! ```
 //!
-//! `bench/peft.py` compares the second with PEFT.
+//! `bench/with_peft.py` compares the second with PEFT.
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -194,14 +194,28 @@ fn dots(x: &[f32], down: &[[[f32; LANES]; RANKS]], out: &mut [f32]) {
 /// Adds to some outputs what the ranks give them.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2"))]
 fn expand(between: &[f32], up: &[[f32; WIDTH]], out: &mut [f32]) {
-    for (out, up) in out.chunks_mut(WIDTH).zip(up.chunks_exact(between.len())) {
+    let (factors, _) = between.as_chunks::<RANKS>();
+    let mut blocks = up.chunks_exact(between.len());
+    let product = |up: &[[f32; WIDTH]]| {
         let mut sums = [0.0f32; WIDTH];
-        for (up, factor) in up.iter().zip(between) {
-            for lane in 0..WIDTH {
-                sums[lane] += factor * up[lane];
+        for (up, factors) in up.as_chunks::<RANKS>().0.iter().zip(factors) {
+            for rank in 0..RANKS {
+                for lane in 0..WIDTH {
+                    sums[lane] += factors[rank] * up[rank][lane];
+                }
             }
         }
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+        sums
+    };
+    let (whole, rest) = out.as_chunks_mut::<WIDTH>();
+    for (out, up) in whole.iter_mut().zip(&mut blocks) {
+        let sums = product(up);
+        for lane in 0..WIDTH {
+            out[lane] += sums[lane];
+        }
+    }
+    if let Some(up) = blocks.next() {
+        rest.iter_mut().zip(product(up)).for_each(|(out, sum)| *out += sum);
     }
 }
 

@@ -68,7 +68,7 @@ impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
         let samples = samples::read(&self.samples, &problems)?;
-        self.signals.parts = self.learned_parts(&samples.candidates)?;
+        self.signals.parts = self.learned_parts(&samples.candidates)?.map(Box::new);
         let learned = |level: u8| self.signals.parts.as_ref().and_then(|parts| parts.ranker(level).cloned());
         let level = self.signals.knowledge.level;
         let given = self.ranker.as_deref().map(read_ranker).transpose()?;

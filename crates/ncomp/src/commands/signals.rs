@@ -50,7 +50,7 @@ pub struct Signals {
     no_reviews: bool,
     /// What was learned for the model that wrote the candidates.
     #[arg(skip)]
-    pub parts: Option<Learned>,
+    pub parts: Option<Box<Learned>>,
     /// File of what candidates give on inputs: what it holds is not run again, and what is run is added;
     /// - keeps nothing [default: beside the samples]
     #[arg(long)]
@@ -143,7 +143,7 @@ impl Signals {
     }
 
     fn has_critic(&self) -> bool {
-        self.critic.is_some() || self.parts.as_ref().is_some_and(|parts| self.uses_learned_critic(parts))
+        self.critic.is_some() || self.parts.as_deref().is_some_and(|parts| self.uses_learned_critic(parts))
     }
 
     /// The model that was named.

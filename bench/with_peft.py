@@ -2,7 +2,7 @@
 
     python3 -m venv venv && venv/bin/pip install torch transformers peft
     cargo build --release -p ncomp && cargo build --release -p transformer --example adapter
-    venv/bin/python bench/peft.py MODEL.gguf [ADAPTER]
+    venv/bin/python bench/with_peft.py MODEL.gguf [ADAPTER]
 
 The base is the GGUF file, dequantised by `ncomp convert` for transformers. Ours runs twice: on these weights in
 single precision, which must give PEFT's log-probabilities, and on the file as it is, whose products round
@@ -52,8 +52,8 @@ with tempfile.TemporaryDirectory() as out:
     base = f"{out}/base"
     subprocess.run([TARGET / "ncomp", "convert", model, base], check=True, stdout=subprocess.DEVNULL)
     ours("random", model, f"{out}/ours")
-    config = LoraConfig(r=6, lora_alpha=9, use_rslora=True, layers_to_transform=[1, 3, 4], init_lora_weights=False,
-                        target_modules=r".*\.(q_proj|v_proj|gate_proj|down_proj)")
+    config = LoraConfig(r=6, lora_alpha=9, use_rslora=True, init_lora_weights=False,
+                        target_modules=r".*layers\.(1|3|4)\..*(q_proj|v_proj|gate_proj|down_proj)")
     torch.manual_seed(0)
     get_peft_model(load(base), config).save_pretrained(f"{out}/theirs")
     adapters = [("written by us", f"{out}/ours"), ("written by PEFT", f"{out}/theirs")]
