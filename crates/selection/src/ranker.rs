@@ -11,6 +11,7 @@
 //! number ever stands for what is missing.
 
 use crate::fit::{Fit, PARTS, calibrated, names};
+use crate::model_name::is_model;
 use crate::{Pool, Selector, Signal};
 use serde::{Deserialize, Serialize};
 
@@ -112,14 +113,15 @@ impl Ranker {
         Ok(())
     }
 
-    /// Whether its probabilities mean what they say for candidates of this generator. Case, the owner in
-    /// `owner/name` and the form of the weights (`-q4_k_m`) make no other model.
+    /// Whether its probabilities mean what they say for candidates of this generator, by any of its names
+    /// ([`is_model`](crate::is_model)).
     pub fn is_calibrated_for(&self, generator: &str) -> bool {
-        let generator = plain(generator);
-        self.calibrated_for.iter().any(|known| {
-            let rest = generator.strip_prefix(plain(known).as_str());
-            rest.is_some_and(|rest| rest.is_empty() || is_form(rest))
-        })
+        self.calibrated_for.iter().any(|known| is_model(known, generator))
+    }
+
+    /// Whether it has weights for what some model says of candidates.
+    pub fn uses(&self, signal: Signal) -> bool {
+        self.fits.iter().any(|fit| fit.signals.contains(&signal))
     }
 
     /// The signals that it ranks a pool by: the most of those it knows that the pool has.
@@ -158,20 +160,6 @@ impl Ranker {
         }
         Ok(ranker)
     }
-}
-
-/// A model's name without its owner, in lower case.
-fn plain(name: &str) -> String {
-    name.rsplit('/').next().unwrap_or(name).to_lowercase()
-}
-
-/// Whether what follows a model's name says in which form its weights are: `-q4_k_m`, `.gguf`, `:bf16`.
-fn is_form(rest: &str) -> bool {
-    let word = rest.strip_prefix(['-', '.', ':', '_']).unwrap_or_default();
-    let forms = ["gguf", "f16", "fp16", "bf16", "f32", "fp32"];
-    let digit_after =
-        |prefix: &str| word.strip_prefix(prefix).is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));
-    forms.iter().any(|form| word.starts_with(form)) || digit_after("q") || digit_after("iq")
 }
 
 /// The signals that enough of some pools have to learn from.
