@@ -50,7 +50,7 @@ class TesterPeer(Peer):
         self.thread = _thread.get_ident()
         self.refused = None
         # Whether an assertion of the test's own has failed since the candidate was last asked.
-        self.asserted = False
+        self.asserted, self.handed_on = False, []
         # The text of the test that runs.
         self.source = ""
 
@@ -134,6 +134,8 @@ class TesterPeer(Peer):
         self.calls += 1
         try:
             result = self.request(kind, values)
+            self.require_handed_on()
+            return result
         except Unfit as error:
             self.refused = self.refused or str(error)
             raise
@@ -142,13 +144,19 @@ class TesterPeer(Peer):
             is_awaited = kind == b"n" or label in ("operator __next__", "operator __anext__")
             if not is_awaited and not self.permits("raise " + type(error).__name__):
                 self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
+            self.require_handed_on()
+            raise
+        except AssertionError as error:
+            if self.asserted:
+                self.handed_on.append(error)
             raise
         finally:
-            caught = self.asserted
             self.label, self.constructing, self.asserted = before
-        if caught and not self.permits("catch AssertionError"):
+
+    def require_handed_on(self):
+        """Refuses to go on after a failed assertion of the test's own, unless the reference did."""
+        if self.asserted and not self.permits("catch AssertionError"):
             self.refuse("the program keeps a failed assertion of the test's to itself")
-        return result
 
     def label_of(self, target):
         return self.labels.get(id(target)) or ".call"
@@ -292,7 +300,7 @@ class TesterPeer(Peer):
         try:
             return self.done(kind, values)
         except AssertionError as error:
-            self.asserted = self.asserted or is_of_test(error)
+            self.asserted = self.asserted or is_of_test(error) or any(error is one for one in self.handed_on)
             raise
 
     def done(self, kind, values):
