@@ -167,6 +167,38 @@ fn what_a_test_takes_is_not_the_programs_doing() {
     }
 }
 
+#[test]
+fn what_needs_a_reference_says_so_and_marks_of_files_are_no_text() {
+    let value = "class V:\n    def __init__(self, x): self.x = x\n    def __eq__(self, o): return self.x == o.x\n    def __hash__(self): return hash(self.x)\n    def __abs__(self): return abs(self.x)";
+    let wrong = "class V:\n    def __init__(self, x): self.x = 0\n    def __abs__(self): return self";
+    let same = "def f(x): return x";
+    let set = "assert len({V(1), V(1), V(2)}) == 2";
+    let size = "assert abs(V(-3)) == 3";
+    let cases = [
+        (value, set, None, Outcome::Infrastructure),
+        (value, size, None, Outcome::Infrastructure),
+        (value, set, Some(value), Outcome::Passed),
+        (value, size, Some(value), Outcome::Passed),
+        (wrong, set, Some(value), Outcome::Failed),
+        (wrong, size, Some(value), Outcome::Failed),
+        (value, "assert len({V(1), V(2)}) == 2", None, Outcome::Passed),
+        (same, "\u{feff}assert f(1) == 1", None, Outcome::Passed),
+        (same, "\u{feff}x = [1]\nassert [f(1)] == x", None, Outcome::Passed),
+        (same, "\u{feff}assert f(1) == 2", None, Outcome::Failed),
+    ];
+    let programs: Vec<_> =
+        cases.iter().map(|(program, test, reference, _)| (*program, *test, *reference)).collect();
+    let Some(verdicts) = judged(Settings::default(), &programs) else { return };
+    for ((_, test, _, outcome), verdict) in cases.iter().zip(&verdicts) {
+        assert_eq!(verdict.outcome, *outcome, "{test}: {verdict:?}");
+        assert_eq!(
+            verdict.reason.contains("reference"),
+            *outcome == Outcome::Infrastructure,
+            "{test}: {verdict:?}"
+        );
+    }
+}
+
 /// A test with programs, right ones and wrong ones. `plain` says which `python3` passes with the test in one
 /// file, the others which the judge passes, without a reference and with the first program as one.
 #[derive(Deserialize)]
