@@ -63,7 +63,12 @@ struct Line {
 impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
-        let samples = samples::read(&self.samples, &problems)?;
+        if let Some(out) = &self.out {
+            let others = [&self.verdicts, &self.ranker].map(|path| path.as_deref());
+            let inputs = [Some(&*self.samples), Some(Path::new(&self.problems))].into_iter().chain(others);
+            samples::ensure_no_input(out, &inputs.flatten().collect::<Vec<_>>())?;
+        }
+        let mut samples = samples::read(&self.samples, &problems)?;
         let ranker = self.ranker.as_deref().map(read_ranker).transpose()?;
         if let Some(ranker) = &ranker {
             // What it learned from is what it must be asked about.
@@ -71,8 +76,10 @@ impl Rank {
             self.signals.knowledge.own_inputs = ranker.own_inputs;
         }
         let selectors = self.selectors(&samples.candidates)?;
-        let verdicts: Vec<Verdict> =
-            self.verdicts.as_deref().map(samples::read_verdicts).transpose()?.unwrap_or_default();
+        let verdicts: Vec<Verdict> = match &self.verdicts {
+            Some(path) => samples::verdicts_on(path, &mut samples.candidates)?,
+            None => Vec::new(),
+        };
         let (mut pools, costs) =
             self.signals.gather(&self.samples, &problems, &samples.candidates, &verdicts)?;
         let level = self.signals.knowledge.level;
@@ -93,7 +100,7 @@ impl Rank {
             None => uncalibrated(&built_in[1], samples.candidates.iter()),
         };
         if let Some(generators) = &uncalibrated {
-            eprintln!(
+            errln!(
                 "combined's confidence is not calibrated for {generators}: `ncomp train ranker --calibrate` does \
                  it with verdicts on candidates of this model"
             );

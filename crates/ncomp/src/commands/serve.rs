@@ -89,7 +89,7 @@ impl Serve {
                 Service::new(engine.clone(), Some(engine), pool, tier, limits)
             }
         };
-        eprintln!("{} at isolation tier {}", service.model(), service.isolation());
+        errln!("{} at isolation tier {}", service.model(), service.isolation());
         announce(&listener)?;
         serve(service, listener, until_interrupted())
     }
