@@ -39,6 +39,9 @@ pub fn verdicts_on(path: &Path, candidates: &mut Vec<Candidate>) -> Result<Vec<V
     Ok(verdicts)
 }
 
+/// Length of a verdict's fingerprint.
+const KEY: usize = 32;
+
 /// Leaves out the candidates that were not judged; how many there were.
 fn keep_judged(candidates: &mut Vec<Candidate>, verdicts: &[Verdict]) -> Result<usize> {
     let judged: HashMap<(&str, usize), &Verdict> = verdicts
@@ -49,16 +52,17 @@ fn keep_judged(candidates: &mut Vec<Candidate>, verdicts: &[Verdict]) -> Result<
     let before = candidates.len();
     candidates.retain(|candidate| judged.contains_key(&(candidate.problem.as_str(), candidate.index)));
     ensure!(!candidates.is_empty(), "none of its verdicts is of these samples; `ncomp execute` writes them");
-    // A fingerprint is of a problem and a program.
+    // A fingerprint is of a problem and a program; that of an earlier version was of the judge alone.
     let mut programs = HashMap::new();
     let mut fingerprints = HashMap::new();
     for candidate in candidates.iter() {
         let fingerprint = judged[&(candidate.problem.as_str(), candidate.index)].fingerprint.as_str();
         let program = (candidate.problem.as_str(), candidate.code.as_str());
+        if fingerprint.len() != KEY {
+            continue;
+        }
         let is_known = *programs.entry(fingerprint).or_insert(program) == program;
-        if !fingerprint.is_empty()
-            && !(is_known && *fingerprints.entry(program).or_insert(fingerprint) == fingerprint)
-        {
+        if !(is_known && *fingerprints.entry(program).or_insert(fingerprint) == fingerprint) {
             bail!(
                 "its verdicts are of other programs than the samples, as {} {} shows; `ncomp execute` judges these",
                 candidate.problem,
@@ -120,7 +124,7 @@ mod tests {
     }
 
     fn verdict(index: usize, fingerprint: &str) -> Verdict {
-        let fingerprint = fingerprint.to_owned();
+        let fingerprint = fingerprint.repeat(KEY);
         Verdict { outcome: Outcome::Failed, fingerprint, ..Verdict::infrastructure("p", index, "") }
     }
 
