@@ -49,30 +49,30 @@ impl pipeline::Progress for Stderr {
         static TOLD: AtomicBool = AtomicBool::new(false);
         match note {
             // One file of them is read several times.
-            Note::OldVerdicts { path, count } if !TOLD.swap(true, Ordering::Relaxed) => eprintln!(
+            Note::OldVerdicts { path, count } if !TOLD.swap(true, Ordering::Relaxed) => errln!(
                 "{}: {count} verdicts are by an earlier version and are taken as they are; `ncomp execute` \
                  judges the candidates anew",
                 path.display()
             ),
             Note::OldVerdictsRenewed { label, path, count } => {
-                eprintln!(
+                errln!(
                     "{label}: {count} verdicts in {} are by an earlier version: judged anew",
                     path.display()
                 );
             }
-            Note::StaleVerdictsRenewed { label, path, count } => eprintln!(
+            Note::StaleVerdictsRenewed { label, path, count } => errln!(
                 "{label}: {count} verdicts in {} are on other programs, tests, interpreters or limits: judged \
                  anew",
                 path.display()
             ),
-            Note::Samples(note) => eprintln!("{} {}; the first is {}", note.count, note.what, note.first),
-            Note::NoKnownInputs { count, first } => eprintln!(
+            Note::Samples(note) => errln!("{} {}; the first is {}", note.count, note.what, note.first),
+            Note::NoKnownInputs { count, first } => errln!(
                 "{count} {} at this level; the first is {first}. Their candidates are compared on guessed inputs, as \
                  at level 0",
                 if *count == 1 { "problem shows no call" } else { "problems show no call" }
             ),
             Note::Pretraining { parameters, programs } => {
-                eprintln!("{parameters} parameters, {programs} programs");
+                errln!("{parameters} parameters, {programs} programs");
             }
             _ => {}
         }

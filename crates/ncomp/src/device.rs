@@ -79,13 +79,13 @@ fn open(choice: Choice, processor: Cpu) -> Result<Box<dyn Device>, String> {
         Choice::Cuda(ordinal) => Ok(Box::new(cuda(ordinal).map_err(|error| error.to_string())?)),
         Choice::Auto => match cuda(None) {
             Ok(cuda) => {
-                eprintln!("device: {}", cuda.describe());
+                errln!("device: {}", cuda.describe());
                 Ok(Box::new(cuda))
             }
             // A machine without a GPU is the usual case; one whose GPU cannot be used is worth a word.
             Err(cuda::Error::NoDriver | cuda::Error::NoDevice { .. }) => Ok(Box::new(processor)),
             Err(error) => {
-                eprintln!("the GPU is not used: {error}");
+                errln!("the GPU is not used: {error}");
                 Ok(Box::new(processor))
             }
         },

@@ -59,7 +59,7 @@ pub fn announce(learned: &Learned, policy: bool, critic: bool) {
         parts.push(format!("rankers of level {}", levels.join(", ")));
     }
     let (name, place) = (learned.name(), learned.directory().display());
-    eprintln!("learned for {name}: {} from {place}; --learned none leaves them out", parts.join(", "));
+    errln!("learned for {name}: {} from {place}; --learned none leaves them out", parts.join(", "));
 }
 
 fn places() -> Vec<PathBuf> {

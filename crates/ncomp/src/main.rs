@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Err(error) = trace::start() {
-        eprintln!("error: {error:#}");
+        errln!("error: {error:#}");
         return ExitCode::FAILURE;
     }
     progress::watch_for_interrupt();
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
                 () => None,
             };
             let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
-            eprintln!("error: {}", output::harmless(&format!("{error:#}{advice}")));
+            errln!("error: {}", output::harmless(&format!("{error:#}{advice}")));
             // What was stopped is no failure, whichever way it says that it is not finished.
             if progress::interrupted() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }

@@ -1,4 +1,4 @@
-//! Standard output, whose reader may go away or whose disk may be full.
+//! Standard output and standard error, whose reader may go away or whose disk may be full.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -12,9 +12,15 @@ pub fn write(text: Arguments) {
         if error.kind() == ErrorKind::BrokenPipe {
             exit(0);
         }
-        eprintln!("error: standard output: {error}");
+        tell(format_args!("error: standard output: {error}\n"));
         exit(1);
     }
+}
+
+/// Writes to standard error. Where nobody reads it any more, as after `2>&1 | head`, there is nobody to
+/// tell, and what the program does goes on: stopping on Ctrl-C too.
+pub fn tell(text: Arguments) {
+    let _ = std::io::stderr().lock().write_fmt(text);
 }
 
 /// Longest error in characters: what a file says can be any length.
@@ -56,6 +62,18 @@ macro_rules! out {
 macro_rules! outln {
     ($($text:tt)*) => {
         $crate::output::write(format_args!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// As `eprint!`, which panics where nobody reads.
+macro_rules! err {
+    ($($text:tt)*) => { $crate::output::tell(format_args!($($text)*)) };
+}
+
+/// As `eprintln!`.
+macro_rules! errln {
+    ($($text:tt)*) => {
+        $crate::output::tell(format_args!("{}\n", format_args!($($text)*)))
     };
 }
 

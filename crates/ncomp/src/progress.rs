@@ -15,7 +15,7 @@ pub fn watch_for_interrupt() {
             // threads, which may wait for a GPU or for a process that is gone.
             unsafe { libc::_exit(130) };
         }
-        eprintln!("\nstopping after the work at hand; press Ctrl-C again to stop at once");
+        errln!("\nstopping after the work at hand; press Ctrl-C again to stop at once");
     };
     // Only fails if a handler is installed already: then that one serves.
     let _ = ctrlc::set_handler(handler);
@@ -76,7 +76,7 @@ impl Progress {
             bar
         });
         if bar.is_none() {
-            eprintln!(
+            errln!(
                 "{label}: {total} to do{}",
                 if done > 0 { format!(", {done} done before") } else { String::new() }
             );
@@ -108,9 +108,11 @@ impl Progress {
             let rate = (self.done - self.at_start) as f64 / self.started.elapsed().as_secs_f64();
             let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1e-9);
             let space = if message.is_empty() { "" } else { ", " };
-            eprintln!(
+            errln!(
                 "{}: {}/{}, {rate:.1}/s, {left:.0} s left{space}{message}",
-                self.label, self.done, self.total
+                self.label,
+                self.done,
+                self.total
             );
         }
     }
@@ -122,7 +124,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if crate::device::rank() == 0 {
-            eprintln!("{:<34} {}/{} in {:.1} s", self.label, self.done, self.total, elapsed.as_secs_f64());
+            errln!("{:<34} {}/{} in {:.1} s", self.label, self.done, self.total, elapsed.as_secs_f64());
         }
         elapsed
     }

@@ -3,7 +3,8 @@
 mod support;
 
 use std::collections::HashMap;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 use support::{error, report, rows};
 
 fn ncomp(arguments: &[&str]) -> Output {
@@ -336,4 +337,35 @@ fn exit_statuses_are_as_documented() {
     }
     let message = error(&ncomp(&["execute", "--problems", "basics", "--samples", "-"]));
     assert!(message.contains("name the file of verdicts with --out"), "{message}");
+}
+
+/// As where `2>&1 | head` or a terminal that is gone reads stderr.
+#[test]
+fn an_interrupt_stops_a_command_whose_stderr_nobody_reads() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let problem =
+        r#"{"id":"Own/1","text":"","entry_point":"f","tests":[{"source":"assert f() == 1"}],"split":"test"}"#;
+    std::fs::write(path("problems.jsonl"), problem).expect("written");
+    let sample = r#"{"task_id":"Own/1","solution":"def f():\n    while True: pass"}"#;
+    std::fs::write(path("samples.jsonl"), sample).expect("written");
+    let (problems, samples) = (path("problems.jsonl"), path("samples.jsonl"));
+    let arguments = ["execute", "--problems", &problems, "--samples", &samples, "--timeout", "600"];
+    let mut child = support::ncomp(&arguments).stderr(Stdio::piped()).spawn().expect("ncomp");
+    let started = Instant::now();
+    drop(child.stderr.take());
+    let status = loop {
+        std::thread::sleep(Duration::from_secs(1));
+        // SAFETY: sends a signal to a process of our own that has not been waited for.
+        unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+        if let Some(status) = child.try_wait().expect("a state") {
+            break status;
+        }
+        if started.elapsed() > Duration::from_secs(60) {
+            child.kill().expect("killed");
+            panic!("it goes on after a minute of interrupts");
+        }
+    };
+    // Of the first the handler may not know yet.
+    assert!(matches!(status.code(), Some(130) | None), "{status}");
 }

@@ -59,8 +59,20 @@ impl Check {
                 problem.check.domain
             )));
         }
-        serde_json::from_str(problem.check.payload.get())
-            .map_err(|error| fail(format!("check.payload: {error}")))
+        let check: Check = serde_json::from_str(problem.check.payload.get())
+            .map_err(|error| fail(format!("check.payload: {error}")))?;
+        Ok(check.without_marks())
+    }
+
+    /// Without the byte order marks that its texts begin with where they were read from files.
+    fn without_marks(mut self) -> Self {
+        let prompt = self.prompt.iter_mut();
+        for text in [&mut self.setup, &mut self.test_setup].into_iter().chain(&mut self.tests).chain(prompt) {
+            if let Some(rest) = text.strip_prefix('\u{feff}') {
+                *text = rest.to_owned();
+            }
+        }
+        self
     }
 
     /// As a problem carries it.

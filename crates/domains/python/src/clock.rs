@@ -13,6 +13,9 @@ use verify::Watch;
 const LONG_RUNNING: i32 = 19;
 /// How often a waiting judge looks whether anybody still waits for it.
 const LOOK: Duration = Duration::from_millis(100);
+/// So many times in a row no thread must be seen to run before time is up. One look does not tell: threads
+/// are read one by one, and while this process waits for a processor itself their turn passes on.
+const LOOKS_AT_REST: u32 = 3;
 
 /// Why there is no more time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +36,14 @@ pub struct Clock<'a> {
     /// Wall time at which the limit is checked again.
     due: Duration,
     is_long: bool,
+    /// How often in a row nothing was seen to run.
+    at_rest: u32,
 }
 
 impl<'a> Clock<'a> {
     /// Starts to count.
     pub fn start(limit: Duration, watch: &'a Watch, parent: u32) -> Self {
-        Clock { started: Instant::now(), limit, watch, parent, due: limit, is_long: false }
+        Clock { started: Instant::now(), limit, watch, parent, due: limit, is_long: false, at_rest: 0 }
     }
 
     /// How long to wait before asking [`look`](Self::look) again.
@@ -72,7 +77,8 @@ impl<'a> Clock<'a> {
             let waits = children.iter().any(|child| could_run(*child));
             let busy: Duration = children.into_iter().map(busy).sum();
             self.due = self.limit + busy;
-            if elapsed >= self.due && !waits {
+            self.at_rest = if waits || elapsed < self.due { 0 } else { self.at_rest + 1 };
+            if self.at_rest >= LOOKS_AT_REST {
                 return Err(Over::OutOfTime);
             }
             // Not at every microsecond that it gains.
@@ -97,7 +103,7 @@ fn tasks(process: Pid) -> impl Iterator<Item = PathBuf> {
     entries.into_iter().flatten().flatten().map(|task| task.path())
 }
 
-/// How long a process's busiest thread has run or waited for a processor (`Documentation/scheduler/
+/// How long a process's threads have run or waited for a processor, which they may have done in turn (`Documentation/scheduler/
 /// sched-stats.rst`: the first two fields, in nanoseconds).
 fn busy(process: Pid) -> Duration {
     let of_task = |task: PathBuf| -> Option<u64> {
@@ -105,5 +111,50 @@ fn busy(process: Pid) -> Duration {
         let mut fields = text.split_whitespace().map(|field| field.parse::<u64>().ok());
         Some(fields.next()?? + fields.next()??)
     };
-    Duration::from_nanos(tasks(process).filter_map(of_task).max().unwrap_or(0))
+    Duration::from_nanos(tasks(process).filter_map(of_task).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+    use std::time::SystemTime;
+
+    #[test]
+    fn what_threads_ran_in_turn_is_no_wall_time() {
+        const TURNS: &str = "
+import threading, time
+done = threading.Event()
+def run():
+    end = time.thread_time() + 0.3
+    while time.thread_time() < end: pass
+    turn.set()
+    done.wait()
+for _ in range(8):
+    turn = threading.Event()
+    threading.Thread(target=run, daemon=True).start()
+    turn.wait()
+print(time.time(), flush=True)
+time.sleep(60)";
+        // The clock looks at the children of a process that it is given.
+        let parent = Command::new("sh")
+            .args(["-c", "python3 -I -S -c \"$0\" & trap 'kill $!' TERM; wait", TURNS])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("sh");
+        let watch = Watch::detached();
+        let mut clock = Clock::start(Duration::from_secs(2), &watch, parent.id());
+        let started = Instant::now();
+        while clock.look().is_ok() && started.elapsed() < Duration::from_secs(50) {
+            std::thread::sleep(clock.patience());
+        }
+        let ended = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs_f64();
+        let elapsed = started.elapsed();
+        rustix::process::kill_process(Pid::from_child(&parent), rustix::process::Signal::TERM)
+            .expect("a process");
+        let output = parent.wait_with_output().expect("an end").stdout;
+        let done: f64 = String::from_utf8_lossy(&output).trim().parse().expect("when the turns were over");
+        assert!(ended - done > 1.5, "it had no time left to sleep: {}", ended - done);
+        assert!(elapsed < Duration::from_secs(50), "what sleeps has no end");
+    }
 }

@@ -7,7 +7,9 @@ use crate::observe;
 use crate::plan::{Kind, Lowered, Plan};
 use crate::plus_run;
 use crate::prepare::Prepared;
-use crate::zygote::{Ended, Forked, Role, Silence, Zygote};
+use crate::talk::Talk;
+use crate::wire::Message;
+use crate::zygote::{Ended, Role, Silence, Zygote};
 use crate::{Check, Shared};
 use records::{Outcome, TestResult, Verdict};
 use rustix::process::{Resource, getrlimit};
@@ -33,14 +35,22 @@ const ANSWER: Duration = Duration::from_micros(100);
 /// CPU time of the process that looks at a problem, in seconds: it runs the tests a few times, each time
 /// as many steps as it counts. Beyond it the problem is refused.
 const PLANNING: f64 = 30.0;
+/// The same of wall time, for what sleeps.
+const PLANNING_WALL: Duration = Duration::from_secs(20);
 /// How many calls a reference may be asked for.
 const MOST_CALLS: u32 = 100_000;
 /// Tests' processes have what a candidate may have and this for what they hold besides.
 const TESTER_MEMORY: u64 = 256 << 20;
+/// The planner has more still: what it runs out of, a test's process would too.
+const PLANNER_MEMORY: u64 = TESTER_MEMORY + (64 << 20);
+/// CPU time of a reference that shows how its problem is judged, as a multiple of a candidate's.
+const REFERENCE_SHARE: f64 = 5.0;
 
 /// Whether a candidate may be run again if it took a little longer than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
+    /// Of the problem's reference: what it does decides how the problem is judged, and no time may.
+    Reference,
     /// Beside others, which slow it down.
     Beside,
     /// What this gives, counts.
@@ -198,6 +208,7 @@ impl Judge {
         watch: &Watch,
     ) -> io::Result<Run> {
         let cpu = match turn {
+            Turn::Reference => self.reference_cpu(),
             Turn::Beside => (self.shared.settings.cpu_seconds * GRACE).ceil(),
             Turn::Last => self.shared.settings.cpu_seconds.ceil(),
         };
@@ -366,8 +377,13 @@ impl Judge {
         reference: &str,
         watch: &Watch,
     ) -> io::Result<Outcome> {
-        let run = self.run_plan(check, kind, reference, Turn::Beside, watch)?;
+        let run = self.run_plan(check, kind, reference, Turn::Reference, watch)?;
         Ok(overall(&run.tests, check.tests.len()).0)
+    }
+
+    /// CPU time of a reference, in seconds.
+    pub(crate) fn reference_cpu(&self) -> f64 {
+        (self.shared.settings.cpu_seconds * REFERENCE_SHARE).ceil()
     }
 
     pub(crate) fn wall(&self) -> Duration {
@@ -378,9 +394,10 @@ impl Judge {
     pub(crate) fn ask_planner(&mut self, job: &Json, watch: &Watch) -> io::Result<Result<Lowered, String>> {
         let mut job = job.clone();
         job["cpu_limits"] = cpu_limits(PLANNING);
-        job["memory_limits"] = memory_limits(self.shared.settings.memory_bytes.max(1 << 30));
+        job["memory_limits"] =
+            memory_limits(self.shared.settings.memory_bytes.max(1 << 30).saturating_add(PLANNER_MEMORY));
         let zygote = self.zygote()?;
-        let mut clock = Clock::start(Duration::from_secs(20), watch, zygote.pid());
+        let mut clock = Clock::start(PLANNING_WALL, watch, zygote.pid());
         let mut planner = zygote.fork(Role::Planner, &encode(&job), None)?;
         planner.channel.await_together();
         let names = planner.channel.next(64 << 20, &mut clock);
@@ -388,11 +405,9 @@ impl Judge {
         let ended = zygote.end(planner)?;
         match names {
             // What the tests assert is still unknown, and no time may decide how they are judged.
-            Ok(_) if ran.is_err() && job["runs"] == true && ended.cpu.as_secs_f64() >= PLANNING => {
-                Ok(Err(format!(
-                    "the tests take more than {PLANNING} s of CPU time to be looked at: make them shorter"
-                )))
-            }
+            Ok(_) if job["runs"] == true && is_out_of_time(&ran, &ended) => Ok(Err(format!(
+                "the tests take more than {PLANNING} s of CPU time, or {PLANNING_WALL:?} of sleep, to be looked at: make them shorter"
+            ))),
             Ok(names) => {
                 let ran = ran.ok().map(|message| message.payload);
                 Ok(Lowered::of_answer(&names.payload, ran.as_deref()))
@@ -416,6 +431,15 @@ pub(crate) enum Answers {
     AsTheyCome,
 }
 
+/// Whether a planner had no time left to say what the tests do.
+fn is_out_of_time(ran: &Result<Message, Silence>, ended: &Ended) -> bool {
+    match ran {
+        Ok(_) => false,
+        Err(Silence::OutOfTime) => true,
+        Err(_) => ended.cpu.as_secs_f64() >= PLANNING,
+    }
+}
+
 /// Soft and hard limit on CPU time, in seconds: at the first there is a signal that says why.
 fn cpu_limits(seconds: f64) -> Json {
     let seconds = seconds.ceil() as u64;
@@ -433,55 +457,7 @@ fn limits(resource: Resource, soft: u64, hard: u64) -> Json {
 }
 
 /// Reads the next message of a candidate.
-pub(crate) type Next<'a> = dyn FnMut(usize, &mut Clock) -> Result<crate::wire::Message, Silence> + 'a;
-
-/// What a tester said.
-#[derive(Default)]
-struct Talk {
-    tests: Vec<TestResult>,
-    recorded: Option<Vec<String>>,
-    /// How often the candidate was asked, once that is known.
-    calls: u32,
-    silence: Option<Silence>,
-    /// The candidate's process was gone before the tests were done.
-    gone: bool,
-}
-
-impl Talk {
-    fn listen(&mut self, tester: &mut Forked, tests: usize, records: bool, clock: &mut Clock) {
-        const LIMIT: usize = 1 << 16;
-        let mut counted = false;
-        while !counted || (records && self.recorded.is_none()) {
-            match tester.channel.next(LIMIT, clock) {
-                Ok(message) if message.tag == b'C' => {
-                    counted = true;
-                    self.calls = message.text().parse().unwrap_or(0);
-                }
-                Ok(message) if message.tag == b'R' => {
-                    self.recorded = Some(serde_json::from_slice(&message.payload).unwrap_or_default());
-                }
-                Ok(message) if message.tag == b'A' => {
-                    self.gone = true;
-                    return;
-                }
-                Ok(message) if self.tests.len() < tests => {
-                    self.tests.push(ran(&message));
-                    if matches!(message.tag, b'G' | b'T') {
-                        return;
-                    }
-                }
-                Ok(_) => {
-                    self.silence = Some(Silence::Garbage);
-                    return;
-                }
-                Err(silence) => {
-                    self.silence = Some(silence);
-                    return;
-                }
-            }
-        }
-    }
-}
+pub(crate) type Next<'a> = dyn FnMut(usize, &mut Clock) -> Result<Message, Silence> + 'a;
 
 /// Nobody waits for the answer: there is none.
 fn cancelled(silence: Silence) -> io::Result<()> {

@@ -17,10 +17,11 @@ const MOST_PREPARED: usize = 1_024;
 /// Of problems with plus inputs, whose expected values may take tens of megabytes.
 const MOST_PLUS: usize = 12;
 
-/// CPU time of a reference that shows what tests do with its objects, as a multiple of a candidate's.
-const REFERENCE_SHARE: f64 = 5.0;
-/// Why there is no plan where that does not suffice.
-const TOO_SLOW: &str = "the tests take too long with the reference, which has to show what they do with its objects: make them or it faster, or raise the time limit";
+/// Why there is no plan where a reference runs out of time, whatever it would have shown.
+const TOO_SLOW: &str = "the tests take too long with the reference, which has to show what they do with what it gives: make them or it faster, or raise the time limit";
+/// The same of memory: no candidate is to answer for what the tests take.
+const TOO_LARGE: &str =
+    "the tests take too much memory with the reference: make them or it smaller, or raise the memory limit";
 
 /// A problem's check and, once it is known, its plan.
 pub struct Prepared {
@@ -178,8 +179,8 @@ impl Prepared {
                     None => Outcome::Passed,
                 };
                 match outcome {
-                    // A reference that is too slow says nothing against what the tests assert.
-                    Outcome::Passed | Outcome::Limit(Resource::Time) => Ok(kind),
+                    Outcome::Passed => Ok(kind),
+                    Outcome::Limit(Resource::Time) => Err(TOO_SLOW.to_owned()),
                     _ => self.proxied(judge, names, watch)?,
                 }
             }
@@ -199,7 +200,7 @@ impl Prepared {
         let Some(reference) = &self.reference else {
             return Ok(Ok(Kind::Proxied { names, allowed: vec!["objects".to_owned()], calls: 0 }));
         };
-        let cpu = (judge.shared.settings.cpu_seconds * REFERENCE_SHARE).ceil();
+        let cpu = judge.reference_cpu();
         let run = judge.run_proxied(&self.check, reference, &names, None, cpu, watch)?;
         let failed = run.tests.iter().find(|test| test.outcome != Outcome::Passed);
         let Some(failed) = failed else {
@@ -207,14 +208,14 @@ impl Prepared {
             return Ok(Ok(Kind::Proxied { names, allowed, calls }));
         };
         debug!(reason = %failed.reason, detail = %failed.detail, "the reference fails in two processes");
-        let too_slow = Outcome::Limit(Resource::Time);
         let beside = match failed.outcome {
             Outcome::Limit(_) => failed.outcome,
             _ => judge.outcome_of(&self.check, &Kind::Shared, reference, watch)?,
         };
         Ok(match beside {
             Outcome::Passed => Ok(Kind::Shared),
-            outcome if outcome == too_slow => Err(TOO_SLOW.to_owned()),
+            Outcome::Limit(Resource::Time) => Err(TOO_SLOW.to_owned()),
+            Outcome::Limit(Resource::Memory) => Err(TOO_LARGE.to_owned()),
             // Nothing is known of what objects the tests need: data only.
             _ => Ok(Kind::Proxied { names, allowed: Vec::new(), calls: 0 }),
         })

@@ -4,7 +4,7 @@
 mod support;
 
 use python::{Check, PROTOCOL_IMPORTS, Python, Settings, Tier};
-use records::{Outcome, Separation, Verdict};
+use records::{Outcome, Resource, Separation, Verdict};
 use serde::Deserialize;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -103,20 +103,100 @@ fn no_time_decides_how_a_problem_is_judged() {
     let slow = "x = sum(range(60_000_000))\nassert f(1) == 1 + 0 * x";
     let same = "def f(x): return x";
     let spins = "def f(x):\n    while True: pass";
+    // Longer than a candidate may take, however idle the machine.
+    let takes = |what: &str| {
+        format!(
+            "import time\ndef f(x):\n    end = time.process_time() + 2.5\n    while time.process_time() < end: pass\n    return {what}"
+        )
+    };
+    let (data, object) = (takes("x"), takes("iter([x])"));
     let cases = [
         (same, long, None),
         (same, slow, None),
-        // A reference that is too slow says nothing against a comparison, and shows nothing else.
+        // What a slow reference shows is seen.
+        (same, slow, Some(data.as_str())),
+        ("def f(x): return iter([x])", "x = 1\nassert f(x) == x", Some(object.as_str())),
+        (same, "assert [f(1)] == [1]", Some(data.as_str())),
+        // What one shows that does not end is not known.
         (same, slow, Some(spins)),
         (same, "assert [f(1)] == [1]", Some(spins)),
     ];
     let settings = || Settings { cpu_seconds: 1.0, ..Settings::default() };
     let Some(verdicts) = judged(settings(), &cases) else { return };
     let found: Vec<Separation> = verdicts.iter().map(|verdict| verdict.separation).collect();
-    assert_eq!(found[..3], [Separation::Proxied, Separation::Compared, Separation::Compared], "{verdicts:?}");
-    assert!(verdicts[..3].iter().all(Verdict::passed), "{verdicts:?}");
-    assert_eq!(verdicts[3].outcome, Outcome::Infrastructure, "{:?}", verdicts[3]);
-    assert!(verdicts[3].reason.contains("too long with the reference"), "{:?}", verdicts[3]);
+    use Separation::{Compared, Proxied};
+    assert_eq!(found[..5], [Proxied, Compared, Compared, Proxied, Proxied], "{verdicts:?}");
+    for (at, verdict) in verdicts.iter().enumerate() {
+        assert_eq!(verdict.passed(), at < 5 && at != 3, "{verdict:?}");
+    }
+    for verdict in &verdicts[5..] {
+        assert_eq!(verdict.outcome, Outcome::Infrastructure, "{verdict:?}");
+        assert!(verdict.reason.contains("too long with the reference"), "{verdict:?}");
+    }
+}
+
+#[test]
+fn what_a_test_takes_is_not_the_programs_doing() {
+    const MEMORY: Outcome = Outcome::Limit(Resource::Memory);
+    let same = "def f(x): return x";
+    let large = "def f(x): return len([0] * 10**9) and x";
+    let before = "x = [0] * 10**9\nassert f(1) == 1";
+    let between = "assert f(1) == 1\nx = [0] * 10**9\nassert f(2) == 2";
+    let unread = "assert f(1) == 1\ntry: x = [0] * 10**9\nfinally: pass";
+    let sleeps = "import time\ntime.sleep(60)\nassert f(1) == 1";
+    let cases = [
+        (same, before, None, Outcome::Infrastructure),
+        (same, before, Some(same), Outcome::Infrastructure),
+        (same, between, None, Outcome::Infrastructure),
+        (same, between, Some(same), Outcome::Infrastructure),
+        (same, unread, Some(same), Outcome::Infrastructure),
+        (same, sleeps, None, Outcome::Infrastructure),
+        (large, "assert f(1) == 1", None, MEMORY),
+        (large, "assert [f(1)] == [1]", None, MEMORY),
+        (large, "assert [f(1)] == [1]", Some(same), MEMORY),
+        (same, "assert f(len([0] * 10**7)) == 10**7", None, Outcome::Passed),
+    ];
+    let programs: Vec<_> =
+        cases.iter().map(|(program, test, reference, _)| (*program, *test, *reference)).collect();
+    let Some(verdicts) = judged(Settings::default(), &programs) else { return };
+    for ((_, test, _, outcome), verdict) in cases.iter().zip(&verdicts) {
+        assert_eq!(verdict.outcome, *outcome, "{test}: {verdict:?}");
+        let names_the_test =
+            ["too much memory", "to be looked at"].iter().any(|text| verdict.reason.contains(text));
+        assert_eq!(names_the_test, *outcome == Outcome::Infrastructure, "{test}: {verdict:?}");
+    }
+}
+
+#[test]
+fn what_needs_a_reference_says_so_and_marks_of_files_are_no_text() {
+    let value = "class V:\n    def __init__(self, x): self.x = x\n    def __eq__(self, o): return self.x == o.x\n    def __hash__(self): return hash(self.x)\n    def __abs__(self): return abs(self.x)";
+    let wrong = "class V:\n    def __init__(self, x): self.x = 0\n    def __abs__(self): return self";
+    let same = "def f(x): return x";
+    let set = "assert len({V(1), V(1), V(2)}) == 2";
+    let size = "assert abs(V(-3)) == 3";
+    let cases = [
+        (value, set, None, Outcome::Infrastructure),
+        (value, size, None, Outcome::Infrastructure),
+        (value, set, Some(value), Outcome::Passed),
+        (value, size, Some(value), Outcome::Passed),
+        (wrong, set, Some(value), Outcome::Failed),
+        (wrong, size, Some(value), Outcome::Failed),
+        (value, "assert len({V(1), V(2)}) == 2", None, Outcome::Passed),
+        (same, "\u{feff}assert f(1) == 1", None, Outcome::Passed),
+        (same, "\u{feff}x = [1]\nassert [f(1)] == x", None, Outcome::Passed),
+        (same, "\u{feff}assert f(1) == 2", None, Outcome::Failed),
+    ];
+    let programs: Vec<_> =
+        cases.iter().map(|(program, test, reference, _)| (*program, *test, *reference)).collect();
+    let Some(verdicts) = judged(Settings::default(), &programs) else { return };
+    for ((_, test, _, outcome), verdict) in cases.iter().zip(&verdicts) {
+        assert_eq!(verdict.outcome, *outcome, "{test}: {verdict:?}");
+        assert_eq!(
+            verdict.reason.contains("reference"),
+            *outcome == Outcome::Infrastructure,
+            "{test}: {verdict:?}"
+        );
+    }
 }
 
 /// A test with programs, right ones and wrong ones. `plain` says which `python3` passes with the test in one

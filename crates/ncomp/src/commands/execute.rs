@@ -71,7 +71,7 @@ impl Execute {
         refuse_unusable(&client, asked.collect())?;
         let done = stages::execute(watch(), "verdicts", &client, &problems, &candidates, &out);
         if done.map_err(advised)? == Done::Interrupted {
-            eprintln!("stopped; the same command resumes from here ({})", out.display());
+            errln!("stopped; the same command resumes from here ({})", out.display());
             return Ok(());
         }
         // The file may hold verdicts on candidates that these samples no longer have.
@@ -85,7 +85,7 @@ impl Execute {
         let unasked = problems.len() - judged.len();
         if unasked > 0 {
             let whose = if self.samples.is_some() { "sample" } else { "solution of its own" };
-            eprintln!("{unasked} of {} problems have no {whose} and are not counted", problems.len());
+            errln!("{unasked} of {} problems have no {whose} and are not counted", problems.len());
         }
         let unqualified = match self.samples {
             None => Some(unqualified(&client, &problems)),
@@ -106,7 +106,7 @@ fn refuse_unusable(client: &Client, problems: Vec<&Problem>) -> Result<()> {
         problems.iter().filter_map(|problem| client.pool().prepare([*problem]).err()).collect();
     match refused.first() {
         Some(first) if refused.len() == problems.len() => bail!("{first}"),
-        _ => refused.iter().for_each(|error| eprintln!("not judged: {error}")),
+        _ => refused.iter().for_each(|error| errln!("not judged: {error}")),
     }
     Ok(())
 }
@@ -118,10 +118,7 @@ fn name_failures(verdicts: &[Verdict]) {
     if let Some(first) = failed.first() {
         let count = failed.len();
         let candidates = if count == 1 { "candidate" } else { "candidates" };
-        eprintln!(
-            "{count} {candidates} could not be judged; the first, of {}: {}",
-            first.problem, first.reason
-        );
+        errln!("{count} {candidates} could not be judged; the first, of {}: {}", first.problem, first.reason);
     }
 }
 
@@ -161,19 +158,19 @@ pub(super) fn unqualified(client: &Client, problems: &[Problem]) -> Unqualified 
     });
     passed.sort();
     for (problem, stub) in &passed {
-        eprintln!("{problem}: {} passes its tests; they say nothing about it", STUBS[*stub]);
+        errln!("{problem}: {} passes its tests; they say nothing about it", STUBS[*stub]);
     }
     for (problem, reason) in &unjudged {
-        eprintln!("not judged: {problem}: {reason}");
+        errln!("not judged: {problem}: {reason}");
         looked_at.remove(problem);
     }
     let complete = !interrupted();
     if complete {
         let fooled: HashSet<&String> = passed.iter().map(|(problem, _)| problem).collect();
         let good = looked_at.iter().filter(|problem| !fooled.contains(problem)).count();
-        eprintln!("{good} of {} problems fail {}", problems.len(), STUBS.join(", "));
+        errln!("{good} of {} problems fail {}", problems.len(), STUBS.join(", "));
     } else {
-        eprintln!("stopped: not all problems were tried with programs that answer nothing");
+        errln!("stopped: not all problems were tried with programs that answer nothing");
     }
     let fooled = passed.into_iter().map(|(problem, stub)| (problem, STUBS[stub])).collect();
     Unqualified { complete, looked_at: looked_at.len(), fooled }

@@ -106,7 +106,7 @@ fn failures(client: &Client, problems: &[Problem]) -> HashMap<String, String> {
                 Outcome::Infrastructure => "it cannot be judged".to_owned(),
                 outcome => format!("its own solution does not pass: {}", word(outcome, &verdict.reason)),
             };
-            eprintln!("{}: {why}{}", verdict.problem, detail(&verdict));
+            errln!("{}: {why}{}", verdict.problem, detail(&verdict));
             reasons.insert(verdict.problem, why);
         }
         if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

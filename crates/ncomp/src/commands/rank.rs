@@ -67,7 +67,12 @@ struct Line {
 impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
-        let samples = samples::read(&self.samples, &problems)?;
+        if let Some(out) = &self.out {
+            let others = [&self.verdicts, &self.ranker].map(|path| path.as_deref());
+            let inputs = [Some(&*self.samples), Some(Path::new(&self.problems))].into_iter().chain(others);
+            samples::ensure_no_input(out, &inputs.flatten().collect::<Vec<_>>())?;
+        }
+        let mut samples = samples::read(&self.samples, &problems)?;
         self.signals.parts = self.learned_parts(&samples.candidates)?.map(Box::new);
         let learned = |level: u8| self.signals.parts.as_ref().and_then(|parts| parts.ranker(level).cloned());
         let level = self.signals.knowledge.level;
@@ -82,8 +87,10 @@ impl Rank {
             self.signals.knowledge.own_inputs = ranker.own_inputs;
         }
         let selectors = self.selectors(&samples.candidates)?;
-        let verdicts: Vec<Verdict> =
-            self.verdicts.as_deref().map(samples::read_verdicts).transpose()?.unwrap_or_default();
+        let verdicts: Vec<Verdict> = match &self.verdicts {
+            Some(path) => samples::verdicts_on(path, &mut samples.candidates)?,
+            None => Vec::new(),
+        };
         let (mut pools, costs) =
             self.signals.gather(&self.samples, &problems, &samples.candidates, &verdicts)?;
         let ranker = ranker.unwrap_or_else(|| Ranker::built_in(level));
@@ -97,7 +104,7 @@ impl Rank {
         let named = samples.candidates.iter().filter(|c| !is_given || c.generator != UNNAMED);
         let uncalibrated = uncalibrated(&ranker, named);
         if let Some(generators) = &uncalibrated {
-            eprintln!(
+            errln!(
                 "combined's confidence is not calibrated for {generators}: `ncomp train ranker --calibrate` does \
                  it with verdicts on candidates of this model"
             );

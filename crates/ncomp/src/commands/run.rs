@@ -86,7 +86,7 @@ impl Report {
 pub fn run_loop(recipe: &Recipe, root: &Path) -> Result<Option<report::html::Report>> {
     let report = loop_run::run(recipe, root, context()?).map_err(advised)?;
     if report.is_none() {
-        eprintln!("stopped; the same command resumes from here ({})", root.display());
+        errln!("stopped; the same command resumes from here ({})", root.display());
     }
     Ok(report)
 }

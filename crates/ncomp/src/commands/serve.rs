@@ -83,7 +83,7 @@ impl Serve {
         };
         let (pool, tier) = (verifier.pool.clone(), verifier.tier().name());
         let service = Service::new(model.proposer, model.engine, pool, tier, limits);
-        eprintln!("{} at isolation tier {}", service.model(), service.isolation());
+        errln!("{} at isolation tier {}", service.model(), service.isolation());
         announce(&listener)?;
         serve(service, listener, until_interrupted())
     }

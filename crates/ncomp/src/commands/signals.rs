@@ -177,7 +177,7 @@ impl Signals {
         };
         match Observations::open(&path) {
             Err(jsonl::Error::Io { cause, .. }) if !path.exists() => {
-                eprintln!(
+                errln!(
                     "what candidates give is not kept: {}: {cause}; --observations names another file",
                     path.display()
                 );
@@ -218,7 +218,7 @@ impl Signals {
             bail!("stopped before all candidates had run; the same command resumes from here");
         };
         if effort.known > 0 {
-            eprintln!("{} calls were made earlier and are not made again", effort.known);
+            errln!("{} calls were made earlier and are not made again", effort.known);
         }
         costs.behaviour =
             Some(Cost { executions: effort.calls, tokens: 0, seconds: started.elapsed().as_secs_f64() });

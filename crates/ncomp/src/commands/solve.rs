@@ -90,7 +90,7 @@ impl Solve {
         let answer =
             solve(&question, model.proposer.as_ref(), &client, &settings, interruption(), &mut |checker| {
                 if terminal {
-                    eprint!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
+                    err!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
                 }
             })
             .map_err(|error| match error {
@@ -98,7 +98,7 @@ impl Solve {
                 error => error.into(),
             })?;
         if terminal {
-            eprint!("\r{:60}\r", "");
+            err!("\r{:60}\r", "");
         }
         self.print(&answer)?;
         Ok(match answer.status {
@@ -117,7 +117,7 @@ impl Solve {
             writeln!(stdout, "{}", code.trim_end())?;
         }
         stdout.flush()?;
-        eprint!("{}", answer.explanation());
+        err!("{}", answer.explanation());
         Ok(())
     }
 }

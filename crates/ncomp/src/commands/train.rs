@@ -100,7 +100,7 @@ impl Grpo {
             // Of several processes the first one tells.
             Done::Whole if rank() > 0 => {}
             Done::Whole => outln!("{}", out.join("grpo").display()),
-            Done::Interrupted => eprintln!("stopped; the same command resumes from here"),
+            Done::Interrupted => errln!("stopped; the same command resumes from here"),
         }
         Ok(())
     }
@@ -134,8 +134,8 @@ impl TrainCritic {
         let recipe = Recipe::load(&self.recipe)?;
         let sets = ProblemSets::of(&recipe, hub()).map_err(advised)?;
         let problems: Vec<Problem> = sets.train.into_iter().chain(sets.test).collect();
-        let candidates = samples::read(&self.samples, &problems)?.candidates;
-        let verdicts = samples::read_verdicts(&self.verdicts)?;
+        let mut candidates = samples::read(&self.samples, &problems)?.candidates;
+        let verdicts = samples::verdicts_on(&self.verdicts, &mut candidates)?;
         let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let settings = &recipe.critic.training;
         let critic = new_critic(&generator, settings, recipe.seed, device()?).map_err(advised)?;
@@ -153,7 +153,7 @@ impl TrainCritic {
         };
         let trained = training.run(&context()?, critic, &generator, &problems, &labelled).map_err(advised)?;
         let Some(trained) = trained else {
-            eprintln!("stopped; the same command resumes from here");
+            errln!("stopped; the same command resumes from here");
             return Ok(());
         };
         if let Some(validation) = trained.validation {

@@ -53,8 +53,8 @@ impl TrainRanker {
             self.signals.knowledge.own_inputs = ranker.own_inputs;
         }
         let problems = problem_set(&self.problems)?;
-        let candidates = samples::read(&self.samples, &problems)?.candidates;
-        let verdicts = samples::read_verdicts(&self.verdicts)?;
+        let mut candidates = samples::read(&self.samples, &problems)?.candidates;
+        let verdicts = samples::verdicts_on(&self.verdicts, &mut candidates)?;
         let (mut pools, _) = self.signals.gather(&self.samples, &problems, &candidates, &verdicts)?;
         let knowledge = self.signals.knowledge;
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());

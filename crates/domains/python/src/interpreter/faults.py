@@ -10,6 +10,24 @@ class Raised(Exception):
     """What a program raises of itself."""
 
 
+TOO_LARGE = "%s takes too much memory by itself, whatever the program does: make it smaller, or raise the memory limit"
+
+
+def named(at):
+    """What a test is called that comes at this place after the tests' setup."""
+    return "test %d" % at if at else "test_setup"
+
+
+def is_raised_by_test(error):
+    """Whether nothing of the judge's own is what raised this while a test ran."""
+    frames, own = error.__traceback__.tb_next, run_once.__code__.co_filename
+    while frames is not None:
+        if frames.tb_frame.f_code.co_filename == own:
+            return False
+        frames = frames.tb_next
+    return True
+
+
 class StandInProgram:
     """What a program defines, and all that comes of it, by the program's mood. A test that passes in
     every mood checks nothing.
@@ -180,9 +198,12 @@ def look(job, names):
     namespace = world(job, stand_ins)
     function = job["entry_point"] or "the program"
     for at, source in enumerate((job["test_setup"], *job["tests"])):
-        where, test = "test %d" % at if at else "test_setup", counting(ast.parse(source))
+        where, test = named(at), counting(ast.parse(source))
         first = attempt(test, namespace, StandInProgram.MOODS[0])
         untouched = first is not None and not StandInProgram.touched and not isinstance(first, OF_STAND_INS)
+        if untouched and type(first) is MemoryError:
+            namespace.clear()
+            return TOO_LARGE % where
         # What a reference does decides on a test; a setup that fails without a program fails with any.
         if untouched and not (at and job["reference"]):
             return "%s fails before it uses %s: %s" % (where, function, describe(first).decode("utf-8", "replace"))

@@ -122,6 +122,10 @@ def needs_reference(tree, names, where):
             raise Refused("%s derives a class from the program's own, which needs a reference to judge by: give one" % where)
         if isinstance(node, ast.Compare) and constructs(node.left, names) and any(constructs(side, names) for side in node.comparators):
             raise Refused("%s compares objects of the program's own, which needs a reference to judge by: give one" % where)
+        if isinstance(node, ast.Compare) and any(is_size(side, names) for side in (node.left, *node.comparators)):
+            raise Refused("%s compares what an object of the program's own computes, which needs a reference to judge by: give one" % where)
+        if isinstance(node, ast.Set) and has_equals([member for member in node.elts if constructs(member, names)]):
+            raise Refused("%s has equal objects of the program's own in a set, which needs a reference to judge by: give one" % where)
 
 
 def is_a(node, names):
@@ -131,6 +135,16 @@ def is_a(node, names):
 
 def constructs(node, names):
     return any(isinstance(part, ast.Call) and is_a(part.func, names) for part in nodes(node))
+
+
+def is_size(node, names):
+    """Whether an expression is `abs(V(3))`, which is no object any more."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "abs" and any(
+        isinstance(argument, ast.Call) and is_a(argument.func, names) for argument in node.args)
+
+
+def has_equals(expressions):
+    return len({ast.dump(expression) for expression in expressions}) < len(expressions)
 
 
 # Names.

@@ -470,7 +470,14 @@ def run_once(job, names):
     found = []
     for at, test in enumerate(tests):
         before = len(recorder.claims)
-        exec(test, namespace)
+        try:
+            exec(test, namespace)
+        except MemoryError as error:
+            if is_raised_by_test(error):
+                # What it holds is in the way of saying so.
+                namespace.clear()
+                raise Refused(TOO_LARGE % named(at))
+            raise
         if at > 0:
             found.append(recorder.claims[before:])
         elif recorder.claims:
@@ -482,9 +489,11 @@ def run_once(job, names):
 
 def claims_of(job, names):
     """The claims of each test, each as call, kind, expected value and tolerance; None where tests are
-    more than that."""
+    more than that. Refuses tests that no program could pass."""
     NotData.was_raised, Steps.left = False, MOST_STEPS
     try:
         return run_once(job, names)
+    except Refused:
+        raise
     except BaseException:
         return None

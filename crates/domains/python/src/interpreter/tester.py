@@ -49,6 +49,8 @@ class TesterPeer(Peer):
         self.iterators = []
         self.thread = _thread.get_ident()
         self.refused = None
+        # Whether an assertion of the test's own has failed since the candidate was last asked.
+        self.asserted, self.handed_on = False, []
         # The text of the test that runs.
         self.source = ""
 
@@ -127,11 +129,13 @@ class TesterPeer(Peer):
             self.refuse("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
 
     def ask(self, label, kind, values, constructing=False):
-        before = self.label, self.constructing
-        self.label, self.constructing = label, constructing
+        before = self.label, self.constructing, self.asserted
+        self.label, self.constructing, self.asserted = label, constructing, False
         self.calls += 1
         try:
             result = self.request(kind, values)
+            self.require_handed_on()
+            return result
         except Unfit as error:
             self.refused = self.refused or str(error)
             raise
@@ -140,10 +144,19 @@ class TesterPeer(Peer):
             is_awaited = kind == b"n" or label in ("operator __next__", "operator __anext__")
             if not is_awaited and not self.permits("raise " + type(error).__name__):
                 self.refuse("a call raises %s, which ends the test's own loop" % type(error).__name__)
+            self.require_handed_on()
+            raise
+        except AssertionError as error:
+            if self.asserted:
+                self.handed_on.append(error)
             raise
         finally:
-            self.label, self.constructing = before
-        return result
+            self.label, self.constructing, self.asserted = before
+
+    def require_handed_on(self):
+        """Refuses to go on after a failed assertion of the test's own, unless the reference did."""
+        if self.asserted and not self.permits("catch AssertionError"):
+            self.refuse("the program keeps a failed assertion of the test's to itself")
 
     def label_of(self, target):
         return self.labels.get(id(target)) or ".call"
@@ -284,6 +297,13 @@ class TesterPeer(Peer):
         use the public attributes of objects of the test's own classes."""
         if not values:
             raise Garbage("a request without a target")
+        try:
+            return self.done(kind, values)
+        except AssertionError as error:
+            self.asserted = self.asserted or is_of_test(error) or any(error is one for one in self.handed_on)
+            raise
+
+    def done(self, kind, values):
         if kind == 119:
             return warn(*values)
         target = values[1] if kind == 111 and len(values) > 1 else values[0]
@@ -331,6 +351,14 @@ def is_compared():
     while frame is not None and frame.f_code.co_filename == judge:
         frame = frame.f_back
     return frame is None or "COMPARE" in dis.opname[frame.f_code.co_code[frame.f_lasti]]
+
+
+def is_of_test(error):
+    """Whether an assertion failed on this side, and not in the program that the test's function called."""
+    traceback = error.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback.tb_frame.f_code.co_filename != is_of_test.__code__.co_filename
 
 
 def raising_lines(source, program):

@@ -182,8 +182,12 @@ def be_planner(job, out, calls):
     send(out, b"R", json.dumps({"error": failure} if failure else found).encode())
     # Running tests may take too long or end this process: what comes before holds without it.
     if job["runs"] and "names" in found and not failure:
-        claims = claims_of(job, found["names"])
-        fault = None if claims else fault_of(job, found["names"])
+        claims = fault = None
+        try:
+            claims = claims_of(job, found["names"])
+            fault = None if claims else fault_of(job, found["names"])
+        except Refused as error:
+            fault = str(error)
         send(out, b"C", json.dumps({"claims": claims, "fault": fault}).encode())
 
 
