@@ -56,6 +56,16 @@ pub enum Error {
         /// What is known here.
         expected: String,
     },
+    /// The model's shape cannot be said in the other form.
+    #[error("{}: {field}: expected {expected}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What the other form can say.
+        expected: &'static str,
+    },
     /// The target is there already.
     #[error("{}: holds a model already; name a new one, or remove it", .0.display())]
     Occupied(PathBuf),
