@@ -64,7 +64,7 @@ impl Proposer for Engine {
                 generator.stop_strings(),
             ),
         };
-        let prompt = generator.tokenizer.encode(&prompt);
+        let prompt = generator.prompt_tokens(&prompt);
         let context = generator.config().max_position_embeddings;
         let room = context.saturating_sub(prompt.len());
         if room < LEAST_ROOM {

@@ -99,7 +99,7 @@ async fn prompt(
     let made = tokio::task::spawn_blocking(move || {
         let stops = || gone.load(Ordering::Relaxed) || started.elapsed() > longest;
         let prompt = engine.generator().conversation(&messages, &stops)?;
-        Ok(engine.generator().tokenizer.encode(&prompt))
+        Ok(engine.generator().prompt_tokens(&prompt))
     });
     let made = made.await.map_err(|_| ApiError::failed("the prompt cannot be made"))?;
     made.map_err(|error: anyhow::Error| about_prompt(&error))
@@ -281,7 +281,7 @@ fn verification(plan: &Plan, answer: &Answer) -> Value {
 fn prompt_tokens(service: &Service, messages: &[Message], stop: &AtomicBool) -> usize {
     let Some(engine) = &service.engine else { return 0 };
     let prompt = engine.generator().conversation(messages, &|| stop.load(Ordering::Relaxed));
-    prompt.map_or(0, |prompt| engine.generator().tokenizer.encode(&prompt).len())
+    prompt.map_or(0, |prompt| engine.generator().prompt_tokens(&prompt).len())
 }
 
 fn finish_reason(judged: &Judged) -> &'static str {

@@ -48,7 +48,7 @@ pub(crate) async fn answer(
     }
     // A long text takes a while, in which others are to be heard.
     let model = engine.clone();
-    let encoded = tokio::task::spawn_blocking(move || model.generator().tokenizer.encode(&prompt));
+    let encoded = tokio::task::spawn_blocking(move || model.generator().tokenizer.encode_whole(&prompt));
     let prompt = encoded.await.map_err(|_| ApiError::failed("the prompt cannot be made"))?;
     if prompt.is_empty() {
         return Err(ApiError::invalid("prompt", "expected at least one token, found none"));
