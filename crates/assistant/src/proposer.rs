@@ -87,6 +87,7 @@ impl Proposer for Engine {
                 stream: first as u64,
                 stop: stop.clone(),
                 pieces: false,
+                deadline: None,
             })?;
             while let Some(event) = events.next_unless(stops) {
                 if let Event::Failed(message) = event {

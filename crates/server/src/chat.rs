@@ -60,7 +60,7 @@ pub(crate) async fn answer(
     if request.ncomp.candidates == Some(1)
         && let Some(engine) = service.engine.clone()
     {
-        let longest = Duration::from_secs_f64(service.limits.seconds);
+        let (longest, deadline) = (Duration::from_secs_f64(service.limits.seconds), service.deadline());
         let job = Job {
             prompt: prompt(engine.clone(), request.conversation()?, longest).await?,
             samples: request.common.count(MOST_CHOICES)?,
@@ -70,6 +70,7 @@ pub(crate) async fn answer(
             stream: 0,
             stop: request.common.stop()?,
             pieces: streaming,
+            deadline,
         };
         let usage = request.common.stream_options.unwrap_or_default().include_usage;
         let wanted = Plain { chat: true, log_probabilities: request.logprobs.unwrap_or(false), usage };
@@ -82,6 +83,9 @@ pub(crate) async fn answer(
         return Ok(stream(service, plan, updates, guard));
     }
     let (answer, prompt_tokens) = last(updates).await.map_err(|error| refused(&error))?;
+    if answer.candidates.is_empty() {
+        return Err(without_candidates(&plan));
+    }
     service.metrics.answer(&answer);
     Ok(Json(whole(&service, &plan, &answer, prompt_tokens)).into_response())
 }
@@ -262,6 +266,14 @@ fn choices<'a>(plan: &Plan, answer: &'a Answer) -> Vec<(String, &'a Judged)> {
     texts
 }
 
+/// Time was up before there was anything to choose from.
+fn without_candidates(plan: &Plan) -> ApiError {
+    ApiError::unavailable(format!(
+        "no candidate was written within {} s; ask with a larger ncomp.budget_seconds, or later",
+        plan.budget.as_secs_f64()
+    ))
+}
+
 fn verification(plan: &Plan, answer: &Answer) -> Value {
     let mut found = json!({
         "status": answer.status,
@@ -302,19 +314,23 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn whole(service: &Service, plan: &Plan, answer: &Answer, prompt_tokens: usize) -> Value {
-    let of_tokens = |judged: &Judged| match &service.engine {
+/// The log-probabilities of a candidate's tokens, where they are wanted and known.
+fn of_tokens(service: &Service, plan: &Plan, judged: &Judged) -> Value {
+    match &service.engine {
         Some(engine) if plan.log_probabilities => {
             let candidate = &judged.candidate;
             log_probabilities(engine.generator(), &candidate.tokens, &candidate.log_probabilities)
         }
         _ => Value::Null,
-    };
+    }
+}
+
+fn whole(service: &Service, plan: &Plan, answer: &Answer, prompt_tokens: usize) -> Value {
     let choice = |(index, (text, judged)): (usize, (String, &Judged))| {
         json!({
             "index": index,
             "message": {"role": "assistant", "content": text},
-            "logprobs": of_tokens(judged),
+            "logprobs": of_tokens(service, plan, judged),
             "finish_reason": finish_reason(judged),
         })
     };
@@ -368,6 +384,10 @@ fn stream(
             Err(error) => {
                 let _ = sender.send(Ok(Event::default().data(refused(&error).body().to_string())));
             }
+            Ok((answer, _)) if answer.candidates.is_empty() => {
+                let error = without_candidates(&plan).body().to_string();
+                let _ = sender.send(Ok(Event::default().data(error)));
+            }
             Ok((answer, prompt_tokens)) => {
                 service.metrics.answer(&answer);
                 for (index, (text, judged)) in choices(&plan, &answer).into_iter().enumerate() {
@@ -376,7 +396,8 @@ fn stream(
                             json!([{"index": index, "delta": {"content": line}, "finish_reason": null}]);
                         let _ = sender.send(chunk(delta, json!({})));
                     }
-                    let end = json!([{"index": index, "delta": {}, "finish_reason": finish_reason(judged)}]);
+                    let end = json!([{"index": index, "delta": {}, "logprobs": of_tokens(&service, &plan, judged),
+                        "finish_reason": finish_reason(judged)}]);
                     let why =
                         if index == 0 { json!({"ncomp": verification(&plan, &answer)}) } else { json!({}) };
                     let _ = sender.send(chunk(end, why));

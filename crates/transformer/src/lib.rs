@@ -43,6 +43,7 @@ mod operations;
 pub mod ops;
 pub mod optimizer;
 pub mod pass;
+mod prefill;
 mod processor;
 mod products;
 pub mod sampling;

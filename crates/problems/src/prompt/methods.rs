@@ -15,7 +15,7 @@ pub(super) fn add_filters(environment: &mut Environment) {
     environment.add_filter("forceescape", |value: &Value| Ok::<_, Error>(escaped(&as_python::str(value)?)));
     environment.add_filter("striptags", striptags);
     environment.add_filter("wordcount", wordcount);
-    environment.add_filter("truncate", minijinja_contrib::filters::truncate);
+    environment.add_filter("truncate", truncate);
     environment.add_filter("filesizeformat", minijinja_contrib::filters::filesizeformat);
 }
 
@@ -60,6 +60,27 @@ fn striptags(text: &str) -> String {
     }
     out.push_str(rest);
     out.split_whitespace().collect::<Vec<&str>>().join(" ")
+}
+
+/// Cuts a text, at a space unless words may be cut.
+fn truncate(
+    text: &str,
+    length: Option<usize>,
+    cuts_words: Option<bool>,
+    end: Option<&str>,
+    leeway: Option<usize>,
+) -> Result<String, Error> {
+    let (length, end) = (length.unwrap_or(255), end.unwrap_or("..."));
+    if text.chars().count() <= length.saturating_add(leeway.unwrap_or(5)) {
+        return Ok(text.to_owned());
+    }
+    let room = length.checked_sub(end.chars().count());
+    let room = room.ok_or_else(|| invalid("truncate: expected a length of at least the end's"))?;
+    let cut: String = text.chars().take(room).collect();
+    match cut.rsplit_once(' ') {
+        Some((words, _)) if cuts_words != Some(true) => Ok(format!("{words}{end}")),
+        _ => Ok(cut + end),
+    }
 }
 
 fn wordcount(text: &str) -> usize {
