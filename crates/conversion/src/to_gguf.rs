@@ -128,11 +128,12 @@ fn tokenizer_metadata(model: &Checkpoint) -> Result<Vec<(String, Value)>, Error>
         let token = [&settings[name], &others[name]].into_iter().find(|token| !token.is_null());
         let Some(token) = token.filter(|_| !all.iter().any(|(known, _)| *known == key)) else { continue };
         let id = token.as_str().or_else(|| token["content"].as_str());
-        let id = id.and_then(|text| metadata::token_of(&tokenizer, text)).ok_or_else(|| Error::Tokenizer {
-            path: settings_path.clone(),
-            what: name.to_owned(),
-            expected: format!("a token of tokenizer.json, found {token}"),
-        })?;
+        let id =
+            id.and_then(|text| metadata::token_of(&tokenizer, text)).ok_or_else(|| Error::Tokenizer {
+                path: settings_path.clone(),
+                what: name.to_owned(),
+                expected: format!("a token of tokenizer.json, found {token}"),
+            })?;
         all.push((key, Value::U32(id)));
     }
     all.extend(chat_templates(model.path(), &settings_path, &settings)?);
@@ -171,8 +172,7 @@ fn chat_templates(
         let (Some(name), Some(template)) = (item["name"].as_str(), item["template"].as_str()) else {
             return Err(fail(item));
         };
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         all.push((key(&name), Value::from(template)));
         names.extend((name != "default").then_some(name));
     }

@@ -2,8 +2,8 @@
 
 use conversion::{Precision, to_directory, to_gguf};
 use gguf::BlockType;
-use small::*;
 use serde_json::{Value, json};
+use small::*;
 use std::ops::ControlFlow;
 use std::path::Path;
 use transformer::{Checkpoint, Config, Model, Tokenizer};
@@ -138,7 +138,11 @@ fn what_a_gguf_file_cannot_say_is_refused_by_name() {
     };
     refused("/added_tokens/0/lstrip", json!(true), "added_tokens, '<s>': lstrip: expected false");
     refused("/added_tokens/1/rstrip", json!(true), "added_tokens, '</s>': rstrip: expected false");
-    refused("/post_processor", template(json!([special("<s>"), special("<s>"), text(), text()])), "post_processor");
+    refused(
+        "/post_processor",
+        template(json!([special("<s>"), special("<s>"), text(), text()])),
+        "post_processor",
+    );
     refused("/pre_tokenizer/add_prefix_space", json!(true), "normalizer, pre_tokenizer: expected those");
     let removed = json!({"type": "Sequence", "pretokenizers": [
         {"type": "Split", "pattern": {"Regex": "\\p{N}"}, "behavior": "Removed", "invert": false},
@@ -149,7 +153,11 @@ fn what_a_gguf_file_cannot_say_is_refused_by_name() {
     for (name, bytes, expected) in [
         ("tokenizer_config.json", &b"{\"bos_token\": "[..], "expected JSON"),
         ("tokenizer_config.json", b"[]", "expected a JSON object"),
-        ("tokenizer_config.json", b"{\"bos_token\": \"<x>\"}", "bos_token: expected a token of tokenizer.json"),
+        (
+            "tokenizer_config.json",
+            b"{\"bos_token\": \"<x>\"}",
+            "bos_token: expected a token of tokenizer.json",
+        ),
         ("tokenizer_config.json", b"{\"chat_template\": 5}", "chat_template: expected a template"),
         ("chat_template.jinja", b"\xff\xfe{{", "valid UTF-8"),
     ] {

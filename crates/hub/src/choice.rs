@@ -75,7 +75,9 @@ pub(crate) fn only(files: &[String], wanted: &str) -> Result<Vec<String>, String
     let found = gguf(files, Some(wanted))?;
     let tag = wanted.to_lowercase();
     let is_meant = |file: &&String| {
-        is_model(file) && part(file).is_none_or(|part| part.number == 1) && has_tag(&file.to_lowercase(), &tag)
+        is_model(file)
+            && part(file).is_none_or(|part| part.number == 1)
+            && has_tag(&file.to_lowercase(), &tag)
     };
     let mut meant: Vec<&str> = files.iter().filter(is_meant).map(String::as_str).collect();
     meant.sort_unstable();
@@ -96,7 +98,9 @@ fn is_quantisation(text: &str) -> bool {
     let name = lower.rsplit('-').next().unwrap_or_default();
     let is_plain = lower.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     let kinds = ["iq", "tq", "q", "bf", "fp", "f", "mxfp", "nvfp"];
-    let begins = |kind: &&str| name.strip_prefix(*kind).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let begins = |kind: &&str| {
+        name.strip_prefix(*kind).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
     is_plain && kinds.iter().any(begins)
 }
 

@@ -338,6 +338,9 @@ mod tests {
         assert!(message.contains("Q8_0 may mean m-Q8_0.gguf or other-q8_0.gguf; name one"), "{message}");
         assert!(file("m-Q8_0.gguf").is_ok());
         let message = file("Q5_0").expect_err("none").to_string();
-        assert!(message.contains("it has no such GGUF file; it has m-Q4_1.gguf, m-Q8_0.gguf, other-q8_0.gguf"), "{message}");
+        assert!(
+            message.contains("it has no such GGUF file; it has m-Q4_1.gguf, m-Q8_0.gguf, other-q8_0.gguf"),
+            "{message}"
+        );
     }
 }

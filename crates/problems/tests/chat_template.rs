@@ -19,12 +19,14 @@ fn templates_give_what_transformers_makes_of_them() {
         serde_json::from_str(&std::fs::read_to_string(reference).expect("a file")).expect("JSON");
     let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
     let messages = reference["messages"].as_array().expect("messages");
-    let messages = messages.iter().map(|message| Message::new(&text(&message["role"]), text(&message["content"])));
+    let messages =
+        messages.iter().map(|message| Message::new(&text(&message["role"]), text(&message["content"])));
     let messages: Vec<Message> = messages.collect();
     let mut wrong = Vec::new();
     for case in reference["cases"].as_array().expect("cases") {
         let settings = json!({"chat_template": case["template"], "bos_token": "<s>"});
-        let template = ChatTemplate::of(Path::new("model.gguf"), &settings).expect("read").expect("a template");
+        let template =
+            ChatTemplate::of(Path::new("model.gguf"), &settings).expect("read").expect("a template");
         let found = template.render(&messages, &|| false).map_err(|error| error.to_string());
         if found != Ok(text(&case["text"])) {
             wrong.push(format!("{}\n  expected {}\n  found {found:?}", case["template"], case["text"]));
@@ -38,7 +40,8 @@ fn templates_give_what_transformers_makes_of_them() {
 fn a_template_that_refuses_is_told_from_one_that_is_wrong() {
     let problem = |template: &str| {
         let settings = json!({"chat_template": template});
-        let template = ChatTemplate::of(Path::new("model.gguf"), &settings).expect("read").expect("a template");
+        let template =
+            ChatTemplate::of(Path::new("model.gguf"), &settings).expect("read").expect("a template");
         template.render(&[Message::new("user", "hello")], &|| false).expect_err("an error").problem
     };
     for refusing in [
@@ -48,7 +51,8 @@ fn a_template_that_refuses_is_told_from_one_that_is_wrong() {
         let TemplateProblem::Refused(message) = problem(refusing) else { panic!("{refusing}") };
         assert_eq!(message, "roles must alternate");
     }
-    for wrong in ["{{ messages | nofilter }}", "{{ 'a'.nomethod() }}", "{{ nofunction() }}", "{{ 1 + 'a' }}"] {
+    for wrong in ["{{ messages | nofilter }}", "{{ 'a'.nomethod() }}", "{{ nofunction() }}", "{{ 1 + 'a' }}"]
+    {
         assert!(matches!(problem(wrong), TemplateProblem::Faulty(_)), "{wrong}");
     }
 }

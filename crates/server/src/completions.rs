@@ -275,6 +275,8 @@ pub(crate) fn refused(error: &assistant::Error) -> ApiError {
             let message = format!("{error:#}");
             if matches!(error.downcast_ref(), Some(Refused::Full { .. })) {
                 ApiError::busy(message)
+            } else if matches!(error.downcast_ref(), Some(Refused::Stopping)) {
+                ApiError::unavailable(message)
             } else if error.downcast_ref::<assistant::TooLong>().is_some() {
                 ApiError::invalid("messages", message)
             } else {

@@ -84,8 +84,17 @@ pub(crate) fn forward_rows<'a>(
     let longest = positions.iter().max().map_or(0, |&position| position as usize + 1);
     extend_rotary(&mut workspace.rotary, config, longest);
     let Workspace { buffers, rotary, scratch, .. } = workspace;
-    let mut operations =
-        CpuOperations { config, table, products, rotary, tokens, positions, attention, scratch, gradient: None };
+    let mut operations = CpuOperations {
+        config,
+        table,
+        products,
+        rotary,
+        tokens,
+        positions,
+        attention,
+        scratch,
+        gradient: None,
+    };
     let Ok(()) = pass::forward(&mut operations, buffers);
     (workspace.rows, workspace.width) = (tokens.len(), config.hidden_size);
     workspace.hidden()

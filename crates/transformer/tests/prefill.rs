@@ -86,7 +86,8 @@ fn prompts_take_turns_and_one_that_is_not_wanted_is_forgotten() {
     };
     none(decoder.admit(&[admission(&first, 0, 0), admission(&second, 1, 0)], 150).expect("computed"), 150);
     none(decoder.admit(&[admission(&second, 1, 0), admission(&first, 0, 0)], 150).expect("computed"), 150);
-    let admitted = decoder.admit(&[admission(&second, 1, 0), admission(&first, 0, 0)], 150).expect("computed");
+    let admitted =
+        decoder.admit(&[admission(&second, 1, 0), admission(&first, 0, 0)], 150).expect("computed");
     assert_eq!((admitted.samples, admitted.prompt_tokens), (1, 150));
     decoder.retain(&|request| request != 0);
     let admitted = decoder.admit(&[admission(&first, 0, 0)], 1000).expect("computed");

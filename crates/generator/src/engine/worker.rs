@@ -52,12 +52,8 @@ impl Worker {
     pub(super) fn run(&self, inbox: &Receiver<Submission>) -> Result<(), transformer::Error> {
         // The model is the engine's from here on.
         let mut reader = self.generator.reader();
-        let mut batch = Batch {
-            decoder: reader.decoder()?,
-            live: HashMap::new(),
-            waiting: VecDeque::new(),
-            next: 0,
-        };
+        let mut batch =
+            Batch { decoder: reader.decoder()?, live: HashMap::new(), waiting: VecDeque::new(), next: 0 };
         while batch.take_jobs(inbox) {
             self.drop_abandoned(&mut batch);
             self.end_late(&mut batch);

@@ -87,13 +87,16 @@ pub(super) fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
             let both: Vec<String> = both.try_iter()?.map(|text| text.to_string()).collect();
             match <[String; 2]>::try_from(both) {
                 Ok([item, key]) => (item, key),
-                Err(_) => return Err(Error::new(ErrorKind::InvalidOperation, "separators: expected two texts")),
+                Err(_) => {
+                    return Err(Error::new(ErrorKind::InvalidOperation, "separators: expected two texts"));
+                }
             }
         }
         _ => (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned()),
     };
     let flag = |name: &str| Ok::<bool, Error>(options.get::<Option<bool>>(name)?.unwrap_or(false));
-    let dumps = Dumps { ensure_ascii: flag("ensure_ascii")?, sort_keys: flag("sort_keys")?, indent, item, key };
+    let dumps =
+        Dumps { ensure_ascii: flag("ensure_ascii")?, sort_keys: flag("sort_keys")?, indent, item, key };
     options.assert_all_used()?;
     let mut out = String::new();
     dumps.write(&mut out, value, 0)?;

@@ -111,10 +111,12 @@ fn invalid(message: &'static str) -> Error {
 
 fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Error> {
     let one = || from_args::<(&str,)>(arguments).map(|(argument,)| argument);
-    let none = || from_args::<(Rest<Value>,)>(arguments).and_then(|(rest,)| match rest.is_empty() {
-        true => Ok(()),
-        false => Err(Error::from(ErrorKind::TooManyArguments)),
-    });
+    let none = || {
+        from_args::<(Rest<Value>,)>(arguments).and_then(|(rest,)| match rest.is_empty() {
+            true => Ok(()),
+            false => Err(Error::from(ErrorKind::TooManyArguments)),
+        })
+    };
     Ok(match name {
         "casefold" => none().map(|()| text.to_lowercase())?.into(),
         "swapcase" => none().map(|()| text.chars().map(swapped).collect::<String>())?.into(),
@@ -200,7 +202,11 @@ const LONGEST: usize = 1 << 20;
 
 fn missing(text: &str, width: i64) -> Result<usize, Error> {
     let missing = usize::try_from(width).unwrap_or(0).saturating_sub(text.chars().count());
-    if missing > LONGEST { Err(invalid("a text is filled up to more than a million characters")) } else { Ok(missing) }
+    if missing > LONGEST {
+        Err(invalid("a text is filled up to more than a million characters"))
+    } else {
+        Ok(missing)
+    }
 }
 
 fn padded(text: &str, width: i64, fill: char, side: Side) -> Result<String, Error> {

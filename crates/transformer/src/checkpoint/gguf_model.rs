@@ -235,7 +235,9 @@ fn with_rope_factors(file: &File, config: Config, factors: &[f32]) -> Result<Con
     let plain = config.rope_frequencies();
     for rope_scaling in llama3_settings(file, config.architecture)? {
         let scaled = Config { rope_scaling, ..config.clone() };
-        scaled.check().map_err(|wrong| invalid(file, wrong.message(&key_of(config.architecture, wrong.field))))?;
+        scaled
+            .check()
+            .map_err(|wrong| invalid(file, wrong.message(&key_of(config.architecture, wrong.field))))?;
         let frequencies = scaled.rope_frequencies();
         let same = plain
             .iter()

@@ -1,8 +1,8 @@
 //! The tokenizer of a GGUF file: its tokens and merges as `tokenizer.json`, its template as
 //! `tokenizer_config.json`.
 
-pub use super::of_json::{Unknown, of_json, token_of};
 use super::merges;
+pub use super::of_json::{Unknown, of_json, token_of};
 use super::splits::{Split, byte_level};
 use crate::Error;
 use crate::error::quoted;
@@ -67,7 +67,8 @@ fn special<'f>(file: &'f File, name: &str, default: bool) -> Result<Option<(&'f 
     }
     let key = format!("tokenizer.ggml.{name}_token_id");
     let id = metadata.optional::<u32>(&key)?;
-    let text = id.and_then(|id| Some((metadata.strings("tokenizer.ggml.tokens").ok()?.get(id as usize)?, id)));
+    let text =
+        id.and_then(|id| Some((metadata.strings("tokenizer.ggml.tokens").ok()?.get(id as usize)?, id)));
     match text {
         Some(found) => Ok(Some(found)),
         None => Err(unknown(file, &key, "the token that each text gets", "none")),

@@ -157,6 +157,31 @@ mod tests {
         assert!(Split::of(&other).is_none());
     }
 
+    /// What a way to split makes of a text, as llama.cpp does it (`bench/tokens.sh` compares many).
+    #[test]
+    fn what_no_file_names_splits_as_llama_cpp_does() {
+        let pieces = |name: &str, text: &str| {
+            let split = Split::named(name).expect("a way to split");
+            let whole = json!({
+                "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+                "normalizer": null, "pre_tokenizer": split.pre_tokenizer(), "post_processor": null,
+                "decoder": null,
+                "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []},
+            });
+            let whole: tokenizers::Tokenizer = whole.to_string().parse().expect("a tokenizer");
+            let mut text = tokenizers::PreTokenizedString::from(text);
+            let step = whole.get_pre_tokenizer().expect("a step");
+            tokenizers::PreTokenizer::pre_tokenize(step, &mut text).expect("split");
+            let found =
+                text.get_splits(tokenizers::OffsetReferential::Original, tokenizers::OffsetType::Byte);
+            found.into_iter().map(|(piece, ..)| piece.to_owned()).collect::<Vec<String>>().join("|")
+        };
+        assert_eq!(pieces("default", "x+=12345, y1"), "x|+=|123|45|,|Ġy|1");
+        assert_eq!(pieces("gpt-2", "x+=12345, y1"), "x|+=|12345|,|Ġy|1");
+        assert_eq!(pieces("smollm", "x+=123, y1"), "x|+=|1|2|3|,|Ġy|1");
+        assert_eq!(pieces("llama-bpe", "12345  b"), "123|45|Ġ|Ġb");
+    }
+
     #[test]
     fn what_does_anything_else_with_a_pattern_is_another() {
         for (field, value) in [
