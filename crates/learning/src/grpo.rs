@@ -8,11 +8,12 @@
 //! to the model that training started from (Schulman's estimator k3).
 
 use crate::advantage::{Objective, advantages, mean_and_deviation};
+use crate::rewards::{CriticGroups, rewards};
 use crate::rounds::step_problems;
 use crate::surrogate::{Clip, token_gradient};
 use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Context, Result, ensure};
-use critic::{Critic, Question};
+use critic::Critic;
 use generator::{Generator, Request, Sampling};
 use problems::prompt::PromptTests;
 use records::{Candidate, FinishReason, Outcome, Problem, Verdict, paired, same_length};
@@ -58,7 +59,10 @@ pub struct GrpoSettings {
     pub clip_range_high: f64,
     /// Coefficient of the KL term to the starting model; 0 leaves it out, and saves its pass.
     pub kl_coefficient: f64,
-    /// Share of the critic's probability in the reward.
+    /// Weight of execution in the reward: 1 for a completion that passes. 0 leaves learning to the critic, as
+    /// for problems without tests; what execution says is measured all the same.
+    pub execution_reward: f64,
+    /// Weight of the critic's probability in the reward.
     pub critic_reward: f64,
     /// Groups whose rewards have it.
     pub critic_groups: CriticGroups,
@@ -66,17 +70,6 @@ pub struct GrpoSettings {
     pub prompt_tests: PromptTests,
     /// How weights are updated.
     pub optimizer: OptimizerSettings,
-}
-
-/// Groups whose rewards the critic has a share in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CriticGroups {
-    /// All of them.
-    #[default]
-    All,
-    /// Those of which execution says the same of every completion, and which would teach nothing.
-    Equal,
 }
 
 impl Default for GrpoSettings {
@@ -96,6 +89,7 @@ impl Default for GrpoSettings {
             clip_range: 0.2,
             clip_range_high: 0.2,
             kl_coefficient: 0.0,
+            execution_reward: 1.0,
             critic_reward: 0.0,
             critic_groups: CriticGroups::All,
             prompt_tests: PromptTests::Visible,
@@ -193,7 +187,7 @@ pub fn train(
         let verdicts = in_order(&candidates, judging.finish())?;
         let judged = started.elapsed().as_secs_f64();
         (context.on_rollouts)(&candidates, &verdicts)?;
-        let rewards = rewards(context, &batch, &candidates, &verdicts, settings)?;
+        let (rewards, by_source) = rewards(context, &batch, &candidates, &verdicts, settings)?;
         let scored = started.elapsed().as_secs_f64();
         let most = share_of(settings.prompts_per_step, trainer.learner.rank().of, batch.len());
         let (groups, rewarded) = groups(context.generator, &batch, &candidates, &rewards, settings, most)?;
@@ -201,6 +195,7 @@ pub fn train(
         trainer.finish_step()?;
         let total = started.elapsed().as_secs_f64();
         let mut metrics = rewarded;
+        metrics.extend(by_source);
         metrics.extend(completion_metrics(&candidates, &verdicts));
         metrics.extend(sums.metrics());
         metrics.extend([
@@ -297,49 +292,7 @@ fn in_order(candidates: &[Candidate], verdicts: Vec<Verdict>) -> Result<Vec<Verd
     candidates.iter().map(verdict).collect()
 }
 
-/// Rewards; none where the verifier failed, which says nothing of the candidate.
-fn rewards(
-    context: &RolloutContext,
-    batch: &[Problem],
-    candidates: &[Candidate],
-    verdicts: &[Verdict],
-    settings: &GrpoSettings,
-) -> Result<Vec<Option<f64>>> {
-    same_length("verdicts", verdicts.len(), "candidates", candidates.len())?;
-    same_length("groups", candidates.len(), "completions", batch.len() * settings.group_size)?;
-    let solved = verdicts.iter().map(|verdict| match verdict.outcome {
-        Outcome::Infrastructure => None,
-        outcome => Some(f64::from(u8::from(outcome == Outcome::Passed))),
-    });
-    let mut rewards: Vec<Option<f64>> = solved.collect();
-    let Some(critic) = context.critic.filter(|_| settings.critic_reward > 0.0) else { return Ok(rewards) };
-    let groups = paired(batch, candidates.chunks(settings.group_size), ["problems", "groups"])?;
-    let questions = groups.map(|(problem, group)| {
-        let prompt = context.generator.prompt(&problem.shown, settings.prompt_tests)?;
-        Ok(Question { prompt, programs: group.iter().map(|candidate| candidate.code.clone()).collect() })
-    });
-    let questions: Vec<Question> = questions.collect::<Result<_>>()?;
-    let of_groups = rewards.chunks_mut(settings.group_size);
-    for (rewards, scores) in paired(of_groups, critic.score(&questions)?, ["groups", "lists of scores"])? {
-        shape(rewards, &scores, settings)?;
-    }
-    Ok(rewards)
-}
-
-/// Adds the critic's share to the rewards of one group.
-fn shape(rewards: &mut [Option<f64>], scores: &[f64], settings: &GrpoSettings) -> Result<()> {
-    let known: Vec<f64> = rewards.iter().flatten().copied().collect();
-    let teaches = mean_and_deviation(&known).1 > 1e-6;
-    if settings.critic_groups == CriticGroups::Equal && teaches {
-        return Ok(());
-    }
-    for (reward, score) in paired(rewards, scores, ["candidates", "scores"])? {
-        *reward = reward.map(|reward| reward + settings.critic_reward * score);
-    }
-    Ok(())
-}
-
-type Metrics = Vec<(&'static str, f64)>;
+pub(crate) type Metrics = Vec<(&'static str, f64)>;
 
 /// The groups that say something, no more of them than the step learns from, and what the rewards were.
 fn groups(
@@ -526,21 +479,5 @@ mod tests {
         assert_eq!(found.iter().map(|verdict| verdict.index).collect::<Vec<_>>(), [0, 1, 2]);
         let error = in_order(&candidates, vec![verdict(2), verdict(0)]).expect_err("one is missing");
         assert_eq!(error.to_string(), "candidate 1 of p got no verdict");
-    }
-
-    #[test]
-    fn the_critic_may_be_asked_only_where_execution_says_the_same_of_all() {
-        let settings =
-            |critic_groups| GrpoSettings { critic_reward: 0.5, critic_groups, ..GrpoSettings::default() };
-        let scores = [0.2, 0.6, 0.4];
-        for (critic_groups, rewards, expected) in [
-            (CriticGroups::Equal, [Some(1.0), None, Some(0.0)], [Some(1.0), None, Some(0.0)]),
-            (CriticGroups::Equal, [Some(0.0), None, Some(0.0)], [Some(0.1), None, Some(0.2)]),
-            (CriticGroups::All, [Some(1.0), None, Some(0.0)], [Some(1.1), None, Some(0.2)]),
-        ] {
-            let mut found = rewards;
-            shape(&mut found, &scores, &settings(critic_groups)).expect("as many scores");
-            assert_eq!(found, expected);
-        }
     }
 }

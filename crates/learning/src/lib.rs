@@ -12,6 +12,7 @@ pub mod advantage;
 pub mod critic_training;
 pub mod grpo;
 pub mod metrics;
+pub mod rewards;
 mod rounds;
 pub mod supervised;
 mod surrogate;

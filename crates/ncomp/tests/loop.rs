@@ -61,7 +61,8 @@ fn the_loop_gives_the_same_table_again_and_after_interruptions() {
     let recipe = recipe(directory.path(), ("", ""));
     let first = report(&run(&recipe, &directory.path().join("a")));
     let names: Vec<String> = rows(&first).into_iter().map(|row| row.0).collect();
-    for name in ["baseline", "random", "likelihood", "grpo", "critic", "consensus", "oracle", "base_critic"] {
+    for name in ["baseline", "random", "likelihood", "grpo", "critic", "consensus_1", "oracle", "base_critic"]
+    {
         assert!(names.iter().any(|found| found == name), "{name} is missing from {names:?}");
     }
     for row in first["rows"].as_array().expect("rows") {

@@ -173,6 +173,15 @@ pub enum Error {
         /// The selector.
         selector: &'static str,
     },
+    /// A file of choices and the pool are not of one run.
+    #[error(
+        "choices of {problem} name a candidate that its pool lacks; delete `choices/` and take `selection` out of \
+         `state.json`, and the same run chooses anew"
+    )]
+    UnknownChoice {
+        /// The problem.
+        problem: String,
+    },
     /// What is paired by place is not as long.
     #[error(transparent)]
     Unpaired(#[from] records::Unpaired),

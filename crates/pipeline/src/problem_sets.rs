@@ -7,13 +7,19 @@ use problems::basics::World;
 use problems::sets;
 use records::{Problem, Split};
 use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
 
 /// The problems of a run.
 pub struct ProblemSets {
     /// To learn from.
     pub train: Vec<Problem>,
-    /// To report on.
+    /// For rankers to learn from, where the recipe asks for candidates of validation problems.
+    pub validation: Vec<Problem>,
+    /// To report on: the source's, then those of the further sets.
     pub test: Vec<Problem>,
+    /// Each set's name, and which of `test` are its; the source's is first.
+    pub reported: Vec<(String, Range<usize>)>,
 }
 
 impl ProblemSets {
@@ -30,32 +36,96 @@ impl ProblemSets {
                     message: "expected the number of test problems to make".to_owned(),
                 });
             }
-            let world = World::new();
-            return Ok(ProblemSets {
-                train: world.problems(Split::Train, wanted.train, wanted.seed),
-                test: world.problems(wanted.report_on, wanted.test, wanted.seed),
-            });
+            let further = [("also_train", &wanted.also_train), ("also_report", &wanted.also_report)];
+            if let Some((name, _)) = further.iter().find(|(_, sources)| !sources.is_empty()) {
+                let message =
+                    format!("expected none beside the built-in set; give {name} to a set of real problems");
+                return Err(Error::Problems { field: "problems.source", message });
+            }
+            return Ok(Self::built_in(recipe));
         }
         let all = sets::load_from(&wanted.source, hub)?;
-        let part = |split: Split, limit: usize| -> Vec<Problem> {
-            let some = all.iter().filter(|problem| problem.split == split);
-            some.take(if limit == 0 { usize::MAX } else { limit }).cloned().collect()
-        };
-        let mut sets = ProblemSets {
-            train: part(Split::Train, wanted.train),
-            test: part(wanted.report_on, wanted.test),
-        };
-        if sets.test.is_empty() {
+        let mut further = Vec::new();
+        let reports_on_test = wanted.report_on == Split::Test;
+        for source in wanted.also_report.iter().filter(|_| reports_on_test) {
+            let found = of_split(sets::load_from(source, hub)?, Split::Test).collect::<Vec<Problem>>();
+            if found.is_empty() {
+                let message = format!("{source} has no test problems");
+                return Err(Error::Problems { field: "problems.also_report", message });
+            }
+            further.push((source, found));
+        }
+        let mut also_train = Vec::new();
+        for source in &wanted.also_train {
+            also_train.push(sets::load_from(source, hub)?);
+        }
+        Self::join(recipe, all, also_train, further)
+    }
+
+    /// Problems of the built-in world.
+    fn built_in(recipe: &Recipe) -> Self {
+        let (wanted, world) = (&recipe.problems, World::new());
+        let test = world.problems(wanted.report_on, wanted.test, wanted.seed);
+        let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
+        ProblemSets {
+            train: world.problems(Split::Train, wanted.train, wanted.seed),
+            validation: if learns {
+                world.problems(Split::Validation, wanted.test, wanted.seed)
+            } else {
+                Vec::new()
+            },
+            reported: vec![(wanted.source.clone(), 0..test.len())],
+            test,
+        }
+    }
+
+    /// The source's problems, with those of further sets that may be learned from or are reported on.
+    fn join(
+        recipe: &Recipe,
+        all: Vec<Problem>,
+        also_train: Vec<Vec<Problem>>,
+        further: Vec<(&String, Vec<Problem>)>,
+    ) -> Result<Self> {
+        let wanted = &recipe.problems;
+        let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
+        let reported_further = || further.iter().flat_map(|(_, problems)| problems);
+        let mut kept = KeptOut::new(&all, reported_further());
+        let mut kept_from_rankers = KeptOut::of_reported(&all, wanted.report_on, reported_further());
+        let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
+        let mut train: Vec<Problem> =
+            of_split(all.iter().cloned(), Split::Train).take(limit(wanted.train)).collect();
+        let mut validation = Vec::new();
+        if learns {
+            validation.extend(of_split(all.iter().cloned(), Split::Validation));
+        }
+        for more in also_train {
+            for problem in more {
+                match problem.split {
+                    Split::Train if kept.may_learn(&problem) => train.push(problem),
+                    Split::Validation if learns && kept_from_rankers.may_learn(&problem) => {
+                        validation.push(problem);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let mut test: Vec<Problem> = of_split(all, wanted.report_on).take(limit(wanted.test)).collect();
+        if test.is_empty() {
             let message = format!("{} has no {} problems", wanted.source, wanted.report_on.name());
             return Err(Error::Problems { field: "problems.source", message });
         }
-        let mut kept = KeptOut::new(&all);
-        for source in &wanted.also_train {
-            let more = sets::load_from(source, hub)?.into_iter();
-            sets.train
-                .extend(more.filter(|problem| problem.split == Split::Train && kept.may_learn(problem)));
+        let mut reported = vec![(plain_name(&wanted.source), 0..test.len())];
+        let mut ids: HashSet<String> = test.iter().map(|problem| problem.id.clone()).collect();
+        for (source, problems) in further {
+            if let Some(twice) = problems.iter().find(|problem| !ids.insert(problem.id.clone())) {
+                let message = format!("{source} has {}, which is reported on already", twice.id);
+                return Err(Error::Problems { field: "problems.also_report", message });
+            }
+            let first = test.len();
+            test.extend(problems);
+            reported.push((plain_name(source), first..test.len()));
         }
-        Ok(sets)
+        Ok(ProblemSets { train, validation, test, reported })
     }
 
     /// Refuses a recipe that learns from training problems where there are none.
@@ -91,14 +161,32 @@ struct KeptOut {
 }
 
 impl KeptOut {
-    fn new(problems: &[Problem]) -> Self {
-        let apart = || problems.iter().filter(|problem| problem.split != Split::Train);
-        let names = apart().map(|problem| problem.shown.name.clone()).filter(|name| !name.is_empty());
-        KeptOut {
-            ids: problems.iter().map(|problem| problem.id.clone()).collect(),
-            names: names.collect(),
-            texts: apart().map(|problem| words(&problem.shown.statement)).collect(),
+    /// Problems to train on must be like none that is reported on or chosen by.
+    fn new<'a>(own: &'a [Problem], further: impl Iterator<Item = &'a Problem>) -> Self {
+        let apart = own.iter().filter(|problem| problem.split != Split::Train);
+        Self::like(own, apart.chain(further))
+    }
+
+    /// Problems for rankers to learn from must be like none that is reported on.
+    fn of_reported<'a>(
+        own: &'a [Problem],
+        reported: Split,
+        further: impl Iterator<Item = &'a Problem>,
+    ) -> Self {
+        let apart = own.iter().filter(move |problem| problem.split == reported);
+        Self::like(own, apart.chain(further))
+    }
+
+    fn like<'a>(own: &[Problem], apart: impl Iterator<Item = &'a Problem>) -> Self {
+        let ids = own.iter().map(|problem| problem.id.clone()).collect();
+        let mut kept = KeptOut { ids, names: HashSet::new(), texts: HashSet::new() };
+        for problem in apart {
+            if !problem.shown.name.is_empty() {
+                kept.names.insert(problem.shown.name.clone());
+            }
+            kept.texts.insert(words(&problem.shown.statement));
         }
+        kept
     }
 
     /// Whether it may be learned from; the next of the same id may not.
@@ -107,6 +195,21 @@ impl KeptOut {
             self.names.contains(&problem.shown.name) || self.texts.contains(&words(&problem.shown.statement));
         !is_apart && self.ids.insert(problem.id.clone())
     }
+}
+
+/// The problems of a split.
+fn of_split(problems: impl IntoIterator<Item = Problem>, split: Split) -> impl Iterator<Item = Problem> {
+    problems.into_iter().filter(move |problem| problem.split == split)
+}
+
+/// A set's name in a report: without the folders and the endings of a file.
+fn plain_name(source: &str) -> String {
+    let path = Path::new(source);
+    if !path.is_file() {
+        return source.to_owned();
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').next().unwrap_or(source).to_owned()
 }
 
 /// The words of a text, without case and punctuation.
@@ -144,14 +247,53 @@ mod tests {
             problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
             problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
         ];
-        let mut kept = KeptOut::new(&own);
+        let further = [problem("HumanEval/0", "close", "Are any two close?", Split::Test)];
+        let mut kept = KeptOut::new(&own, further.iter());
         let mut may =
             |id: &str, name: &str, text: &str| kept.may_learn(&problem(id, name, text, Split::Train));
         assert!(!may("x/1", "remove_occ", "another text"), "the name of a test problem");
         assert!(!may("x/2", "other", "write a function, to REMOVE it"), "the text of a test problem");
         assert!(!may("x/3", "smallest", "x"), "the name of a validation problem");
         assert!(!may("Mbpp/601", "new", "new"), "a problem that the set has");
+        assert!(!may("x/3", "close", "x"), "the name of a further set's problem");
         assert!(may("x/4", "chain", "Find the chain."), "another problem like a training problem");
         assert!(!may("x/4", "again", "again"), "an id twice");
+    }
+
+    #[test]
+    fn rankers_may_learn_from_validation_problems_that_are_like_no_test_problem() {
+        let own = || {
+            vec![
+                problem("Mbpp/11", "remove_occ", "Write a function to remove it.", Split::Test),
+                problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
+                problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
+            ]
+        };
+        let more = || {
+            vec![
+                problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
+                problem("Mbpp/512", "largest", "Find the largest.", Split::Validation),
+                problem("Mbpp/513", "remove_occ", "Again.", Split::Validation),
+                problem("Mbpp/602", "loop", "Find the loop.", Split::Train),
+                problem("Mbpp/603", "close", "Find what is close.", Split::Train),
+                problem("Mbpp/12", "other", "Another.", Split::Test),
+            ]
+        };
+        let source = "humaneval".to_owned();
+        let further = || vec![(&source, vec![problem("HumanEval/0", "close", "Are they?", Split::Test)])];
+        let mut recipe = Recipe::default();
+        recipe.selection.validation_samples = 1;
+        let sets = ProblemSets::join(&recipe, own(), vec![more()], further()).expect("problems");
+        let ids = |problems: &[Problem]| problems.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&sets.train), ["Mbpp/601", "Mbpp/602"]);
+        assert_eq!(ids(&sets.validation), ["Mbpp/511", "Mbpp/512"]);
+        assert_eq!(ids(&sets.test), ["Mbpp/11", "HumanEval/0"]);
+        assert_eq!(sets.reported, [("basics".to_owned(), 0..1), (source.clone(), 1..2)]);
+        recipe.problems.report_on = Split::Validation;
+        let sets = ProblemSets::join(&recipe, own(), vec![more()], Vec::new()).expect("problems");
+        assert_eq!((ids(&sets.validation), ids(&sets.test)), (vec![], vec!["Mbpp/511".to_owned()]));
+        let twice = vec![(&source, own())];
+        let error = ProblemSets::join(&Recipe::default(), own(), Vec::new(), twice).err().expect("twice");
+        assert!(error.to_string().contains("Mbpp/11"), "{error}");
     }
 }

@@ -73,9 +73,25 @@ impl Row {
         pools: &[Pool],
         seed: u64,
     ) -> Option<Self> {
-        let per_problem: Option<Vec<f64>> = pools.iter().map(|pool| selector.accuracy(pool)).collect();
+        let choices: Option<Vec<Vec<usize>>> = pools.iter().map(|pool| selector.choices(pool)).collect();
         let level = pools.iter().map(|pool| selector.level(pool)).max().unwrap_or(0);
-        let mut row = Row::new(name, label, per_problem?, level, seed);
+        Some(Row::of_choices(name, label, (level, seed), pools, &choices?))
+    }
+
+    /// The row of a selector that takes these candidates of each pool, all equally, with its level of
+    /// knowledge and the run's seed. A pool without choices counts as not solved.
+    pub fn of_choices(
+        name: &str,
+        label: &str,
+        (level, seed): (u8, u64),
+        pools: &[Pool],
+        choices: &[Vec<usize>],
+    ) -> Self {
+        let solved = |(pool, choices): (&Pool, &Vec<usize>)| {
+            let passing = choices.iter().filter(|&&at| pool.passed[at]).count();
+            passing as f64 / choices.len().max(1) as f64
+        };
+        let mut row = Row::new(name, label, pools.iter().zip(choices).map(solved).collect(), level, seed);
         let bound = |selector: Selector| -> f64 {
             mean(&pools.iter().filter_map(|pool| selector.accuracy(pool)).collect::<Vec<f64>>())
         };
@@ -83,7 +99,7 @@ impl Row {
         if oracle > random {
             row.gap_recovered = Some(100.0 * (row.value / 100.0 - random) / (oracle - random));
         }
-        Some(row)
+        row
     }
 
     /// Notes the paired difference to another row of the same problems.

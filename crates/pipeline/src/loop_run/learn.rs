@@ -1,6 +1,6 @@
 //! The two stages that learn: GRPO and the critic.
 
-use super::Loop;
+use super::{Loop, PoolName};
 use crate::critic_training::{CriticTraining, label, new_critic};
 use crate::error::learning;
 use crate::recorder::Recorder;
@@ -99,35 +99,23 @@ impl Loop<'_> {
         let count = recipe.problems.min(self.problems.train.len());
         // From the end: GRPO's rollouts are about the first ones, if it does not get through all.
         let problems: Vec<Problem> = self.problems.train[self.problems.train.len() - count..].to_vec();
-        for (name, tuned) in [("critic-data-base", false), ("critic-data", true)] {
-            let samples = if tuned { recipe.samples } else { recipe.base_samples };
+        for (name, pool) in [("critic-data-base", PoolName::Before), ("critic-data", PoolName::After)] {
+            let is_tuned = pool == PoolName::After;
+            let samples = if is_tuned { recipe.samples } else { recipe.base_samples };
             if problems.is_empty() || samples == 0 {
                 continue;
             }
-            let request = Request {
-                samples,
-                sampling: self.pool_sampling(),
-                max_new_tokens: self.recipe.pool.max_new_tokens,
-                max_sequences: self.recipe.pool.max_sequences,
-                // Without GRPO both halves are the same generator's: they must not be the same samples.
-                seed: self.recipe.seed + u64::from(tuned),
-                tests: self.recipe.pool.tests,
-            };
+            // Without GRPO both halves are the same generator's: they must not be the same samples.
+            let seed = self.recipe.seed + u64::from(is_tuned);
+            let request = Request { samples, seed, ..self.pool_request() };
             let path = self.run.path(&format!("generated/{name}.jsonl"));
-            let label = format!("critic's examples {} GRPO", if tuned { "after" } else { "before" });
-            if tuned {
-                self.tuned()?;
-            }
-            let generator = self.tuned.as_ref().filter(|_| tuned).unwrap_or(&self.base);
+            let label = format!("critic's examples {}", pool.words());
+            let generator = self.generator(pool)?;
             if stages::generate(watch, &label, generator, &problems, &request, &path)? == Done::Interrupted {
                 return Ok(Done::Interrupted);
             }
             let candidates = self.candidates(name)?;
-            let path = self.run.path(&format!("verdicts/{name}.jsonl"));
-            let label = format!("verdicts on {name}");
-            if stages::execute(watch, &label, &self.client, &problems, &candidates, &path)?
-                == Done::Interrupted
-            {
+            if self.execute(name, &problems, &candidates)? == Done::Interrupted {
                 return Ok(Done::Interrupted);
             }
         }
@@ -141,7 +129,9 @@ impl Loop<'_> {
         let critic = if recipe.start.is_empty() {
             let seed = self.recipe.seed;
             let device = self.context.device;
-            new_critic(self.tuned()?, settings, seed, device)?
+            // Adapters are of the model that the run began with: one copy of it serves policy and critic.
+            let backbone = if settings.optimizer.lora.rank > 0 { &self.base } else { self.tuned()? };
+            new_critic(backbone, settings, seed, device)?
         } else {
             Critic::load(recipe.start.as_ref(), self.context.device).map_err(learning)?
         };

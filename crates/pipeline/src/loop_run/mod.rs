@@ -1,7 +1,10 @@
 //! The whole loop of a recipe: greedy baseline → pool → GRPO → pool → critic → selection → report.
 
+mod examples;
 mod learn;
 mod results;
+mod rows;
+mod school;
 mod select;
 
 use crate::error::learning;
@@ -49,6 +52,7 @@ pub enum Stage {
     PoolExecute,
     CriticData,
     Critic,
+    RankerData,
     CriticScore,
     Ranker,
     Selection,
@@ -56,7 +60,7 @@ pub enum Stage {
 
 impl Stage {
     /// The loop's stages in their order.
-    pub const ALL: [Stage; 14] = [
+    pub const ALL: [Stage; 15] = [
         Stage::BaselineGenerate,
         Stage::BaselineExecute,
         Stage::BasePoolGenerate,
@@ -68,6 +72,7 @@ impl Stage {
         Stage::PoolExecute,
         Stage::CriticData,
         Stage::Critic,
+        Stage::RankerData,
         Stage::CriticScore,
         Stage::Ranker,
         Stage::Selection,
@@ -87,6 +92,7 @@ impl Stage {
             Stage::PoolExecute => "pool-execute",
             Stage::CriticData => "critic-data",
             Stage::Critic => "critic",
+            Stage::RankerData => "ranker-data",
             Stage::CriticScore => "critic-score",
             Stage::Ranker => "ranker",
             Stage::Selection => "selection",
@@ -123,14 +129,16 @@ impl<'a> Loop<'a> {
         let client = verifier.client("run");
         let problems = ProblemSets::of(recipe, context.hub)?;
         problems.check_training(recipe)?;
-        verifier.pool.prepare(problems.train.iter().chain(&problems.test))?;
+        verifier.pool.prepare(problems.train.iter().chain(&problems.validation).chain(&problems.test))?;
         let model = models::find(&recipe.model.path, context.hub)?;
         let base = Generator::load(&model, recipe.model.prompt, context.device).map_err(learning)?;
         if !run.has_origin() {
             check_unnoted(&run, &problems.test, &client, &verifier)?;
         }
         run.begin(&model, &verifier.python.fingerprint())?;
-        for (split, problems) in [("train", &problems.train), ("test", &problems.test)] {
+        let parts =
+            [("train", &problems.train), ("validation", &problems.validation), ("test", &problems.test)];
+        for (split, problems) in parts.into_iter().filter(|(_, problems)| !problems.is_empty()) {
             let path = run.path(&format!("problems/{split}.jsonl"));
             if !path.exists() {
                 jsonl::write(&path, problems)?;
@@ -203,20 +211,21 @@ impl Loop<'_> {
 
     fn work(&mut self, stage: Stage) -> Result<Done> {
         match stage {
-            Stage::BaselineGenerate => self.generate_greedy("baseline", false),
+            Stage::BaselineGenerate => self.generate_greedy("baseline", PoolName::Before),
             Stage::BaselineExecute => self.execute_test("baseline"),
-            Stage::BasePoolGenerate => self.generate_pool("base-pool", false),
-            Stage::BasePoolExecute => self.execute_pool("base-pool"),
+            Stage::BasePoolGenerate => self.generate_pool(PoolName::Before),
+            Stage::BasePoolExecute => self.execute_pool(PoolName::Before),
             Stage::Grpo => self.reinforce(),
-            Stage::GrpoGenerate => self.generate_greedy("grpo", true),
+            Stage::GrpoGenerate => self.generate_greedy("grpo", PoolName::After),
             Stage::GrpoExecute => self.execute_test("grpo"),
-            Stage::PoolGenerate => self.generate_pool("pool", true),
-            Stage::PoolExecute => self.execute_pool("pool"),
+            Stage::PoolGenerate => self.generate_pool(PoolName::After),
+            Stage::PoolExecute => self.execute_pool(PoolName::After),
             Stage::CriticData => self.critic_data(),
             Stage::Critic => self.train_critic(),
-            Stage::CriticScore => self.score_pools(),
-            Stage::Ranker => self.train_ranker(),
-            Stage::Selection => self.observe_pool(),
+            Stage::RankerData => self.ranker_data(),
+            Stage::CriticScore => self.score_candidates(),
+            Stage::Ranker => self.train_rankers(),
+            Stage::Selection => self.choose(),
         }
     }
 
@@ -243,7 +252,15 @@ impl Loop<'_> {
         Ok(self.tuned.insert(tuned))
     }
 
-    fn generate_greedy(&mut self, name: &str, tuned: bool) -> Result<Done> {
+    /// The generator that a pool is from.
+    fn generator(&mut self, pool: PoolName) -> Result<&Generator> {
+        match pool {
+            PoolName::Before => Ok(&self.base),
+            PoolName::After => self.tuned(),
+        }
+    }
+
+    fn generate_greedy(&mut self, name: &str, pool: PoolName) -> Result<Done> {
         let greedy = &self.recipe.greedy;
         let request = Request {
             samples: 1,
@@ -253,69 +270,79 @@ impl Loop<'_> {
             seed: self.recipe.seed,
             tests: greedy.tests,
         };
-        self.generate_test(name, tuned, &request, "greedy answers")
+        self.generate_test(name, pool, &request, "greedy answers")
     }
 
-    fn generate_pool(&mut self, name: &str, tuned: bool) -> Result<Done> {
+    fn generate_pool(&mut self, pool: PoolName) -> Result<Done> {
+        let request = self.pool_request();
+        self.generate_test(pool.file(), pool, &request, "candidates")
+    }
+
+    /// What is asked of a generator for each problem of a pool.
+    fn pool_request(&self) -> Request {
         let pool = &self.recipe.pool;
-        let request = Request {
+        Request {
             samples: pool.samples,
-            sampling: self.pool_sampling(),
+            sampling: Sampling {
+                temperature: pool.temperature as f32,
+                top_p: pool.top_p as f32,
+                top_k: pool.top_k,
+            },
             max_new_tokens: pool.max_new_tokens,
             max_sequences: pool.max_sequences,
             seed: self.recipe.seed,
             tests: pool.tests,
-        };
-        self.generate_test(name, tuned, &request, "candidates")
-    }
-
-    fn pool_sampling(&self) -> Sampling {
-        let pool = &self.recipe.pool;
-        Sampling { temperature: pool.temperature as f32, top_p: pool.top_p as f32, top_k: pool.top_k }
-    }
-
-    fn generate_test(&mut self, name: &str, tuned: bool, request: &Request, what: &str) -> Result<Done> {
-        let path = self.run.path(&format!("generated/{name}.jsonl"));
-        let label = format!("{what} {} GRPO", if tuned { "after" } else { "before" });
-        if tuned {
-            self.tuned()?;
         }
-        let generator = self.tuned.as_ref().filter(|_| tuned).unwrap_or(&self.base);
-        let watch = self.context.watch;
-        stages::generate(watch, &label, generator, &self.problems.test, request, &path)
+    }
+
+    fn generate_test(&mut self, name: &str, pool: PoolName, request: &Request, what: &str) -> Result<Done> {
+        let path = self.run.path(&format!("generated/{name}.jsonl"));
+        let label = format!("{what} {}", pool.words());
+        let (watch, problems) = (self.context.watch, self.problems.test.clone());
+        stages::generate(watch, &label, self.generator(pool)?, &problems, request, &path)
     }
 
     fn execute_test(&mut self, name: &str) -> Result<Done> {
         let candidates = self.candidates(name)?;
-        self.execute(name, &candidates)
+        self.execute(name, &self.problems.test, &candidates)
     }
 
     /// As [`execute_test`](Self::execute_test), for candidates that selectors will choose from.
-    fn execute_pool(&mut self, name: &str) -> Result<Done> {
-        let candidates = self.candidates(name)?;
-        self.check_likelihoods(name, &candidates)?;
-        self.execute(name, &candidates)
+    fn execute_pool(&mut self, pool: PoolName) -> Result<Done> {
+        let candidates = self.candidates(pool.file())?;
+        self.check_likelihoods(pool.file(), &candidates)?;
+        self.execute(pool.file(), &self.problems.test, &candidates)
     }
 
-    fn execute(&mut self, name: &str, candidates: &[Candidate]) -> Result<Done> {
+    fn execute(&self, name: &str, problems: &[Problem], candidates: &[Candidate]) -> Result<Done> {
         let path = self.run.path(&format!("verdicts/{name}.jsonl"));
         let label = format!("verdicts on {name}");
-        stages::execute(self.context.watch, &label, &self.client, &self.problems.test, candidates, &path)
+        stages::execute(self.context.watch, &label, &self.client, problems, candidates, &path)
+    }
+}
+
+/// The two pools of a run: of the generator before GRPO, and of the one after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PoolName {
+    Before,
+    After,
+}
+
+impl PoolName {
+    const ALL: [PoolName; 2] = [PoolName::Before, PoolName::After];
+
+    /// The name of its files.
+    fn file(self) -> &'static str {
+        match self {
+            PoolName::Before => "base-pool",
+            PoolName::After => "pool",
+        }
     }
 
-    fn score_pools(&mut self) -> Result<Done> {
-        let critic = critic::Critic::load(&self.run.path("critic"), self.context.device).map_err(learning)?;
-        for name in ["base-pool", "pool"] {
-            let candidates = self.candidates(name)?;
-            let path = self.run.path(&format!("scores/{name}.jsonl"));
-            let label = format!("critic's scores of {name}");
-            let watch = self.context.watch;
-            if stages::score(watch, &label, &critic, &self.base, &self.problems.test, &candidates, &path)?
-                == Done::Interrupted
-            {
-                return Ok(Done::Interrupted);
-            }
+    fn words(self) -> &'static str {
+        match self {
+            PoolName::Before => "before GRPO",
+            PoolName::After => "after GRPO",
         }
-        Ok(Done::Whole)
     }
 }

@@ -1,32 +1,36 @@
 //! From the records of a finished run to its report.
 
-use super::Loop;
+use super::{Loop, PoolName};
 use crate::critic_training::VALIDATION;
-use crate::verdicts::{outcomes, tests_of, word};
+use crate::verdicts::outcomes;
 use crate::{Error, Result};
-use records::{Candidate, Problem, Score, Verdict, jsonl, paired, same_length};
-use report::html::{Example, ExampleCandidate, Fact, Report};
+use records::{Candidate, Score, jsonl, paired, same_length};
+use report::html::{Fact, Report};
 use report::statistics::{area_under_curve, calibration, calibration_error, mean, pass_at_k};
 use report::svg::{Plot, Series};
-use report::table::Row;
 use selection::{Pool, Selector, pools};
 use serde_json::Value;
-use std::collections::HashMap;
-
-/// Problems that the report shows with their candidates.
-const EXAMPLES: usize = 6;
-/// Programs shown of each.
-const PROGRAMS: usize = 5;
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 impl Loop<'_> {
     /// Makes `report.json` and `report.html` from the run's records.
     pub(super) fn results(&self) -> Result<Report> {
-        let before = self.pools("base-pool")?;
-        let after = self.pools("pool")?;
-        let rows = self.rows(&before, &after)?;
-        let (scores, passed) = flatten(&after)?;
+        let (before, after) = (self.pools(PoolName::Before)?, self.pools(PoolName::After)?);
+        let mut rows = Vec::new();
+        let mut calibrations = Vec::new();
+        for set in 0..self.problems.reported.len() {
+            let (of_set, facts) = self.rows(set, &before, &after)?;
+            rows.extend(of_set);
+            calibrations.extend(facts);
+        }
+        // All that follows is about the source's own problems.
+        let own = self.problems.reported[0].1.clone();
+        let (before, after) = (&before[own.clone()], &after[own]);
+        let (scores, passed) = flatten(after)?;
         let bins = calibration(&scores, &passed);
         let mut facts = self.facts(&scores, &passed, calibration_error(&bins))?;
+        facts.extend(calibrations);
         facts.extend(
             self.run
                 .seconds()
@@ -35,24 +39,18 @@ impl Loop<'_> {
         );
         let total: f64 = self.run.seconds().values().sum();
         facts.push(Fact::new("seconds", "all stages", total, "seconds"));
+        let own: HashSet<&str> = after.iter().map(|pool| pool.problem.as_str()).collect();
         let candidates = self.candidates("pool")?;
-        let verdicts = self.verdicts("pool")?;
+        let mut verdicts = self.verdicts("pool")?;
+        verdicts.retain(|verdict| own.contains(verdict.problem.as_str()));
         let report = Report {
             title: format!("The Neural Computer: {}", self.recipe.name),
-            summary: format!(
-                "{} of {} {} problems, {} candidates each; generator {}; seed {}",
-                self.recipe.problems.source,
-                self.problems.test.len(),
-                self.recipe.problems.report_on.name(),
-                self.recipe.pool.samples,
-                self.base.name,
-                self.recipe.seed
-            ),
+            summary: self.summary(),
             rows,
             facts,
             outcomes: outcomes(&verdicts),
-            examples: self.examples(&after, &candidates, &verdicts)?,
-            plots: self.plots(&before, &after, bins)?,
+            examples: self.examples(after, &candidates, &verdicts)?,
+            plots: self.plots(before, after, bins)?,
             notes: self.notes(),
         };
         let json = serde_json::to_string_pretty(&report)?;
@@ -79,7 +77,9 @@ impl Loop<'_> {
         })
     }
 
-    fn pools(&self, name: &str) -> Result<Vec<Pool>> {
+    /// The pools of all that is reported on, in the problems' order.
+    fn pools(&self, pool: PoolName) -> Result<Vec<Pool>> {
+        let name = pool.file();
         let candidates = self.candidates(name)?;
         self.check_likelihoods(name, &candidates)?;
         let scores: Vec<Score> = jsonl::read(&self.run.path(&format!("scores/{name}.jsonl")))?;
@@ -87,54 +87,24 @@ impl Loop<'_> {
         let place: HashMap<&str, usize> =
             self.problems.test.iter().enumerate().map(|(at, problem)| (problem.id.as_str(), at)).collect();
         found.sort_by_key(|pool| place.get(pool.problem.as_str()).copied());
-        if name == "pool" {
-            self.add_known(&mut found)?;
-        }
+        same_length("pools", found.len(), "problems", self.problems.test.len())?;
         Ok(found)
     }
 
-    fn rows(&self, before: &[Pool], after: &[Pool]) -> Result<Vec<Row>> {
-        let seed = self.recipe.seed;
-        let greedy = |name: &str, label: &str| -> Result<Row> {
-            let verdicts = self.verdicts(name)?;
-            let passed: HashMap<&str, bool> =
-                verdicts.iter().map(|verdict| (verdict.problem.as_str(), verdict.passed())).collect();
-            let solved =
-                self.problems.test.iter().map(|problem| passed.get(problem.id.as_str()) == Some(&true));
-            Ok(Row::new(name, label, solved.map(|solved| f64::from(u8::from(solved))).collect(), 0, seed))
+    /// One line on what was run.
+    fn summary(&self) -> String {
+        let problems = &self.recipe.problems;
+        let set = |(name, of): &(String, Range<usize>)| {
+            format!("{name} ({} {} problems)", of.len(), problems.report_on.name())
         };
-        let n = self.recipe.pool.samples;
-        let mut rows = vec![greedy("baseline", "baseline (greedy)")?];
-        for (selector, label) in [
-            (Selector::Random, "  random pick".to_owned()),
-            (Selector::Likelihood, "  likeliest".to_owned()),
-            (Selector::Critic, "  critic's pick".to_owned()),
-            (Selector::Oracle, "  oracle".to_owned()),
-        ] {
-            let label = format!("{label} of {n}, before GRPO");
-            rows.extend(Row::of_selector(
-                selector,
-                &format!("base_{}", selector.name()),
-                &label,
-                before,
-                seed,
-            ));
-        }
-        rows.push(greedy("grpo", "+ GRPO (greedy)")?);
-        for (selector, label) in [
-            (Selector::Random, format!("  random pick of {n}")),
-            (Selector::Likelihood, format!("  likeliest of {n}")),
-            (Selector::LikelihoodSum, format!("  likeliest of {n}, sum")),
-            (Selector::Critic, format!("+ critic's pick of {n}")),
-            (Selector::Consensus, format!("+ consensus of {n}, behaviour on one call")),
-            (Selector::Combined, format!("+ combined pick of {n}, critic and behaviour")),
-            (Selector::Oracle, format!("oracle (any of {n})")),
-        ] {
-            rows.extend(Row::of_selector(selector, selector.name(), &label, after, seed));
-        }
-        let (baseline, others) = rows.split_at_mut(1);
-        others.iter_mut().for_each(|row| row.compare(&baseline[0]));
-        Ok(rows)
+        let sets: Vec<String> = self.problems.reported.iter().map(set).collect();
+        format!(
+            "{}, {} candidates each; generator {}; seed {}",
+            sets.join(", "),
+            self.recipe.pool.samples,
+            self.base.name,
+            self.recipe.seed
+        )
     }
 
     fn facts(&self, scores: &[f64], passed: &[bool], calibration_error: f64) -> Result<Vec<Fact>> {
@@ -234,51 +204,6 @@ impl Loop<'_> {
         Ok(plots)
     }
 
-    /// Problems where choosing mattered: first those where the critic's pick is right and most
-    /// candidates are not, then those where it is wrong although some pass.
-    fn examples(
-        &self,
-        pools: &[Pool],
-        candidates: &[Candidate],
-        verdicts: &[Verdict],
-    ) -> Result<Vec<Example>> {
-        let by_id: HashMap<&str, &Problem> =
-            self.problems.test.iter().map(|problem| (problem.id.as_str(), problem)).collect();
-        let verdicts: HashMap<(&str, usize), &Verdict> =
-            verdicts.iter().map(|verdict| ((verdict.problem.as_str(), verdict.index), verdict)).collect();
-        let share = |pool: &Pool| Selector::Random.accuracy(pool).unwrap_or(0.0);
-        let picked = |pool: &Pool| Selector::Critic.accuracy(pool).unwrap_or(0.0);
-        let mixed = || pools.iter().filter(|pool| (0.05..0.95).contains(&share(pool)));
-        let mut right: Vec<&Pool> = mixed().filter(|pool| picked(pool) > 0.99).collect();
-        right.sort_by(|a, b| share(a).total_cmp(&share(b)));
-        let wrong = mixed().filter(|pool| picked(pool) < 0.01);
-        let chosen = right
-            .into_iter()
-            .take(EXAMPLES - 2)
-            .map(|pool| (pool, true))
-            .chain(wrong.take(2).map(|pool| (pool, false)));
-        let example = |(pool, right): (&Pool, bool)| {
-            let problem = by_id.get(pool.problem.as_str())?;
-            let percent = 100.0 * share(pool);
-            let remark = match right {
-                true => format!("{percent:.0} % of the candidates pass; the critic's pick does"),
-                false => format!("{percent:.0} % of the candidates pass; the critic's pick does not"),
-            };
-            let candidates = match shown_candidates(pool, candidates, &verdicts) {
-                Ok(candidates) => candidates,
-                Err(error) => return Some(Err(error)),
-            };
-            Some(Ok(Example {
-                problem: problem.id.clone(),
-                text: problem.shown.statement.clone(),
-                tests: tests_of(problem),
-                remark,
-                candidates,
-            }))
-        };
-        chosen.filter_map(example).collect()
-    }
-
     fn notes(&self) -> Vec<String> {
         let settings = self.verifier.python.settings();
         let tier = self.verifier.tier();
@@ -286,7 +211,7 @@ impl Loop<'_> {
         vec![
             format!("Protocol: {} candidates a problem at temperature {}, top-p {}; greedy answers for the baseline.", pool.samples, pool.temperature, pool.top_p),
             "Intervals: 95 %, bootstrap over problems; differences are resampled in pairs of the same problem.".to_owned(),
-            "Selectors see the problem's text and one test at most (level 0); the consensus may run the visible test's call, and calls like it, without knowing what they should give (level 1); the oracle sees all tests (level 4).".to_owned(),
+            "What selectors know: level 0, the problem's text with the tests that its prompt shows; 1, the visible test's call too, which they may run, and calls like it; 2, the calls of all tests; 3, whether the visible test passes; the oracle (4) sees all tests.".to_owned(),
             "Gap recovered: the share of the way from a random pick to the oracle of the same pool.".to_owned(),
             format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation tier {} ({}).", settings.cpu_seconds, settings.memory_bytes >> 20, tier.name(), tier.description()),
             format!("Seed {}; the same seed gives the same table on the same machine.", self.recipe.seed),
@@ -326,34 +251,4 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         (mean(&xs), mean(&ys))
     };
     points.chunks(window).map(centre).collect()
-}
-
-fn shown_candidates(
-    pool: &Pool,
-    candidates: &[Candidate],
-    verdicts: &HashMap<(&str, usize), &Verdict>,
-) -> Result<Vec<ExampleCandidate>> {
-    let mut indices: Vec<usize> =
-        candidates.iter().filter(|c| c.problem == pool.problem).map(|c| c.index).collect();
-    indices.sort_unstable();
-    let mut programs: Vec<ExampleCandidate> = Vec::new();
-    let pairs = paired(indices, &pool.codes, ["candidates", "programs"])?;
-    for (at, (index, code)) in pairs.enumerate() {
-        if let Some(known) = programs.iter_mut().find(|program| program.code == *code) {
-            known.count += 1;
-            continue;
-        }
-        let verdict = verdicts.get(&(pool.problem.as_str(), index));
-        let failing = verdict.and_then(|verdict| verdict.first_failure());
-        programs.push(ExampleCandidate {
-            code: code.clone(),
-            count: 1,
-            critic: pool.critic.as_ref().map(|scores| scores[at]),
-            outcome: verdict.map_or("none".to_owned(), |verdict| word(verdict.outcome, &verdict.reason)),
-            detail: failing.map(|(_, test)| test.detail.clone()).unwrap_or_default(),
-        });
-    }
-    programs.sort_by(|a, b| b.critic.unwrap_or(0.0).total_cmp(&a.critic.unwrap_or(0.0)));
-    programs.truncate(PROGRAMS);
-    Ok(programs)
 }

@@ -114,13 +114,15 @@ pub fn contents(run: &Path) -> BTreeMap<String, Vec<u8>> {
         "metrics/critic-validation.json",
         "scores/base-pool.jsonl",
         "scores/pool.jsonl",
-        "scores/pool-selection.jsonl",
+        "choices/base-pool-level-1.jsonl",
+        "choices/pool-level-1.jsonl",
     ];
     for name in names {
         let bytes = fs::read(run.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         found.insert(name.to_owned(), bytes);
     }
-    found.insert("ranker.json".to_owned(), fs::read(run.join("ranker.json")).unwrap_or_default());
+    let ranker = "rankers/pool-level-1.json";
+    found.insert(ranker.to_owned(), fs::read(run.join(ranker)).unwrap_or_default());
     for directory in ["generated", "verdicts", "metrics"] {
         for entry in fs::read_dir(run.join(directory)).expect("a directory") {
             let path = entry.expect("an entry").path();

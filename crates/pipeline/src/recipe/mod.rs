@@ -1,6 +1,8 @@
 //! Recipes: TOML files that say what a run does. Every field has a default; an unknown field is an
 //! error that names the nearest known one.
 
+mod defaults;
+
 use learning::advantage::Objective;
 use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
@@ -77,6 +79,8 @@ pub struct Recipe {
     pub grpo: GrpoSettings,
     /// The critic and what it learns from.
     pub critic: CriticRecipe,
+    /// The choice of one candidate.
+    pub selection: SelectionRecipe,
     /// Makes a built-in model instead of running the loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pretrain: Option<PretrainRecipe>,
@@ -101,6 +105,9 @@ pub struct ProblemsRecipe {
     /// Further sets to learn from: their training problems, but for those that the source has, and those
     /// whose name or text is that of a problem to report on or to choose by.
     pub also_train: Vec<String>,
+    /// Further sets to report on, their test problems; each has rows of its own. Nothing that is like them
+    /// is learned from. Where validation problems are reported on these are left alone.
+    pub also_report: Vec<String>,
     /// Training problems; 0 takes all that the set has.
     pub train: usize,
     /// Problems to report on; 0 takes all that the set has.
@@ -184,6 +191,21 @@ pub struct CriticRecipe {
     pub training: CriticSettings,
 }
 
+/// The choice of one candidate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SelectionRecipe {
+    /// What selectors may know of a problem's tests, each in rows of its own: 0 nothing, 1 the visible test's
+    /// call, 2 the calls of all tests, 3 the visible test with its value.
+    pub levels: Vec<u8>,
+    /// Inputs of our own making on which a problem's candidates are compared.
+    pub own_inputs: usize,
+    /// Candidates of each validation problem from each generator, for rankers to learn from beside the
+    /// training problems that the critic was kept from; 0 leaves validation problems to the reader. Those
+    /// of `problems.also_train` count too.
+    pub validation_samples: usize,
+}
+
 /// How the built-in model is made.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -207,107 +229,6 @@ pub struct PretrainRecipe {
     pub key_value_heads: usize,
     /// How it is trained.
     pub training: SupervisedSettings,
-}
-
-impl Default for Recipe {
-    fn default() -> Self {
-        Recipe {
-            name: "run".into(),
-            seed: 0,
-            model: ModelRecipe::default(),
-            problems: ProblemsRecipe::default(),
-            greedy: GreedyRecipe::default(),
-            pool: PoolRecipe::default(),
-            executor: ExecutorRecipe::default(),
-            grpo: GrpoSettings::default(),
-            critic: CriticRecipe::default(),
-            pretrain: None,
-        }
-    }
-}
-
-impl Default for ModelRecipe {
-    fn default() -> Self {
-        ModelRecipe { path: "models/basics".into(), prompt: PromptFormat::Comment }
-    }
-}
-
-impl Default for ProblemsRecipe {
-    fn default() -> Self {
-        ProblemsRecipe {
-            source: "basics".into(),
-            also_train: Vec::new(),
-            train: 0,
-            test: 0,
-            report_on: Split::Test,
-            seed: 1,
-        }
-    }
-}
-
-impl Default for GreedyRecipe {
-    fn default() -> Self {
-        GreedyRecipe { max_new_tokens: 512, tests: PromptTests::Visible }
-    }
-}
-
-impl Default for PoolRecipe {
-    fn default() -> Self {
-        PoolRecipe {
-            samples: 50,
-            temperature: 0.8,
-            top_p: 0.95,
-            top_k: 0,
-            max_new_tokens: 512,
-            max_sequences: 0,
-            tests: PromptTests::Visible,
-        }
-    }
-}
-
-impl Default for ExecutorRecipe {
-    fn default() -> Self {
-        ExecutorRecipe {
-            python: "python3".into(),
-            workers: 0,
-            timeout: 2.0,
-            memory: 1024,
-            require_tier: Tier::C,
-            packages: Vec::new(),
-            protocol_imports: true,
-        }
-    }
-}
-
-impl Default for CriticRecipe {
-    fn default() -> Self {
-        CriticRecipe {
-            start: String::new(),
-            problems: 0,
-            samples: 8,
-            base_samples: 0,
-            rollouts: true,
-            validation: 0.1,
-            precision: Precision::F32,
-            training: CriticSettings::default(),
-        }
-    }
-}
-
-impl Default for PretrainRecipe {
-    fn default() -> Self {
-        PretrainRecipe {
-            samples: String::new(),
-            programs: 60_000,
-            vocab_size: 1024,
-            hidden_size: 192,
-            intermediate_size: 576,
-            layers: 4,
-            heads: 6,
-            key_value_heads: 3,
-            training: SupervisedSettings::default(),
-        }
-    }
 }
 
 impl Recipe {
@@ -358,6 +279,7 @@ impl Recipe {
                 return Err(wrong(name, format!("expected {low} to {high}, found {value}")));
             }
         }
+        self.selection.check()?;
         self.executor.check().map_err(|(name, message)| wrong(format!("executor.{name}"), message))
     }
 
@@ -370,6 +292,21 @@ impl Recipe {
             let message =
                 format!("expected 2 to grpo.group_size ({}), found {}", grpo.group_size, grpo.best_of);
             return Err(wrong("grpo.best_of", message));
+        }
+        if grpo.critic_reward > 0.0 && self.critic.start.is_empty() {
+            let message = "the critic has a share in the reward; expected its directory, found none";
+            return Err(wrong("critic.start", message));
+        }
+        if grpo.execution_reward == 0.0 && grpo.critic_reward == 0.0 {
+            let message = "expected a number above 0 here or in grpo.critic_reward: nothing is rewarded";
+            return Err(wrong("grpo.execution_reward", message));
+        }
+        for (name, value) in
+            [("execution_reward", grpo.execution_reward), ("critic_reward", grpo.critic_reward)]
+        {
+            if !(0.0..=1000.0).contains(&value) {
+                return Err(wrong(format!("grpo.{name}"), format!("expected 0 to 1000, found {value}")));
+            }
         }
         for (name, value) in [("clip_range", grpo.clip_range), ("clip_range_high", grpo.clip_range_high)] {
             if !(value > 0.0 && value < 10.0) {
@@ -388,6 +325,25 @@ impl Recipe {
     /// Where a number is larger than TOML has them.
     pub fn resolved(&self) -> Result<String> {
         Ok(toml::to_string_pretty(self)?)
+    }
+}
+
+impl SelectionRecipe {
+    fn check(&self) -> Result<()> {
+        let message =
+            |found: &dyn std::fmt::Display| format!("expected some of 0, 1, 2 and 3, found {found}");
+        if self.levels.is_empty() {
+            return Err(wrong("selection.levels", message(&"none")));
+        }
+        for (at, level) in self.levels.iter().enumerate() {
+            if *level > 3 {
+                return Err(wrong("selection.levels", message(level)));
+            }
+            if self.levels[..at].contains(level) {
+                return Err(wrong("selection.levels", message(&format!("{level} twice"))));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -425,6 +381,24 @@ mod tests {
     }
 
     #[test]
+    fn a_reward_that_nobody_gives_is_named() {
+        assert!(message("[grpo]\ncritic_reward = 0.5\n").contains("critic.start"));
+        assert!(message("[grpo]\nexecution_reward = 0.0\n").contains("grpo.execution_reward"));
+        assert!(message("[grpo]\nexecution_reward = -1.0\n").contains("expected 0 to 1000, found -1"));
+    }
+
+    #[test]
+    fn levels_that_there_are_not_are_named() {
+        for (levels, found) in [("[]", "none"), ("[1, 4]", "4"), ("[1, 1]", "1 twice")] {
+            let message = message(&format!("[selection]\nlevels = {levels}\n"));
+            assert!(
+                message.contains("selection.levels") && message.contains(&format!("found {found}")),
+                "{message}"
+            );
+        }
+    }
+
+    #[test]
     fn limits_that_make_no_sense_are_named() {
         for (text, field) in [
             ("timeout = nan", "executor.timeout: expected a number of seconds above 0"),
@@ -455,7 +429,7 @@ mod tests {
         let recipe = Recipe { pretrain: Some(PretrainRecipe::default()), ..Recipe::default() };
         let text = recipe.resolved().expect("text");
         let defaults: toml::Table = text.parse().expect("TOML");
-        let reference = include_str!("../../../docs/recipes.md");
+        let reference = include_str!("../../../../docs/recipes.md");
         let mut missing = Vec::new();
         rows(&toml::Value::Table(defaults), "", &mut |row| {
             if !reference.contains(&row) {
