@@ -132,7 +132,7 @@ fn tokenizer_metadata(model: &Checkpoint) -> Result<Vec<(String, Value)>, Error>
             id.and_then(|text| metadata::token_of(&tokenizer, text)).ok_or_else(|| Error::Tokenizer {
                 path: settings_path.clone(),
                 what: name.to_owned(),
-                expected: format!("a token of tokenizer.json, found {token}"),
+                expected: format!("a token of tokenizer.json, found {}", shown(token)),
             })?;
         all.push((key, Value::U32(id)));
     }
@@ -159,7 +159,7 @@ fn chat_templates(
     let fail = |found: &Json| Error::Tokenizer {
         path: settings_path.to_owned(),
         what: "chat_template".to_owned(),
-        expected: format!("a template, or a list of templates with their names, found {found}"),
+        expected: format!("a template, or a list of templates with their names, found {}", shown(found)),
     };
     let list = match &settings["chat_template"] {
         Json::Null => return Ok(Vec::new()),
@@ -181,6 +181,11 @@ fn chat_templates(
         all.push(("tokenizer.chat_templates".to_owned(), Value::from(names)));
     }
     Ok(all)
+}
+
+/// The beginning of a value, as an error shows it.
+fn shown(value: &Json) -> String {
+    value.to_string().chars().take(100).flat_map(|c| c.escape_debug()).collect()
 }
 
 /// A file's JSON; none where there is no such file.

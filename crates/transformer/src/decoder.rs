@@ -24,7 +24,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Prompt tokens that are computed between two steps: fewer would read the weights too often.
-const PIECE: usize = 512;
+const PIECE: usize = 256;
 
 /// A sample in flight.
 pub(crate) struct Sequence {

@@ -19,8 +19,9 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Prompt tokens that are computed in one pass.
-const BATCH: usize = 4096;
+/// Prompt tokens that are computed in one pass: what a row of a long prompt cannot see is computed with it and
+/// thrown away, and with more rows that is more.
+const BATCH: usize = 512;
 
 /// The prompt's part of the cache, and the logits that follow it.
 pub(crate) struct Prefix {
