@@ -108,6 +108,14 @@ fn what_is_asked_for_wrongly_is_told() {
     }
     let reply = service.post("/v1/completions", &json!({"prompt": [5]})).1;
     assert_eq!(reply["error"]["message"], "prompt: expected a text, or a list of one text");
+    // Without any candidate there is nothing to answer with.
+    let ours = json!({"candidates": 30, "budget_seconds": 1e-6});
+    let (status, reply) = service.post("/v1/chat/completions", &chat("Double.", ours));
+    let message = reply["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        status == 503 && message.contains("no candidate was written within 0.000001 s"),
+        "{status} {reply}"
+    );
     assert_eq!(service.post_text("/v1/chat/completions", "{").0, 400);
     assert_eq!(service.get("/v1/nothing").0, 404);
     assert_eq!(service.get("/health").0, 200);
@@ -306,11 +314,6 @@ fn a_slow_server_costs_its_budget_and_no_more_and_too_much_is_refused() {
         assert_eq!((status, &reply["ncomp"]["status"]), (200, &"verified".into()), "{reply}");
         assert!(took < Duration::from_secs(6), "{took:?}");
     });
-    // Without any candidate there is nothing to answer with.
-    let ours = json!({"candidates": 2, "budget_seconds": 0.1});
-    let (status, reply) = service.post("/v1/chat/completions", &chat("Double.", ours));
-    let message = reply["error"]["message"].as_str().unwrap_or_default();
-    assert!(status == 503 && message.contains("no candidate was written within 0.1 s"), "{status} {reply}");
     // Who goes away gives the place back.
     let mut gone = TcpStream::connect(service.address()).expect("a connection");
     let body = chat("Double.", json!({"candidates": 100, "until": 1.0, "tests": ["assert twice(3) == 6"]}))
