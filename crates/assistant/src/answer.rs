@@ -49,6 +49,9 @@ pub struct Evidence {
     pub passing: usize,
     /// Estimated probability that the chosen one is right.
     pub probability: f64,
+    /// The critic's probability that the chosen one is right, where it was asked about all candidates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub critic: Option<f64>,
     /// Whether this estimate was set right by verdicts on candidates of the same model. Otherwise it may
     /// be far off, mostly too high.
     pub calibrated: bool,

@@ -1,7 +1,7 @@
 //! Candidates of one question, run as they come.
 
 use crate::answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
-use crate::{Error, Settings};
+use crate::{Error, Scorer, Settings};
 use records::{Candidate, Observation, ObservationKind, Outcome, Problem, Verdict};
 use selection::guess::best;
 use selection::{Behaviour, Pool, Ranker, Selector};
@@ -12,6 +12,8 @@ use verify::{Ask, Client, Domain, Failure, Inputs, Job, Reply};
 
 /// Candidates after which inputs are guessed where no test tells any.
 const GUESS_AFTER: usize = 8;
+/// New programs for which a critic is asked: fewer are not worth the prompt that they share.
+const SCORE_AFTER: usize = 8;
 /// Candidates below which behaviour alone makes nothing certain.
 const LEAST_CANDIDATES: usize = 8;
 /// Time between two looks at whether the work is to stop.
@@ -31,6 +33,11 @@ pub struct Checker {
     verdicts: HashMap<String, Verdict>,
     /// What each program gave on the inputs.
     observed: HashMap<String, Vec<Observation>>,
+    scorer: Option<Scorer>,
+    /// What a critic says of each program.
+    scores: HashMap<String, f64>,
+    /// The probability that is sure enough.
+    until: f64,
     /// None until they are known or guessed.
     inputs: Option<Inputs>,
     behaviour: Behaviour,
@@ -65,6 +72,9 @@ impl Checker {
             candidates: Vec::new(),
             verdicts: HashMap::new(),
             observed: HashMap::new(),
+            scorer: settings.scorer.clone(),
+            scores: HashMap::new(),
+            until: settings.until,
             inputs: (inputs.given > 0).then_some(inputs),
             behaviour: Behaviour::default(),
             pool: Pool::default(),
@@ -101,6 +111,9 @@ impl Checker {
         }
         self.observe(stops);
         self.weigh();
+        if self.score(last, stops) {
+            self.weigh();
+        }
     }
 
     fn has_tests(&self) -> bool {
@@ -167,6 +180,26 @@ impl Checker {
         self.observed.extend(seen);
     }
 
+    /// Asks the critic about new programs, unless the answer is sure without it; says whether it answered.
+    fn score(&mut self, last: bool, stops: &dyn Fn() -> bool) -> bool {
+        let Some(scorer) = &self.scorer else { return false };
+        let programs = self.new_programs(&self.scores);
+        let enough = if last { 1 } else { SCORE_AFTER };
+        if programs.len() < enough || self.is_certain(self.until) {
+            return false;
+        }
+        match scorer.score(&self.problem, &programs, stops) {
+            Ok(scores) => self.scores.extend(programs.into_iter().zip(scores)),
+            // Stopped while the prompt was made.
+            Err(_) if stops() => {}
+            Err(error) => {
+                self.notes.push(format!("the critic failed and is not asked again: {error:#}"));
+                self.scorer = None;
+            }
+        }
+        true
+    }
+
     /// What each program gives on each input; none for those that were not run.
     fn run(
         &self,
@@ -226,7 +259,10 @@ impl Checker {
         self.behaviour = Behaviour { observed, given, inputs };
         let passes = |code: &String| self.verdicts.get(code).is_some_and(Verdict::passed);
         let features = codes.iter().map(|code| self.domain.static_features(&self.problem, code)).collect();
+        // Where some have no score the others' say nothing.
+        let critic: Option<Vec<f64>> = codes.iter().map(|code| self.scores.get(code).copied()).collect();
         let mut pool = Pool {
+            critic: critic.filter(|scores| !scores.is_empty()),
             problem: self.problem.id.clone(),
             indices: (0..codes.len()).collect(),
             statement: self.problem.shown.statement.clone(),
@@ -351,6 +387,7 @@ impl Checker {
         evidence.tests_passed = verdict.map_or(0, tests_passed);
         evidence.failed = verdict.and_then(|verdict| self.failed(verdict));
         evidence.probability = self.pool.combined.as_ref().map_or(0.0, |combined| combined[pick]);
+        evidence.critic = self.pool.critic.as_ref().map(|scores| scores[pick]);
         evidence.agreeing = groups.iter().filter(|&&group| group == groups[pick]).count();
         evidence.runner_up = self.runner_up(pick, &groups);
         let gives_something =

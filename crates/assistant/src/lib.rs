@@ -32,12 +32,14 @@ mod checker;
 mod proposer;
 mod question;
 mod remote;
+mod scorer;
 
 pub use answer::{Answer, Evidence, FailedTest, Judged, RunnerUp, Status};
 pub use checker::Checker;
-pub use proposer::{Proposer, TooLong};
+pub use proposer::{PolicyFirst, Proposer, TooLong};
 pub use question::Question;
 pub use remote::{Remote, RemoteError};
+pub use scorer::Scorer;
 
 use generator::Sampling;
 use problems::prompt::Message;
@@ -91,6 +93,8 @@ pub struct Settings {
     /// Rankers in place of the built-in ones of their levels: 0 where there are no tests, 3 where there
     /// are.
     pub rankers: Vec<Ranker>,
+    /// A critic whose word counts too, as long as the answer is not sure without it.
+    pub scorer: Option<Scorer>,
 }
 
 /// Selectors that a question can be answered with: what they need is there.
@@ -126,6 +130,7 @@ impl Default for Settings {
             selector: Selector::Combined,
             conversation: Vec::new(),
             rankers: Vec::new(),
+            scorer: None,
         }
     }
 }

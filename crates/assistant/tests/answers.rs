@@ -1,11 +1,16 @@
 //! Answers on a domain that has nothing to do with Python: a solution is a number that is added to
 //! its input, and a check says what 1 must become.
 
-use assistant::{Checker, Error, Settings, Status};
+use assistant::{Checker, Error, PolicyFirst, Proposer, Scorer, Settings, Status};
+use critic::{Critic, Head, Question};
+use generator::{Engine, Generator};
+use problems::prompt::PromptTests;
 use records::{Candidate, Check, Observation, ObservationKind, Outcome, Problem, Shown, TestResult, Verdict};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use transformer::device::Device;
+use transformer::{Config, Cpu, Model, Tokenizer};
 use verify::{
     Ask, Domain, Failure, Guess, Inputs, Job, Pool, ProblemError, Reply, StartError, Verifier, Watch,
 };
@@ -156,6 +161,58 @@ fn without_tests_the_likeliest_is_unverified() {
         "{}",
         answer.explanation()
     );
+}
+
+/// A model with random weights.
+fn model(name: &str, seed: u64) -> Generator {
+    let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n"];
+    let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
+    let config = Config { vocab_size: tokenizer.vocab_size(), eos_token_ids: vec![], ..Config::tiny() };
+    let reader = Cpu::default().reader(Model::random(config, seed)).expect("a reader");
+    Generator::new(reader, tokenizer, name)
+}
+
+#[test]
+fn a_critic_is_asked_where_the_answer_is_not_sure_without_it() {
+    let generator = Arc::new(model("tiny", 1));
+    let backbone = Cpu::default().reader(generator.model().expect("weights")).expect("a reader");
+    let head = Head::random(generator.config().hidden_size, 8, 1, 5);
+    let critic = Arc::new(Critic::new(backbone, head, generator.tokenizer.clone()));
+    let scorer = Some(Scorer::new(critic.clone(), generator.clone()));
+    let client = pool(Sums::default()).client("test");
+    let answer = |expected: Option<&str>, until: f64| {
+        let settings = Settings { until, scorer: scorer.clone(), ..Settings::default() };
+        let mut checker = Checker::new(problem(expected), &client, &settings).expect("a checker");
+        ["7", "7", "2", "none"].into_iter().for_each(|code| checker.add(candidate(code)));
+        checker.check(true, &|| false);
+        checker.answer(false, 0.0)
+    };
+    let unsure = answer(None, 1.0);
+    let score = unsure.evidence.critic.expect("it was asked");
+    let prompt = generator.prompt(&problem(None).shown, PromptTests::Visible).expect("a prompt");
+    let question = Question { prompt, programs: vec![unsure.code.expect("an answer")] };
+    assert!((score - critic.score(&[question]).expect("a score")[0][0]).abs() < 1e-6);
+    let sure = answer(Some("3"), 0.0);
+    assert_eq!((sure.status, sure.evidence.critic), (Status::Verified, None));
+}
+
+#[test]
+fn the_policy_writes_the_first_candidates_and_the_base_the_others() {
+    let [policy, base] =
+        [model("tiny+learned", 1), model("tiny", 2)].map(|model| Arc::new(Engine::start(model, 16, 64)));
+    let proposer = PolicyFirst { policy, base, candidates: 20, candidates_with_tests: 2 };
+    let authors = |expected: Option<&str>| {
+        let settings = Settings { candidates: 25, max_new_tokens: 4, ..Settings::default() };
+        let mut found = Vec::new();
+        let extract = |_: &Problem, text: &str| text.to_owned();
+        let mut take = |candidate: Candidate| found.push((candidate.index, candidate.generator));
+        proposer.propose(&problem(expected), &settings, &extract, &|| false, &mut take).expect("candidates");
+        found.sort();
+        assert_eq!(found.iter().map(|(index, _)| *index).collect::<Vec<_>>(), (0..25).collect::<Vec<_>>());
+        found.iter().filter(|(_, generator)| generator == "tiny+learned").count()
+    };
+    assert_eq!((authors(None), authors(Some("3"))), (20, 2));
+    assert_eq!(proposer.name(), "tiny+learned");
 }
 
 #[test]

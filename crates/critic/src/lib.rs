@@ -8,7 +8,9 @@
 //! On disk it is a Hugging Face directory: the backbone's files as always (`config.json`,
 //! `model.safetensors`, `tokenizer.json`), and beside them `score_head.safetensors` with
 //! `score.0.weight` `[width, hidden]`, `score.0.bias` `[width]`, `score.2.weight` `[outputs, width]`,
-//! `score.2.bias` `[outputs]`: in PyTorch, `Sequential(Linear, ReLU, Linear)`.
+//! `score.2.bias` `[outputs]`: in PyTorch, `Sequential(Linear, ReLU, Linear)`. Where adapters were trained, a
+//! directory of PEFT's two files and the head is enough beside the model that they were trained on
+//! ([`Critic::attach`]): on the processor the critic then shares that model's weights.
 //!
 //! ```no_run
 //! use critic::{Critic, Question};
@@ -31,7 +33,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::batch::split_by_rows;
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
 use transformer::device::{Device, Reader};
+use transformer::lora::Adapters;
 use transformer::{Checkpoint, Model, PackedBatch, Tokenizer};
+
+/// The file of the head.
+const HEAD: &str = "score_head.safetensors";
 
 /// Rows scored at once.
 const ROWS: usize = 8192;
@@ -79,16 +85,20 @@ impl Critic {
     pub fn load(directory: &Path, device: &dyn Device) -> Result<Self> {
         let (backbone, tokenizer) =
             Checkpoint::open_with_tokenizer(directory).context("cannot load the critic's backbone")?;
-        let files = TensorFiles::open_file(&directory.join("score_head.safetensors"))
-            .context("cannot load the critic's head")?;
-        let length = |name| Ok::<_, anyhow::Error>(files.shape(name)?.first().copied().unwrap_or(0));
-        let (width, outputs) = (length("score.0.bias")?, length("score.2.bias")?);
-        ensure!(outputs > 0, "score.2.bias: expected at least one number, found none");
-        let mut head = Head::zeros(backbone.config().hidden_size, width, outputs);
-        for (name, shape, tensor) in head.named_mut() {
-            files.read(name, &shape, tensor)?;
-        }
+        let head = read_head(directory, backbone.config().hidden_size)?;
         let backbone = device.open(&backbone).context("cannot run the critic")?;
+        Ok(Critic::new(backbone, head, tokenizer))
+    }
+
+    /// Reads a critic's directory of adapters and head, to run beside the model that they were trained on.
+    ///
+    /// # Errors
+    /// Where a file is missing, damaged or of another shape.
+    pub fn attach(directory: &Path, base: &dyn Reader, tokenizer: Tokenizer) -> Result<Self> {
+        let head = read_head(directory, base.config().hidden_size)?;
+        let adapters =
+            Adapters::load(directory, base.config()).context("cannot load the critic's adapters")?;
+        let backbone = base.adapted(&adapters).context("cannot run the critic")?;
         Ok(Critic::new(backbone, head, tokenizer))
     }
 
@@ -112,9 +122,28 @@ impl Critic {
     pub fn save(&self, directory: &Path, precision: Precision) -> Result<()> {
         self.backbone().model()?.save(directory, precision)?;
         self.tokenizer.save(directory)?;
+        self.save_head(directory, precision)
+    }
+
+    /// Writes the directory that [`attach`](Self::attach) reads; `base` names the model beside which it runs.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn save_adapted(
+        &self,
+        directory: &Path,
+        adapters: &Adapters,
+        base: &str,
+        precision: Precision,
+    ) -> Result<()> {
+        adapters.save(directory, base, precision)?;
+        self.save_head(directory, precision)
+    }
+
+    fn save_head(&self, directory: &Path, precision: Precision) -> Result<()> {
         let tensors = self.head.named();
         let tensors = tensors.into_iter().map(|(name, shape, tensor)| (name.to_owned(), shape, tensor));
-        save_tensors(&directory.join("score_head.safetensors"), tensors, precision)?;
+        save_tensors(&directory.join(HEAD), tensors, precision)?;
         Ok(())
     }
 
@@ -184,6 +213,19 @@ impl Critic {
         }
         Ok(logits)
     }
+}
+
+/// The head that a critic's directory has for hidden states of this size.
+fn read_head(directory: &Path, hidden: usize) -> Result<Head> {
+    let files = TensorFiles::open_file(&directory.join(HEAD)).context("cannot load the critic's head")?;
+    let length = |name| Ok::<_, anyhow::Error>(files.shape(name)?.first().copied().unwrap_or(0));
+    let (width, outputs) = (length("score.0.bias")?, length("score.2.bias")?);
+    ensure!(outputs > 0, "score.2.bias: expected at least one number, found none");
+    let mut head = Head::zeros(hidden, width, outputs);
+    for (name, shape, tensor) in head.named_mut() {
+        files.read(name, &shape, tensor)?;
+    }
+    Ok(head)
 }
 
 /// Logit to probability.

@@ -12,7 +12,10 @@ use crate::ops::Ops;
 use std::ops::Range;
 use transformer::Weights;
 use transformer::device::Plan;
-use transformer::lora::{Adapter, AdapterTraining};
+use transformer::lora::{Adapter, AdapterTraining, Adapters};
+
+/// Ranks that products here take are multiples of it.
+pub(crate) const RANK_MULTIPLE: usize = 8;
 
 /// Adapters in training.
 pub struct Adapted {
@@ -79,27 +82,7 @@ impl Adapted {
 
     /// Writes `base + scale B A` to the weights that the network computes with.
     pub fn merge(&self, network: &Network) -> Result<(), Error> {
-        let (gpu, ops) = (&network.gpu, &network.ops);
-        let rank = self.training.adapters.settings.rank;
-        for adapter in &self.training.adapters.all {
-            let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
-            let place = place(network, adapter);
-            gpu.matmul().run(&Product {
-                rows: adapter.outputs,
-                columns: adapter.inputs,
-                depth: rank,
-                left: (b.view(), false),
-                left_stride: rank,
-                right: (a.view(), false),
-                right_stride: adapter.inputs,
-                bias: None,
-                residual: Some(self.base.part(place.clone())),
-                scale: self.training.adapters.scale(),
-                out: Output::Bf16(network.weights.part(place)),
-                out_stride: adapter.inputs,
-            })?;
-        }
-        Ok(())
+        merge(network, &self.base, &self.training.adapters)
     }
 
     /// Writes `base + scale B A` to weights on the host, in f32.
@@ -116,6 +99,30 @@ impl Adapted {
         }
         Ok(())
     }
+}
+
+/// Writes `base + scale B A` to a network's weights; `base` is laid out like these.
+pub(crate) fn merge(network: &Network, base: &Buffer<u16>, adapters: &Adapters) -> Result<(), Error> {
+    let (gpu, ops, rank) = (&network.gpu, &network.ops, adapters.settings.rank);
+    for adapter in &adapters.all {
+        let (a, b) = (upload(gpu, ops, &adapter.a)?, upload(gpu, ops, &adapter.b)?);
+        let place = place(network, adapter);
+        gpu.matmul().run(&Product {
+            rows: adapter.outputs,
+            columns: adapter.inputs,
+            depth: rank,
+            left: (b.view(), false),
+            left_stride: rank,
+            right: (a.view(), false),
+            right_stride: adapter.inputs,
+            bias: None,
+            residual: Some(base.part(place.clone())),
+            scale: adapters.scale(),
+            out: Output::Bf16(network.weights.part(place)),
+            out_stride: adapter.inputs,
+        })?;
+    }
+    Ok(())
 }
 
 /// Where an adapter's matrix lies among the weights.

@@ -207,6 +207,10 @@ impl Reader for GpuLearner {
         self.reader.predictions(batch, targets)
     }
 
+    fn adapted(&self, adapters: &Adapters) -> Result<Box<dyn Reader>, ModelError> {
+        self.reader.adapted(adapters)
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, ModelError> {
         self.reader.decoder()
     }

@@ -142,6 +142,13 @@ impl Network {
         })
     }
 
+    /// Another of the same weights.
+    pub(crate) fn copy(&self) -> Result<Self, Error> {
+        let network = Self::empty(&self.gpu, &self.config)?;
+        self.gpu.copy(self.weights.view(), network.weights.view())?;
+        Ok(network)
+    }
+
     /// Replaces all weights.
     pub(crate) fn set_weights(&mut self, weights: &transformer::Weights) -> Result<(), Error> {
         let mut upload = Upload::default();

@@ -1,6 +1,7 @@
 //! Predicting: hidden states, log-probabilities, and a decoder.
 
 use crate::Error;
+use crate::adapters::{RANK_MULTIPLE, merge};
 use crate::decode::GpuDecoder;
 use crate::gpu::Gpu;
 use crate::linear::{logits_block, logits_stride};
@@ -11,6 +12,7 @@ use std::borrow::Cow;
 use transformer::decode::Decode;
 use transformer::device::Reader;
 use transformer::head::{Prediction, Target};
+use transformer::lora::Adapters;
 use transformer::pass::Keep;
 use transformer::{Config, Error as ModelError, Model, PackedBatch, Weights};
 
@@ -140,6 +142,15 @@ impl Reader for GpuReader {
             predictions.extend(predict_block(network, &there, workspace.hidden()?, block)?);
         }
         Ok(predictions)
+    }
+
+    fn adapted(&self, adapters: &Adapters) -> Result<Box<dyn Reader>, ModelError> {
+        adapters.check(&self.network.table)?;
+        let adapters = adapters.with_rank_multiple(RANK_MULTIPLE);
+        let network = self.network.copy()?;
+        merge(&network, &self.network.weights, &adapters)?;
+        network.gpu.synchronize().map_err(ModelError::from)?;
+        Ok(Box::new(GpuReader::new(network)))
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, ModelError> {

@@ -4,9 +4,9 @@ use std::ops::ControlFlow;
 use transformer::Cpu;
 use transformer::checkpoint::Precision;
 use transformer::decode::{Admission, Decode, Request, Sample, Settings, decode};
-use transformer::device::{Device, Learner, Plan};
+use transformer::device::{Device, Learner, Plan, Reader};
 use transformer::head::Target;
-use transformer::lora::LoraSettings;
+use transformer::lora::{Adapters, LoraSettings};
 use transformer::optimizer::AdamWSettings;
 use transformer::sampling::Sampling;
 use transformer::table::Role;
@@ -276,6 +276,40 @@ fn adapters_train_as_on_the_cpu_and_leave_the_rest_alone() {
     let by_learner = logs(learner.predictions(&batch, &targets).expect("runs"));
     let mut reader = cuda.reader(Model { weights: merged, ..model }).expect("a reader");
     assert!(relative_error(&by_learner, &logs(reader.predictions(&batch, &targets).expect("runs"))) < 1e-2);
+}
+
+/// A reader with adapters of a rank that products here do not take predicts as the processor's, and the one
+/// that it was made of as before.
+#[test]
+fn a_reader_with_adapters_predicts_as_on_the_cpu() {
+    let Some(cuda) = cuda() else { return };
+    let model = models().remove(0);
+    let settings = LoraSettings { rank: 8, alpha: 16.0, ..LoraSettings::default() };
+    let mut adapters = Adapters::new(&model.config, &settings, 3).expect("adapters");
+    adapters.settings.rank = 5;
+    for adapter in &mut adapters.all {
+        adapter.a.truncate(5 * adapter.inputs);
+        adapter.b = (0..5 * adapter.outputs).map(|at| (at as f32).sin() / 8.0).collect();
+    }
+    let (batch, targets) = batch();
+    let logs = |reader: &mut dyn Reader| {
+        let found = reader.predictions(&batch, &targets).expect("runs");
+        found.iter().map(|prediction| prediction.log_probability).collect::<Vec<f32>>()
+    };
+    let cpu = Cpu::default().reader(model.clone()).expect("a reader");
+    let expected = logs(cpu.adapted(&adapters).expect("a reader").as_mut());
+    let mut base = cuda.reader(model).expect("a reader");
+    let before = logs(base.as_mut());
+    let mut adapted = base.adapted(&adapters).expect("a reader");
+    let found = logs(adapted.as_mut());
+    println!(
+        "{} and without adapters {}",
+        relative_error(&found, &expected),
+        relative_error(&before, &expected)
+    );
+    assert!(relative_error(&found, &expected) < 2e-2);
+    assert!(relative_error(&before, &expected) > 5e-2, "the adapters matter");
+    assert_eq!(logs(base.as_mut()), before);
 }
 
 /// What does not fit is refused with numbers, and afterwards everything works as before.

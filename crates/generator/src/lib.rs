@@ -32,10 +32,11 @@ use problems::prompt::{
 use records::{Candidate, FinishReason, Problem, Shown};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use transformer::decode::{self, Settings, decode};
 use transformer::device::{Device, Reader};
 use transformer::head::{Prediction, Target};
+use transformer::lora::Adapters;
 use transformer::{Checkpoint, Config, Model, PackedBatch, Tokenizer};
 
 pub use engine::Engine;
@@ -53,9 +54,10 @@ pub struct Generator {
 }
 
 /// How a model is asked.
+#[derive(Clone)]
 enum Prompter {
     Comment,
-    Chat(Box<ChatTemplate>),
+    Chat(Arc<ChatTemplate>),
 }
 
 /// Finds the solution in what a model wrote for a problem: a domain's work.
@@ -144,6 +146,24 @@ impl Generator {
             name: name.into(),
             prompter: Prompter::Comment,
         }
+    }
+
+    /// The same model with adapters, asked in the same way; on the processor the two share weights that
+    /// are kept as their file has them. Not while an [`Engine`] runs this one.
+    ///
+    /// # Errors
+    /// Where the adapters are for another model, or there is no room.
+    pub fn adapted(&self, adapters: &Adapters, name: impl Into<String>) -> Result<Self> {
+        let reader = self.with_reader(|reader| reader.adapted(adapters)).context("cannot run the policy")?;
+        Ok(Generator {
+            prompter: self.prompter.clone(),
+            ..Generator::new(reader, self.tokenizer.clone(), name)
+        })
+    }
+
+    /// What `work` makes of the model itself: readers with other adapters. Not while an [`Engine`] runs it.
+    pub fn with_reader<T>(&self, work: impl FnOnce(&dyn Reader) -> T) -> T {
+        work(&**self.reader())
     }
 
     /// The model's shape.
@@ -375,13 +395,13 @@ impl Generator {
 }
 
 /// The chat template of a model, if it has one.
-fn chat_template(checkpoint: &Checkpoint) -> Result<Option<Box<ChatTemplate>>> {
+fn chat_template(checkpoint: &Checkpoint) -> Result<Option<Arc<ChatTemplate>>> {
     let path = checkpoint.path();
     let found = match checkpoint.gguf() {
         None => ChatTemplate::load(path)?,
         Some(file) => ChatTemplate::of(path, &transformer::tokenizer::gguf::settings(file)?)?,
     };
-    Ok(found.map(Box::new))
+    Ok(found.map(Arc::new))
 }
 
 /// The first random stream of a problem (FNV-1a of its id, spread so that the streams of different

@@ -8,6 +8,7 @@ mod context;
 mod device;
 mod dry_run;
 mod launch;
+mod learned_parts;
 mod progress;
 mod prompt;
 mod samples;

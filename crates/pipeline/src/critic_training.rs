@@ -150,10 +150,13 @@ impl CriticTraining<'_> {
         }
         let mut validation = None;
         if let Some(target) = self.target {
-            if let Some(adapters) = trainer.learner.adapters() {
-                adapters.save(&target.join("adapter"), &generator.name)?;
-            }
+            let adapters = trainer.learner.adapters().cloned();
             let critic = trained_critic(critic, trainer, context.device)?;
+            if let Some(adapters) = adapters {
+                // A critic that runs beside the generator's weights.
+                let (directory, precision) = (target.join("adapter"), self.recipe.precision);
+                critic.save_adapted(&directory, &adapters, &generator.name, precision).map_err(learning)?;
+            }
             let measured = validate(&critic, &held_out, training.len())?;
             self.write(VALIDATION, &measured.to_string())?;
             critic.save(target, self.recipe.precision).map_err(learning)?;

@@ -48,7 +48,7 @@ pub fn train(
     let Some(target) = target else { return Ok(Done::Whole) };
     trainer.model().map_err(learning)?.save(target, recipe.critic.precision)?;
     if let Some(adapters) = trainer.learner.adapters() {
-        adapters.save(&target.join("adapter"), &recipe.model.path)?;
+        adapters.save(&target.join("adapter"), &recipe.model.path, recipe.critic.precision)?;
     }
     conversion::write_tokenizer(&Checkpoint::open(&base)?, target)?;
     Ok(Done::Whole)

@@ -90,12 +90,12 @@ impl Fact {
 const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c2127;--soft:#5c6773;--line:#d8dee4;--card:#f6f8fa;--accent:#0072b2;--good:#0a7d55;--bad:#c4420e}
 @media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa7b3;--line:#30363d;--card:#161b22;--accent:#58a6ff;--good:#3fb950;--bad:#ff7b55}}
-*{box-sizing:border-box}body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);max-width:62rem;margin:0 auto;padding:1.5rem 1rem 4rem}
+*{box-sizing:border-box}body{font:16px/1.55 system-ui,sans-serif;color:var(--ink);max-width:66rem;margin:0 auto;padding:1.5rem 1rem 4rem}
 h1{font-size:1.7rem;margin:0 0 .2rem}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p.lead{color:var(--soft);margin:0 0 1.4rem}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 th,td{padding:.42rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}th:first-child,td:first-child{text-align:left}
-th{color:var(--soft);font-weight:500;font-size:.86rem}tr.key td{font-weight:600}
-.bar{position:relative;width:8rem;height:.8rem;background:var(--card);border:1px solid var(--line);border-radius:3px}
+th{color:var(--soft);font-weight:500;font-size:.86rem}tr.key td{font-weight:600}tr.group td{color:var(--soft);font-weight:600;padding-top:1.1rem}tr.under td:first-child{padding-left:1.4rem}
+.bar{position:relative;width:7rem;height:.8rem;background:var(--card);border:1px solid var(--line);border-radius:3px}
 .bar i{position:absolute;top:0;bottom:0;background:var(--accent);opacity:.32}.bar b{position:absolute;top:-2px;bottom:-2px;width:2px;background:var(--accent)}
 .facts{display:grid;grid-template-columns:repeat(auto-fill,minmax(11rem,1fr));gap:.6rem}.facts div{background:var(--card);border:1px solid var(--line);border-radius:6px;padding:.5rem .7rem}
 .facts strong{display:block;font-size:1.15rem}.facts span{color:var(--soft);font-size:.84rem}
@@ -144,15 +144,23 @@ impl Report {
 
     fn write_table(&self, page: &mut String) {
         page.push_str("<h2>Problems solved</h2><div class=\"scroll\"><table><thead><tr><th></th><th>solved</th><th>95 % interval</th><th></th><th>against baseline</th><th>gap recovered</th></tr></thead><tbody>");
+        let mut group = "";
         for row in &self.rows {
-            let key = ["baseline", "grpo", "critic", "oracle"].contains(&row.name.as_str());
+            if row.group != group {
+                group = &row.group;
+                let _ = write!(page, "<tr class=\"group\"><td colspan=\"6\">{}</td></tr>", escape(group));
+            }
+            let name = row.name.rsplit('/').next().unwrap_or(&row.name);
+            let is_key = ["baseline", "grpo"].contains(&name) || name.contains("combined");
+            let mut classes: Vec<&str> = if is_key { vec!["key"] } else { Vec::new() };
+            classes.extend((!row.group.is_empty()).then_some("under"));
             let difference = row
                 .against_baseline
                 .map(|d| format!("{:+.1} <small>[{:+.1}, {:+.1}]</small>", d.value, d.low, d.high));
             let _ = write!(
                 page,
-                "<tr{}><td>{}</td><td>{:.1} %</td><td>{:.1} – {:.1}</td><td><div class=\"bar\"><i style=\"left:{:.1}%;width:{:.1}%\"></i><b style=\"left:{:.1}%\"></b></div></td><td>{}</td><td>{}</td></tr>",
-                if key { " class=\"key\"" } else { "" },
+                "<tr class=\"{}\"><td>{}</td><td>{:.1} %</td><td>{:.1} – {:.1}</td><td><div class=\"bar\"><i style=\"left:{:.1}%;width:{:.1}%\"></i><b style=\"left:{:.1}%\"></b></div></td><td>{}</td><td>{}</td></tr>",
+                classes.join(" "),
                 escape(&row.label),
                 row.value,
                 row.low,

@@ -12,6 +12,9 @@ pub struct Row {
     pub name: String,
     /// What a person reads.
     pub label: String,
+    /// What it stands under, beside rows of the same kind; empty for one that stands alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
     /// Share of problems solved, in percent.
     pub value: f64,
     /// Lower end of the 95 % interval over problems.
@@ -53,6 +56,7 @@ impl Row {
         Row {
             name: name.to_owned(),
             label: label.to_owned(),
+            group: String::new(),
             value: 100.0 * mean(&per_problem),
             low: 100.0 * low,
             high: 100.0 * high,
@@ -63,6 +67,12 @@ impl Row {
             against_baseline: None,
             per_problem,
         }
+    }
+
+    /// The same row under a heading.
+    pub fn under(mut self, group: &str) -> Self {
+        group.clone_into(&mut self.group);
+        self
     }
 
     /// A selector's row over pools; none if it lacks what it needs for any of them.
@@ -127,10 +137,15 @@ impl fmt::Display for Difference {
 pub fn text(rows: &[Row]) -> String {
     let header = ["", "solved", "95 % interval", "against baseline", "gap recovered"];
     let mut lines: Vec<[String; 5]> = vec![header.map(str::to_owned)];
+    let mut group = "";
     for row in rows {
+        if row.group != group {
+            group = &row.group;
+            lines.push(heading(group));
+        }
         let difference = row.against_baseline.map(|difference| difference.to_string());
         lines.push([
-            row.label.clone(),
+            indented(&row.label, &row.group),
             format!("{:.1} %", row.value),
             format!("{:.1} – {:.1}", row.low, row.high),
             difference.unwrap_or_default(),
@@ -138,6 +153,18 @@ pub fn text(rows: &[Row]) -> String {
         ]);
     }
     align(&lines)
+}
+
+/// A line that rows stand under.
+pub fn heading<const N: usize>(group: &str) -> [String; N] {
+    let mut line = [const { String::new() }; N];
+    line[0] = group.to_owned();
+    line
+}
+
+/// A row's label as it stands under its heading.
+pub fn indented(label: &str, group: &str) -> String {
+    if group.is_empty() { label.to_owned() } else { format!("  {label}") }
 }
 
 /// Columns of equal width, the first to the left, the others to the right.

@@ -19,14 +19,17 @@
 pub mod answer_profile;
 pub mod behaviour;
 pub mod features;
+mod fit;
 pub mod generated_tests;
 pub mod guess;
 mod logistic;
+mod model_name;
 pub mod ranker;
 
 pub use answer_profile::AnswerProfile;
 pub use behaviour::{Agreement, AnswerClasses, Behaviour};
 pub use features::Signal;
+pub use model_name::{LEARNED, is_model};
 pub use ranker::Ranker;
 
 use records::{Candidate, Outcome, Problem, Score, Verdict};

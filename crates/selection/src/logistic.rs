@@ -8,12 +8,19 @@ pub(crate) struct Examples {
     weights: Vec<f64>,
 }
 
+/// Where a coefficient is pulled, and how strongly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pull {
+    pub towards: f64,
+    pub strength: f64,
+}
+
 /// Steps after which it stops wherever it is.
 const MOST_STEPS: usize = 60;
 /// Change of a coefficient below which it has arrived.
 const PRECISION: f64 = 1e-9;
-/// Pull of the last coefficient towards 0: enough for a solution, not for an influence.
-const SLIGHT: f64 = 1e-6;
+/// Pull of the last coefficient, an intercept: enough for a solution, not for an influence.
+pub(crate) const SLIGHT: f64 = 1e-6;
 
 impl Examples {
     /// Adds one. The last number of a row is the intercept's: 1, or 0 where it has no part.
@@ -23,20 +30,22 @@ impl Examples {
         self.weights.push(weight);
     }
 
-    /// The coefficients with the least weighted cross-entropy plus half the ridge times the squares of
-    /// all coefficients but the last. None where it has no finite solution.
-    pub(crate) fn fit(&self, ridge: f64) -> Option<Vec<f64>> {
-        let width = self.rows.first()?.len();
-        let pull: Vec<f64> = (0..width).map(|at| if at + 1 < width { ridge } else { SLIGHT }).collect();
-        let mut coefficients = vec![0.0; width];
-        let mut loss = self.loss(&coefficients, &pull);
+    /// The coefficients with the least weighted cross-entropy plus what it costs to be far from where each
+    /// is pulled. None where it has no finite solution.
+    ///
+    /// # Panics
+    /// If there are not as many pulls as numbers in a row.
+    pub(crate) fn fit_near(&self, pull: &[Pull]) -> Option<Vec<f64>> {
+        assert_eq!(self.rows.first()?.len(), pull.len(), "a pull for each coefficient");
+        let mut coefficients: Vec<f64> = pull.iter().map(|pull| pull.towards).collect();
+        let mut loss = self.loss(&coefficients, pull);
         for _ in 0..MOST_STEPS {
-            let step = self.newton_step(&coefficients, &pull)?;
+            let step = self.newton_step(&coefficients, pull)?;
             // A whole step can overshoot where the loss is far from a parabola.
             let mut share = 1.0;
             let (next, next_loss) = loop {
                 let next: Vec<f64> = coefficients.iter().zip(&step).map(|(c, s)| c - share * s).collect();
-                let next_loss = self.loss(&next, &pull);
+                let next_loss = self.loss(&next, pull);
                 if next_loss <= loss || share < 1e-6 {
                     break (next, next_loss);
                 }
@@ -50,21 +59,23 @@ impl Examples {
         coefficients.iter().all(|coefficient| coefficient.is_finite()).then_some(coefficients)
     }
 
-    fn loss(&self, coefficients: &[f64], pull: &[f64]) -> f64 {
+    fn loss(&self, coefficients: &[f64], pull: &[Pull]) -> f64 {
         let entropy = self.rows.iter().zip(&self.labels).zip(&self.weights).map(|((row, &label), weight)| {
             let score = product(row, coefficients);
             let against = if label { -score } else { score };
             // ln(1 + e^x) without overflow.
             weight * (against.max(0.0) + (-against.abs()).exp().ln_1p())
         });
-        let ridge = coefficients.iter().zip(pull).map(|(c, pull)| pull * c * c / 2.0);
+        let ridge =
+            coefficients.iter().zip(pull).map(|(c, pull)| pull.strength * (c - pull.towards).powi(2) / 2.0);
         entropy.sum::<f64>() + ridge.sum::<f64>()
     }
 
     /// The inverse of the second derivatives times the first ones.
-    fn newton_step(&self, coefficients: &[f64], pull: &[f64]) -> Option<Vec<f64>> {
+    fn newton_step(&self, coefficients: &[f64], pull: &[Pull]) -> Option<Vec<f64>> {
         let width = coefficients.len();
-        let mut gradient: Vec<f64> = coefficients.iter().zip(pull).map(|(c, pull)| pull * c).collect();
+        let pulled = coefficients.iter().zip(pull).map(|(c, pull)| pull.strength * (c - pull.towards));
+        let mut gradient: Vec<f64> = pulled.collect();
         let mut curvature = vec![vec![0.0; width]; width];
         for ((row, &label), weight) in self.rows.iter().zip(&self.labels).zip(&self.weights) {
             let p = 1.0 / (1.0 + (-product(row, coefficients)).exp());
@@ -76,7 +87,7 @@ impl Examples {
                 line.iter_mut().zip(row).for_each(|(sum, other)| *sum += bend * value * other);
             }
         }
-        (0..width).for_each(|at| curvature[at][at] += pull[at]);
+        (0..width).for_each(|at| curvature[at][at] += pull[at].strength);
         solved(curvature, gradient)
     }
 }
@@ -116,6 +127,14 @@ fn solved(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
 mod tests {
     use super::*;
 
+    /// All coefficients but the last are pulled towards 0.
+    fn fit(examples: &Examples, ridge: f64) -> Option<Vec<f64>> {
+        let width = examples.rows.first()?.len();
+        let strength = |at: usize| if at + 1 < width { ridge } else { SLIGHT };
+        let pull = (0..width).map(|at| Pull { towards: 0.0, strength: strength(at) });
+        examples.fit_near(&pull.collect::<Vec<_>>())
+    }
+
     #[test]
     fn a_share_becomes_its_log_odds() {
         let mut examples = Examples::default();
@@ -123,12 +142,26 @@ mod tests {
         for (sign, passing) in [(1.0, 7), (0.0, 2)] {
             (0..10).for_each(|at| examples.add(vec![sign, 1.0], at < passing, 1.0));
         }
-        let found = examples.fit(1e-9).expect("coefficients");
+        let found = fit(&examples, 1e-9).expect("coefficients");
         let odds = |share: f64| (share / (1.0 - share)).ln();
         assert!((found[1] - odds(0.2)).abs() < 1e-4 && (found[0] + found[1] - odds(0.7)).abs() < 1e-4);
         // The ridge pulls the sign's coefficient, and the intercept goes where it then must.
-        let pulled = examples.fit(100.0).expect("coefficients");
+        let pulled = fit(&examples, 100.0).expect("coefficients");
         assert!(pulled[0] > 0.0 && pulled[0] < 0.2 && (pulled[1] - odds(0.45)).abs() < 0.1, "{pulled:?}");
+    }
+
+    #[test]
+    fn few_examples_leave_a_coefficient_where_it_was_and_many_do_not() {
+        let near = [Pull { towards: 2.0, strength: 10.0 }, Pull { towards: -1.0, strength: 10.0 }];
+        let with = |times: f64| {
+            let mut examples = Examples::default();
+            examples.add(vec![1.0, 1.0], true, times);
+            examples.add(vec![1.0, 1.0], false, times);
+            examples.fit_near(&near).expect("coefficients")
+        };
+        let (few, many) = (with(0.01), with(1e6));
+        assert!((few[0] - 2.0).abs() < 0.01 && (few[1] + 1.0).abs() < 0.01, "{few:?}");
+        assert!((many[0] + many[1]).abs() < 0.01, "{many:?}");
     }
 
     #[test]
@@ -138,12 +171,12 @@ mod tests {
             weighted.add(vec![value, 1.0], label, f64::from(times));
             (0..times).for_each(|_| repeated.add(vec![value, 1.0], label, 1.0));
         }
-        let (a, b) = (weighted.fit(1.0).expect("finite"), repeated.fit(1.0).expect("finite"));
+        let (a, b) = (fit(&weighted, 1.0).expect("finite"), fit(&repeated, 1.0).expect("finite"));
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-8), "{a:?} {b:?}");
         let mut separated = Examples::default();
         separated.add(vec![1.0, 1.0], true, 1000.0);
         separated.add(vec![-1.0, 1.0], false, 1000.0);
-        assert!(separated.fit(1.0).expect("finite")[0] > 3.0);
-        assert!(Examples::default().fit(1.0).is_none());
+        assert!(fit(&separated, 1.0).expect("finite")[0] > 3.0);
+        assert!(fit(&Examples::default(), 1.0).is_none());
     }
 }

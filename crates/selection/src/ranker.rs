@@ -10,19 +10,10 @@
 //! each set of such [`Signal`]s that it may meet, and ranks a pool by those for what the pool has: no
 //! number ever stands for what is missing.
 
-use crate::features::Features;
-use crate::logistic::Examples;
-use crate::{Pool, Selector, Signal, chosen};
+use crate::fit::{Fit, PARTS, calibrated, names};
+use crate::model_name::is_model;
+use crate::{Pool, Selector, Signal};
 use serde::{Deserialize, Serialize};
-
-/// Strength of the pull towards small weights.
-const RIDGE: f64 = 200.0;
-/// Candidates that a problem counts as, however many it has.
-const CANDIDATES: f64 = 12.0;
-/// Pairs of a problem that passes and fails to learn from.
-const PAIRS: usize = 12;
-/// Parts that problems are dealt to, where what is learned from some is tried on the others.
-const PARTS: usize = 5;
 
 /// Problems below which a signal that not all have is not learned from.
 const LEAST_POOLS: usize = 40;
@@ -39,25 +30,6 @@ pub struct Ranker {
     pub calibrated_for: Vec<String>,
     /// Weights for each set of signals that a pool may have, most signals first; the last needs none.
     fits: Vec<Fit>,
-}
-
-/// Weights for pools that have some signals.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Fit {
-    /// What a pool must have.
-    signals: Vec<Signal>,
-    /// What each weight belongs to; must be the names of [`Features`] for these signals.
-    features: Vec<String>,
-    /// Mean of each feature in training.
-    means: Vec<f64>,
-    /// Unit of each feature: its deviation in training, larger where it is trusted less.
-    deviations: Vec<f64>,
-    /// Weight of each feature, for its distance from its mean in units.
-    weights: Vec<f64>,
-    /// Score of a candidate whose features are all at their means.
-    intercept: f64,
-    /// What turns a score into the log-odds of passing: a factor and a summand.
-    calibration: (f64, f64),
 }
 
 /// One ranker for each level of knowledge; `models/rankers/README.md` has the commands that make
@@ -86,12 +58,18 @@ impl Ranker {
     /// # Errors
     /// Where all candidates pass, or none, so that nothing can be learned.
     pub fn train(pools: &[&Pool], level: u8, own_inputs: usize) -> Result<Self, String> {
-        let frequent = |signal: &Signal| {
-            let count = pools.iter().filter(|pool| signal.is_in(pool)).count();
-            count >= LEAST_POOLS || count == pools.len()
-        };
-        let sets = signal_sets(&Signal::ALL.into_iter().filter(frequent).collect::<Vec<_>>());
-        Self::with_signals(pools, level, own_inputs, &sets)
+        Self::with_signals(pools, level, own_inputs, &signal_sets(&frequent(pools)), None)
+    }
+
+    /// As [`train`](Self::train), but the weights stay near this ranker's as far as the pools do not say
+    /// otherwise: for few pools of one generator. What they have and this ranker never met is learned from
+    /// them alone.
+    ///
+    /// # Errors
+    /// As [`train`](Self::train).
+    pub fn adapted(&self, pools: &[&Pool], own_inputs: usize) -> Result<Self, String> {
+        let sets = signal_sets(&frequent(pools));
+        Self::with_signals(pools, self.level, own_inputs, &sets, Some(self))
     }
 
     fn with_signals(
@@ -99,10 +77,14 @@ impl Ranker {
         level: u8,
         own_inputs: usize,
         sets: &[Vec<Signal>],
+        prior: Option<&Ranker>,
     ) -> Result<Self, String> {
         let learn = |signals: &Vec<Signal>| {
             let has_all = |pool: &&&Pool| signals.iter().all(|signal| signal.is_in(pool));
-            Fit::learn(&pools.iter().filter(has_all).copied().collect::<Vec<_>>(), signals)
+            let prior = prior.and_then(|prior| {
+                prior.fits.iter().find(|fit| fit.signals.iter().all(|signal| signals.contains(signal)))
+            });
+            Fit::learn(&pools.iter().filter(has_all).copied().collect::<Vec<_>>(), signals, prior)
         };
         let (last, others) = sets.split_last().ok_or("expected a set of signals")?;
         // No pools may have two signals at once; without the last one nothing can be ranked.
@@ -131,14 +113,15 @@ impl Ranker {
         Ok(())
     }
 
-    /// Whether its probabilities mean what they say for candidates of this generator. Case, the owner in
-    /// `owner/name` and the form of the weights (`-q4_k_m`) make no other model.
+    /// Whether its probabilities mean what they say for candidates of this generator, by any of its names
+    /// ([`is_model`](crate::is_model)).
     pub fn is_calibrated_for(&self, generator: &str) -> bool {
-        let generator = plain(generator);
-        self.calibrated_for.iter().any(|known| {
-            let rest = generator.strip_prefix(plain(known).as_str());
-            rest.is_some_and(|rest| rest.is_empty() || is_form(rest))
-        })
+        self.calibrated_for.iter().any(|known| is_model(known, generator))
+    }
+
+    /// Whether it has weights for what some model says of candidates.
+    pub fn uses(&self, signal: Signal) -> bool {
+        self.fits.iter().any(|fit| fit.signals.contains(&signal))
     }
 
     /// The signals that it ranks a pool by: the most of those it knows that the pool has.
@@ -179,84 +162,13 @@ impl Ranker {
     }
 }
 
-impl Fit {
-    /// Weights and calibration from pools that all have the signals.
-    fn learn(pools: &[&Pool], signals: &[Signal]) -> Result<Self, String> {
-        let tables: Vec<Vec<Vec<f64>>> =
-            pools.iter().map(|pool| Features::of(pool, signals).rows()).collect();
-        let all: Vec<usize> = (0..pools.len()).collect();
-        let mut fit = Fit::uncalibrated(pools, &tables, &all, signals)?;
-        let mut picks: Vec<(f64, bool)> = Vec::new();
-        for part in 0..PARTS {
-            let (held_out, others): (Vec<usize>, Vec<usize>) = all.iter().partition(|&at| at % PARTS == part);
-            // Too few problems to hold some back: the scores stay as they are.
-            let Ok(other) = Fit::uncalibrated(pools, &tables, &others, signals) else { return Ok(fit) };
-            picks.extend(held_out.into_iter().filter_map(|at| other.pick(pools[at])));
-        }
-        fit.calibration = calibrated(&picks);
-        Ok(fit)
-    }
-
-    /// From some of the pools, whose features are these.
-    fn uncalibrated(
-        pools: &[&Pool],
-        tables: &[Vec<Vec<f64>>],
-        chosen: &[usize],
-        signals: &[Signal],
-    ) -> Result<Self, String> {
-        let passed = || chosen.iter().flat_map(|&at| &pools[at].passed);
-        if passed().all(|&passed| passed) || passed().all(|&passed| !passed) {
-            return Err("expected candidates that pass and candidates that fail, found only one kind".into());
-        }
-        let names = names(signals);
-        let trust = Features::of(&Pool::default(), signals).trust;
-        let (means, spreads) = moments(chosen.iter().map(|&at| &tables[at]), names.len());
-        // A feature that never varies says nothing; whatever it is later, it counts 0. Measured in larger
-        // units, a feature needs a larger weight, which the ridge grants less readily.
-        let unit = |(spread, trust): (&f64, f64)| if *spread > 1e-6 { spread / trust } else { 0.0 };
-        let deviations: Vec<f64> = spreads.iter().zip(trust).map(unit).collect();
-        let mut examples = Examples::default();
-        for &at in chosen {
-            let scaled: Vec<Vec<f64>> =
-                tables[at].iter().map(|row| scale(row, &means, &deviations)).collect();
-            add_problem(&mut examples, &scaled, &pools[at].passed);
-        }
-        let mut weights = examples.fit(RIDGE).ok_or("these candidates have no finite weights")?;
-        let intercept = weights.pop().unwrap_or(0.0);
-        let signals = signals.to_vec();
-        Ok(Fit { signals, features: names, means, deviations, weights, intercept, calibration: (1.0, 0.0) })
-    }
-
-    /// The score of each candidate of a pool.
-    fn scores(&self, pool: &Pool) -> Vec<f64> {
-        let score = |row: &Vec<f64>| {
-            let scaled = scale(row, &self.means, &self.deviations);
-            self.intercept
-                + scaled.iter().zip(&self.weights).map(|(value, weight)| value * weight).sum::<f64>()
-        };
-        Features::of(pool, &self.signals).rows().iter().map(score).collect()
-    }
-
-    /// The score of the candidate that would be taken, and whether it passes.
-    fn pick(&self, pool: &Pool) -> Option<(f64, bool)> {
-        let scores = self.scores(pool);
-        let pick = *chosen(pool, &scores).first()?;
-        Some((scores[pick], pool.passed[pick]))
-    }
-}
-
-/// A model's name without its owner, in lower case.
-fn plain(name: &str) -> String {
-    name.rsplit('/').next().unwrap_or(name).to_lowercase()
-}
-
-/// Whether what follows a model's name says in which form its weights are: `-q4_k_m`, `.gguf`, `:bf16`.
-fn is_form(rest: &str) -> bool {
-    let word = rest.strip_prefix(['-', '.', ':', '_']).unwrap_or_default();
-    let forms = ["gguf", "f16", "fp16", "bf16", "f32", "fp32"];
-    let digit_after =
-        |prefix: &str| word.strip_prefix(prefix).is_some_and(|w| w.starts_with(|c: char| c.is_ascii_digit()));
-    forms.iter().any(|form| word.starts_with(form)) || digit_after("q") || digit_after("iq")
+/// The signals that enough of some pools have to learn from.
+fn frequent(pools: &[&Pool]) -> Vec<Signal> {
+    let is_frequent = |signal: &Signal| {
+        let count = pools.iter().filter(|pool| signal.is_in(pool)).count();
+        count >= LEAST_POOLS || count == pools.len()
+    };
+    Signal::ALL.into_iter().filter(is_frequent).collect()
 }
 
 /// The signals that all of some pools have.
@@ -274,100 +186,12 @@ fn signal_sets(signals: &[Signal]) -> Vec<Vec<Signal>> {
     sets
 }
 
-/// Names of the features.
-fn names(signals: &[Signal]) -> Vec<String> {
-    Features::of(&Pool::default(), signals).names.into_iter().map(str::to_owned).collect()
-}
-
-/// Mean and deviation of each feature; every problem counts alike.
-fn moments<'a>(
-    tables: impl Iterator<Item = &'a Vec<Vec<f64>>> + Clone,
-    width: usize,
-) -> (Vec<f64>, Vec<f64>) {
-    let mut total = 0.0;
-    let (mut sums, mut squares) = (vec![0.0; width], vec![0.0; width]);
-    for table in tables.filter(|table| !table.is_empty()) {
-        total += 1.0;
-        for row in table {
-            let share = 1.0 / table.len() as f64;
-            sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += share * value);
-            squares.iter_mut().zip(row).for_each(|(sum, value)| *sum += share * value * value);
-        }
-    }
-    let means: Vec<f64> = sums.iter().map(|sum| sum / total).collect();
-    let spread = |(square, mean): (&f64, &f64)| (square / total - mean * mean).max(0.0).sqrt();
-    let spreads = squares.iter().zip(&means).map(spread).collect();
-    (means, spreads)
-}
-
-/// Adds a problem's candidates, and differences between those that pass and those that fail.
-fn add_problem(examples: &mut Examples, scaled: &[Vec<f64>], passed: &[bool]) {
-    let weight = CANDIDATES / scaled.len() as f64;
-    // The last column stands for the intercept, of which differences have none. Candidates that look the
-    // same in everything are one that counts as often.
-    let mut alike: Vec<(&Vec<f64>, bool, f64)> = Vec::new();
-    for (row, &passed) in scaled.iter().zip(passed) {
-        match alike.iter_mut().find(|(other, label, _)| *label == passed && *other == row) {
-            Some((_, _, times)) => *times += 1.0,
-            None => alike.push((row, passed, 1.0)),
-        }
-    }
-    for (row, passed, times) in alike {
-        examples.add(row.iter().copied().chain([1.0]).collect(), passed, weight * times);
-    }
-    let which = |wanted: bool| (0..passed.len()).filter(move |&at| passed[at] == wanted);
-    let (good, bad): (Vec<usize>, Vec<usize>) = (which(true).collect(), which(false).collect());
-    if good.is_empty() || bad.is_empty() {
-        return;
-    }
-    // Every problem gets as many pairs, spread evenly over those there are.
-    let all = good.len() * bad.len();
-    for pair in 0..PAIRS {
-        let at = pair * all / PAIRS;
-        let (better, worse) = (&scaled[good[at / bad.len()]], &scaled[bad[at % bad.len()]]);
-        let difference: Vec<f64> = better.iter().zip(worse).map(|(a, b)| a - b).chain([0.0]).collect();
-        // Both ways round say the same where there is no intercept.
-        examples.add(difference, true, 2.0);
-    }
-}
-
-/// The factor and the summand that make scores of picks log-odds (Newton's method on the
-/// cross-entropy). The factor is pulled towards 1, which leaves scores as they are: few picks, or
-/// picks that score alike, say little about it.
-fn calibrated(picks: &[(f64, bool)]) -> (f64, f64) {
-    const PULL: f64 = 2.0;
-    let (mut factor, mut summand) = (1.0f64, 0.0f64);
-    for _ in 0..50 {
-        let (mut slope, mut level) = (PULL * (factor - 1.0), 1e-3 * summand);
-        let (mut aa, mut ab, mut bb) = (PULL, 0.0, 1e-3);
-        for &(score, passed) in picks {
-            let p = 1.0 / (1.0 + (-factor * score - summand).exp());
-            let (error, weight) = (p - f64::from(u8::from(passed)), p * (1.0 - p));
-            slope += error * score;
-            level += error;
-            aa += weight * score * score;
-            ab += weight * score;
-            bb += weight;
-        }
-        let determinant = aa * bb - ab * ab;
-        factor -= (bb * slope - ab * level) / determinant;
-        summand -= (aa * level - ab * slope) / determinant;
-    }
-    // A negative factor would turn the order round.
-    if factor > 0.0 && summand.is_finite() { (factor, summand) } else { (1.0, 0.0) }
-}
-
-fn scale(row: &[f64], means: &[f64], deviations: &[f64]) -> Vec<f64> {
-    let scaled = row.iter().zip(means).zip(deviations);
-    scaled.map(|((value, mean), &d)| if d > 0.0 { (value - mean) / d } else { 0.0 }).collect()
-}
-
 /// Each pool's probabilities by a ranker that never saw its problem: problems are dealt to five
-/// parts, and each part is ranked by what was learned from the others.
+/// parts, and each part is ranked by what was learned from the others, near a prior ranker if there is one.
 ///
 /// # Errors
 /// As [`Ranker::train`].
-pub fn cross_validated(pools: &[Pool], level: u8) -> Result<Vec<Vec<f64>>, String> {
+pub fn cross_validated(pools: &[Pool], level: u8, prior: Option<&Ranker>) -> Result<Vec<Vec<f64>>, String> {
     let all: Vec<&Pool> = pools.iter().collect();
     let mut sets = vec![signals_of_all(&all), Vec::new()];
     sets.dedup();
@@ -375,7 +199,7 @@ pub fn cross_validated(pools: &[Pool], level: u8) -> Result<Vec<Vec<f64>>, Strin
     for part in 0..PARTS {
         let others = all.iter().enumerate().filter(|(at, _)| at % PARTS != part);
         let others: Vec<&Pool> = others.map(|(_, pool)| *pool).collect();
-        let ranker = Ranker::with_signals(&others, level, 0, &sets)?;
+        let ranker = Ranker::with_signals(&others, level, 0, &sets, prior)?;
         for at in (part..pools.len()).step_by(PARTS) {
             probabilities[at] = ranker.probabilities(&pools[at]);
         }
@@ -445,9 +269,31 @@ mod tests {
     #[test]
     fn a_ranker_learns_what_tells_and_how_surely() {
         let pools = pools();
-        for (pool, probabilities) in pools.iter().zip(cross_validated(&pools, 1).expect("a ranker")) {
+        for (pool, probabilities) in pools.iter().zip(cross_validated(&pools, 1, None).expect("a ranker")) {
             assert!((probabilities[0] - 0.8).abs() < 0.1, "{} {probabilities:?}", pool.problem);
             assert!(probabilities[2] < probabilities[0] - 0.1, "{probabilities:?}");
+        }
+    }
+
+    #[test]
+    fn few_pools_move_a_ranker_little_and_teach_it_a_signal_that_it_never_met() {
+        let many = pools();
+        let prior = Ranker::train(&many.iter().collect::<Vec<_>>(), 1, 20).expect("a ranker");
+        // A critic knows what agreement does not.
+        let known = |pool: &Pool| {
+            let critic = pool.passed.iter().map(|&passed| if passed { 0.9 } else { 0.1 });
+            Pool { critic: Some(critic.collect()), ..pool.clone() }
+        };
+        let few: Vec<Pool> = many[..50].iter().map(known).collect();
+        let adapted = prior.adapted(&few.iter().collect::<Vec<_>>(), 20).expect("a ranker");
+        assert_eq!(adapted.signals_for(&few[0]), &[Signal::Critic][..]);
+        for (pool, with) in many.iter().zip(&few) {
+            let (before, after) = (prior.probabilities(pool), adapted.probabilities(pool));
+            let near = before.iter().zip(&after).all(|(a, b)| (a - b).abs() < 0.05);
+            assert!(near, "{before:?} {after:?}");
+            let found = adapted.probabilities(with);
+            let best = (0..4).max_by(|&a, &b| found[a].total_cmp(&found[b])).expect("four");
+            assert!(with.passed[best], "{found:?} {:?}", with.passed);
         }
     }
 

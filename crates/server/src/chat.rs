@@ -169,6 +169,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
             },
             conversation: if messages.len() > 1 { messages } else { Vec::new() },
             rankers: limits.rankers.clone(),
+            scorer: limits.scorer.clone(),
         },
         choices,
         log_probabilities: request.logprobs.unwrap_or(false),

@@ -2,7 +2,7 @@
 
 use crate::ApiError;
 use crate::metrics::Metrics;
-use assistant::Proposer;
+use assistant::{Proposer, Scorer};
 use generator::Engine;
 use selection::Ranker;
 use std::sync::Arc;
@@ -29,6 +29,8 @@ pub struct Limits {
     pub api_key: Option<String>,
     /// Rankers in place of the built-in ones of their levels.
     pub rankers: Vec<Ranker>,
+    /// A critic of the model's candidates.
+    pub scorer: Option<Scorer>,
 }
 
 impl Default for Limits {
@@ -42,6 +44,7 @@ impl Default for Limits {
             seconds: 120.0,
             api_key: None,
             rankers: Vec::new(),
+            scorer: None,
         }
     }
 }

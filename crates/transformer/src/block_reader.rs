@@ -5,6 +5,8 @@ use crate::decode::Decode;
 use crate::decoder::Decoder;
 use crate::device::Reader;
 use crate::head::{Prediction, Target, predictions};
+use crate::lora::Adapters;
+use crate::low_rank::{self, Added};
 use crate::model::{Workspace, forward};
 use crate::processor::gather_rows;
 use crate::products::{BlockTensor, Products};
@@ -13,6 +15,7 @@ use crate::{Config, Error, Model, PackedBatch, Weights, error};
 use cpu::Matrix;
 use gguf::BlockType;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// The form in which a model's matrices are kept in memory. Vectors are always kept in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,11 +92,14 @@ fn stored_kinds(checkpoint: &Checkpoint) -> Result<Vec<BlockType>, Error> {
     matrices.map(|(_, part)| checkpoint.kind(part)).collect()
 }
 
-/// A model on the processor that only predicts and samples.
+/// A model on the processor that only predicts and samples. Readers of the same weights with other
+/// adapters share them.
 pub(crate) struct BlockReader {
     config: Config,
     table: Table,
-    tensors: Vec<BlockTensor>,
+    tensors: Arc<[BlockTensor]>,
+    /// What adapters add to each tensor.
+    added: Added,
     workspace: Workspace,
 }
 
@@ -112,6 +118,7 @@ impl BlockReader {
         };
         Ok(BlockReader {
             config: checkpoint.config().clone(),
+            added: vec![Vec::new(); table.tensors().len()],
             tensors: (0..table.tensors().len()).map(read).collect::<Result<_, Error>>()?,
             table: table.clone(),
             workspace: Workspace::for_inference(),
@@ -119,7 +126,7 @@ impl BlockReader {
     }
 
     fn parts(&self) -> (&Config, &Table, Products<'_>) {
-        (&self.config, &self.table, Products::Blocks(&self.tensors))
+        (&self.config, &self.table, Products::Blocks(&self.tensors, &self.added))
     }
 }
 
@@ -206,26 +213,153 @@ impl Reader for BlockReader {
 
     fn model(&self) -> Result<Cow<'_, Model>, Error> {
         let mut weights = Weights::zeros(&self.config);
-        let tensors = weights.tensors_mut().into_iter().zip(&self.tensors);
-        tensors.for_each(|(numbers, tensor)| tensor.numbers(numbers));
+        let tensors = weights.tensors_mut().into_iter().zip(self.tensors.iter()).zip(&self.added);
+        for ((numbers, tensor), added) in tensors {
+            tensor.numbers(numbers);
+            added.iter().for_each(|low_rank| low_rank.merge(numbers));
+        }
         Ok(Cow::Owned(Model { config: self.config.clone(), weights }))
     }
 
     fn hidden_rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, Error> {
-        let BlockReader { config, table, tensors, workspace } = self;
-        let hidden = forward((config, table, Products::Blocks(tensors)), batch, workspace);
+        let BlockReader { config, table, tensors, added, workspace } = self;
+        let model = (&*config, &*table, Products::Blocks(tensors, added));
+        let hidden = forward(model, batch, workspace);
         Ok(gather_rows(hidden, rows, config.hidden_size))
     }
 
     fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error> {
-        let BlockReader { config, table, tensors, workspace } = self;
-        let model = (&*config, &*table, Products::Blocks(tensors));
+        let BlockReader { config, table, tensors, added, workspace } = self;
+        let model = (&*config, &*table, Products::Blocks(tensors, added));
         let hidden = forward(model, batch, workspace).to_vec();
         Ok(predictions(model, &hidden, targets, &mut workspace.scratch))
+    }
+
+    fn adapted(&self, adapters: &Adapters) -> Result<Box<dyn Reader>, Error> {
+        adapters.check(&self.table)?;
+        Ok(Box::new(BlockReader {
+            config: self.config.clone(),
+            table: self.table.clone(),
+            tensors: self.tensors.clone(),
+            added: low_rank::add(adapters, &self.table, &self.added),
+            workspace: Workspace::for_inference(),
+        }))
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {
         let (config, table, products) = self.parts();
         Ok(Box::new(Decoder::new(config, table, products)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Precision;
+    use crate::decode::{Request, Settings, decode};
+    use crate::lora::LoraSettings;
+    use crate::sampling::Sampling;
+
+    /// A model on disk and adapters of it that matter.
+    fn model_and_adapters() -> (tempfile::TempDir, Model, Adapters) {
+        let config = Config { hidden_size: 64, intermediate_size: 160, ..Config::tiny() };
+        let mut model = Model::random(config, 5);
+        // Rounded to 16 bits, so that half precision holds it too.
+        let tensors = model.weights.tensors_mut().into_iter().flatten();
+        tensors.for_each(|value| *value = half::bf16::from_f32(3.0 * *value).to_f32());
+        let directory = tempfile::tempdir().expect("a directory");
+        model.save(directory.path(), Precision::F32).expect("written");
+        let settings = LoraSettings { rank: 8, alpha: 16.0, ..LoraSettings::default() };
+        let mut adapters = Adapters::new(&model.config, &settings, 3).expect("adapters");
+        for adapter in &mut adapters.all {
+            adapter.b.iter_mut().enumerate().for_each(|(at, b)| *b = (at as f32).sin() / 8.0);
+        }
+        (directory, model, adapters)
+    }
+
+    fn samples(reader: &mut dyn Reader, max_sequences: usize) -> Vec<(usize, Vec<u32>, Vec<f32>)> {
+        let mut decoder = reader.decoder().expect("a decoder");
+        let request = Request { prompt: vec![1, 2, 3, 4], samples: 5, stream: 1 };
+        let sampling = Sampling { temperature: 0.7, top_p: 1.0, top_k: 0 };
+        let settings = Settings { sampling, max_new_tokens: 12, seed: 9, max_sequences };
+        let mut all = Vec::new();
+        let _ = decode(&mut *decoder, &[request], &settings, &|_| false, &mut |sample| {
+            all.push((sample.index, sample.tokens, sample.log_probabilities));
+            std::ops::ControlFlow::Continue(())
+        })
+        .expect("samples");
+        all.sort_by_key(|sample| sample.0);
+        all
+    }
+
+    /// Between two lists of numbers, as a share of the second's length.
+    fn distance(a: &[f32], b: &[f32]) -> f32 {
+        let length = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| x * x).sum::<f32>().sqrt();
+        length(&mut a.iter().zip(b).map(|(a, b)| a - b)) / length(&mut b.iter().copied())
+    }
+
+    fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    }
+
+    /// Prefill, hidden states and decoding of a model kept as blocks with adapters beside it, against single
+    /// precision with the adapters merged to the same weights.
+    #[test]
+    fn adapters_beside_blocks_are_as_adapters_merged() {
+        let (directory, _, adapters) = model_and_adapters();
+        let checkpoint = Checkpoint::open(directory.path()).expect("a checkpoint");
+        let mut batch = PackedBatch::default();
+        let rows: Vec<usize> = batch.push_sequence(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).collect();
+        let targets: Vec<Target> = rows.iter().map(|&row| Target { row, token: 7 }).collect();
+        let logs = |found: Vec<Prediction>| found.iter().map(|p| p.log_probability).collect::<Vec<_>>();
+        // Products with 8-bit weights round their activations to 8 bits too.
+        for (format, tolerance) in [(Format::F32, 1e-4), (Format::Bf16, 1e-4), (Format::Q8_0, 0.1)] {
+            let mut base = BlockReader::open(&checkpoint, format).expect("a reader");
+            let mut adapted = base.adapted(&adapters).expect("a reader");
+            let mut merged = base.model().expect("weights").into_owned();
+            let before = merged.weights.clone();
+            adapters.merge(&before, &mut merged.weights);
+            let weights = adapted.model().expect("weights").into_owned().weights;
+            for (ours, by_hand) in weights.tensors().into_iter().zip(merged.weights.tensors()) {
+                assert!(largest_difference(ours, by_hand) < 1e-5);
+            }
+            let mut plain = crate::device::Device::reader(&crate::Cpu::default(), merged).expect("a reader");
+            let expected = plain.hidden_rows(&batch, &rows).expect("runs");
+            let found = adapted.hidden_rows(&batch, &rows).expect("runs");
+            let without = base.hidden_rows(&batch, &rows).expect("runs");
+            assert!(distance(&found, &expected) < tolerance, "{format:?} {}", distance(&found, &expected));
+            assert!(distance(&without, &expected) > 0.3, "the adapters matter");
+            let predicted = logs(adapted.predictions(&batch, &targets).expect("runs"));
+            let of_plain = logs(plain.predictions(&batch, &targets).expect("runs"));
+            assert!(distance(&predicted, &of_plain) < tolerance, "{format:?}");
+            let ours = samples(adapted.as_mut(), 5);
+            if format != Format::Q8_0 {
+                for (ours, plain) in ours.iter().zip(samples(plain.as_mut(), 5)) {
+                    assert_eq!(ours.1, plain.1, "{format:?}");
+                    assert!(largest_difference(&ours.2, &plain.2) < 1e-3, "{format:?}");
+                }
+            }
+            assert_eq!(ours, samples(adapted.as_mut(), 2), "a sample does not depend on its batch");
+        }
+    }
+
+    #[test]
+    fn readers_share_weights_and_adapters_add_up() {
+        let (directory, _, adapters) = model_and_adapters();
+        let checkpoint = Checkpoint::open(directory.path()).expect("a checkpoint");
+        let base = BlockReader::open(&checkpoint, Format::Bf16).expect("a reader");
+        let once = base.adapted(&adapters).expect("a reader");
+        let twice = once.adapted(&adapters).expect("a reader");
+        assert_eq!(Arc::strong_count(&base.tensors), 3, "one copy of the weights");
+        let tensor = base.table.of_layer(0, crate::table::Role::Down);
+        let weights = |reader: &dyn Reader| reader.model().expect("weights").weights.tensor(tensor).to_vec();
+        let (zero, one, two) = (weights(&base), weights(once.as_ref()), weights(twice.as_ref()));
+        let doubled: Vec<f32> = zero.iter().zip(&one).map(|(zero, one)| 2.0 * one - zero).collect();
+        assert!(largest_difference(&two, &doubled) < 1e-5);
+        let other = Config { intermediate_size: 32, ..base.config.clone() };
+        let others = Adapters::new(&other, &adapters.settings, 0).expect("adapters");
+        let message = base.adapted(&others).map(drop).expect_err("refused").to_string();
+        assert!(message.contains("gate_proj"), "{message}");
     }
 }

@@ -117,6 +117,13 @@ pub trait Reader: Send {
     /// As [`hidden_rows`](Self::hidden_rows).
     fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error>;
 
+    /// Another reader of the same model with adapters added, to those that it has already. On the
+    /// processor the two share weights that are kept as their file has them; elsewhere it is a copy.
+    ///
+    /// # Errors
+    /// Where the adapters are for a model of another shape, or there is no room for a copy.
+    fn adapted(&self, adapters: &Adapters) -> Result<Box<dyn Reader>, Error>;
+
     /// A sampler without sequences.
     ///
     /// # Errors

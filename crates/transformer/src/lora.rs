@@ -6,9 +6,10 @@
 //! from that of the sum: `scale B' dW` and `scale dW A'`. That saves the optimiser's memory (12 bytes a
 //! weight), not the multiplications of the weights' gradients.
 //!
-//! On disk they are as PEFT has them: `adapter_config.json` and `adapter_model.safetensors`.
+//! A model that is not trained computes with them as they are, beside its matrices (`low_rank.rs`). On
+//! disk they are as PEFT has them (`peft.rs`).
 
-use crate::checkpoint::{Precision, ReadTensor, TensorFiles, save_tensors};
+use crate::checkpoint::ReadTensor;
 use crate::ops::matmul::{View, parallel_gemm};
 use crate::optimizer::{AdamW, AdamWSettings};
 use crate::table::Table;
@@ -16,9 +17,8 @@ use crate::{Config, Error, Weights};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use std::borrow::Cow;
 use std::ops::Range;
-use std::path::Path;
 
 /// Which adapters to train.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +77,18 @@ impl Adapters {
         if settings.rank == 0 || !settings.rank.is_multiple_of(8) {
             return Err(wrong(format!("lora.rank: expected a multiple of 8, found {}", settings.rank)));
         }
+        let mut adapters = Self::zeros(config, settings)?;
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        for adapter in &mut adapters.all {
+            let bound = 1.0 / (adapter.inputs as f32).sqrt();
+            adapter.a.iter_mut().for_each(|value| *value = bound * (2.0 * random.random::<f32>() - 1.0));
+        }
+        Ok(adapters)
+    }
+
+    /// Adapters of any rank whose numbers are all zero.
+    pub(crate) fn zeros(config: &Config, settings: &LoraSettings) -> Result<Self, Error> {
+        let wrong = |message: String| Error::Device { message };
         let table = Table::of(config);
         let matrices = || {
             let parts = table.parts().filter(|(tensor, _)| {
@@ -86,24 +98,19 @@ impl Adapters {
             parts
                 .filter_map(|(tensor, part)| Some((tensor, part, part.hugging_face.strip_suffix(".weight")?)))
         };
-        let is = |module: &str, target: &String| module.ends_with(&format!(".{target}"));
         for target in &settings.target_modules {
-            if !matrices().any(|(_, _, module)| is(module, target)) {
+            if !matrices().any(|(_, _, module)| is_module(module, target)) {
                 return Err(wrong(format!(
                     "lora.target_modules: the model has no '{target}' in its layers; expected some of {}",
                     LoraSettings::default().target_modules.join(", ")
                 )));
             }
         }
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
         let adapters = matrices().filter_map(|(tensor, part, module)| {
-            let wanted = settings.target_modules.iter().any(|target| is(module, target));
+            let wanted = settings.target_modules.iter().any(|target| is_module(module, target));
             let &[outputs, inputs] = part.shape.as_slice() else { return None };
-            let bound = 1.0 / (inputs as f32).sqrt();
             wanted.then(|| Adapter {
-                a: (0..settings.rank * inputs)
-                    .map(|_| bound * (2.0 * random.random::<f32>() - 1.0))
-                    .collect(),
+                a: vec![0.0; settings.rank * inputs],
                 b: vec![0.0; outputs * settings.rank],
                 module: module.to_owned(),
                 tensor,
@@ -117,6 +124,46 @@ impl Adapters {
             return Err(wrong("lora.target_modules is empty: name some matrices".to_owned()));
         }
         Ok(Adapters { settings: settings.clone(), all })
+    }
+
+    /// Makes sure that they are for a model of this shape.
+    ///
+    /// # Errors
+    /// Names the first module that the model lacks or has in another shape.
+    pub fn check(&self, table: &Table) -> Result<(), Error> {
+        for adapter in &self.all {
+            let fits = table.parts().any(|(tensor, part)| {
+                (tensor, &part.range) == (adapter.tensor, &adapter.range)
+                    && part.shape == [adapter.outputs, adapter.inputs]
+            });
+            if !fits {
+                let (module, shape) = (&adapter.module, [adapter.outputs, adapter.inputs]);
+                let message = format!(
+                    "adapter of {module}: expected a matrix of shape {shape:?} in the model, found none; name \
+                     the model that the adapter was trained on"
+                );
+                return Err(Error::Device { message });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with the rank filled up with zeros to a multiple, as some devices' products need it.
+    pub fn with_rank_multiple(&self, multiple: usize) -> Cow<'_, Self> {
+        let (rank, wide) = (self.settings.rank, self.settings.rank.next_multiple_of(multiple));
+        if rank == wide {
+            return Cow::Borrowed(self);
+        }
+        let mut padded = self.clone();
+        padded.settings.alpha *= wide as f64 / rank as f64;
+        padded.settings.rank = wide;
+        for adapter in &mut padded.all {
+            adapter.a.resize(wide * adapter.inputs, 0.0);
+            let rows = adapter.b.chunks_exact(rank);
+            let zeros = std::iter::repeat_n(0.0, wide - rank);
+            adapter.b = rows.flat_map(|row| row.iter().copied().chain(zeros.clone())).collect();
+        }
+        Cow::Owned(padded)
     }
 
     /// What `B A` is multiplied with.
@@ -152,66 +199,11 @@ impl Adapters {
     pub fn tensors_mut(&mut self) -> Vec<&mut [f32]> {
         self.all.iter_mut().flat_map(|adapter| [adapter.a.as_mut_slice(), &mut adapter.b]).collect()
     }
+}
 
-    /// Writes them as PEFT does; `base` names the model that they belong to.
-    ///
-    /// # Errors
-    /// Where the directory cannot be written.
-    pub fn save(&self, directory: &Path, base: &str) -> Result<(), Error> {
-        let config = json!({
-            "base_model_name_or_path": base,
-            "bias": "none",
-            "fan_in_fan_out": false,
-            "inference_mode": true,
-            "init_lora_weights": true,
-            "lora_alpha": self.settings.alpha,
-            "lora_dropout": 0.0,
-            "peft_type": "LORA",
-            "r": self.settings.rank,
-            "target_modules": self.settings.target_modules,
-            "task_type": "CAUSAL_LM",
-        });
-        let path = directory.join("adapter_config.json");
-        std::fs::create_dir_all(directory).map_err(|error| Error::io(directory, error))?;
-        files::write(&path, format!("{config:#}\n").as_bytes()).map_err(|error| Error::io(&path, error))?;
-        let tensors = self.all.iter().flat_map(|adapter| {
-            let name = |part: &str| format!("base_model.model.{}.lora_{part}.weight", adapter.module);
-            let rank = self.settings.rank;
-            [
-                (name("A"), vec![rank, adapter.inputs], adapter.a.as_slice()),
-                (name("B"), vec![adapter.outputs, rank], adapter.b.as_slice()),
-            ]
-        });
-        save_tensors(&directory.join("adapter_model.safetensors"), tensors, Precision::F32)
-    }
-
-    /// Reads what [`save`](Self::save) or PEFT wrote.
-    ///
-    /// # Errors
-    /// Names the file and the field or tensor that is missing or does not fit the model.
-    pub fn load(directory: &Path, config: &Config) -> Result<Self, Error> {
-        let path = directory.join("adapter_config.json");
-        let text = std::fs::read_to_string(&path).map_err(|error| Error::io(&path, error))?;
-        let fields: serde_json::Value = serde_json::from_str(&text)
-            .map_err(|error| Error::invalid(&path, format!("not JSON: {error}")))?;
-        let expected = |name: &str, what: &str| Error::invalid(&path, format!("{name}: expected {what}"));
-        let modules =
-            fields["target_modules"].as_array().ok_or_else(|| expected("target_modules", "a list"))?;
-        let settings = LoraSettings {
-            rank: fields["r"].as_u64().ok_or_else(|| expected("r", "a number"))? as usize,
-            alpha: fields["lora_alpha"].as_f64().ok_or_else(|| expected("lora_alpha", "a number"))?,
-            target_modules: modules.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect(),
-        };
-        let mut adapters = Adapters::new(config, &settings, 0)?;
-        let files = TensorFiles::open_file(&directory.join("adapter_model.safetensors"))?;
-        for adapter in &mut adapters.all {
-            let name = |part: &str| format!("base_model.model.{}.lora_{part}.weight", adapter.module);
-            let (a, b) = (name("A"), name("B"));
-            files.read(&a, &[settings.rank, adapter.inputs], &mut adapter.a)?;
-            files.read(&b, &[adapter.outputs, settings.rank], &mut adapter.b)?;
-        }
-        Ok(adapters)
-    }
+/// Whether a module is of those that a target names.
+pub(crate) fn is_module(module: &str, target: &str) -> bool {
+    module.strip_suffix(target).is_some_and(|before| before.ends_with('.'))
 }
 
 /// Adapters in training: their gradients and their optimiser, on the host for every device.
@@ -308,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn adapters_survive_being_written_and_read_and_change_only_their_matrices() {
+    fn adapters_change_only_their_matrices() {
         let config = Config::tiny();
         let mut adapters = Adapters::new(&config, &settings(&["q_proj", "down_proj"]), 3).expect("adapters");
         assert_eq!(adapters.all.len(), 4);
@@ -325,9 +317,35 @@ mod tests {
         assert!((after[0] - before[0] - 2.0 * 0.5 * column_sum).abs() < 1e-6);
         assert_eq!(after[query * hidden..], before[query * hidden..]);
         assert_eq!(layer(&merged, Role::GateUp), layer(&model.weights, Role::GateUp));
-        let directory = tempfile::tempdir().expect("a directory");
-        adapters.save(directory.path(), "tiny").expect("written");
-        assert_eq!(Adapters::load(directory.path(), &config).expect("read"), adapters);
+    }
+
+    #[test]
+    fn a_rank_filled_up_adds_the_same() {
+        let config = Config::tiny();
+        let mut adapters = Adapters::new(&config, &settings(&["q_proj"]), 3).expect("adapters");
+        adapters.all.iter_mut().for_each(|adapter| {
+            adapter.b.iter_mut().enumerate().for_each(|(at, b)| *b = (at as f32).sin());
+        });
+        let padded = adapters.with_rank_multiple(16);
+        assert_eq!((padded.settings.rank, padded.scale()), (16, adapters.scale()));
+        let sum = |adapters: &Adapters| {
+            let adapter = &adapters.all[1];
+            let mut matrix = vec![1.0; adapter.outputs * adapter.inputs];
+            adapters.add_to(adapter, &mut matrix);
+            matrix
+        };
+        assert_eq!(sum(&padded), sum(&adapters));
+        assert!(matches!(adapters.with_rank_multiple(8), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn adapters_of_another_shape_are_named() {
+        let adapters =
+            Adapters::new(&Config::tiny(), &settings(&["q_proj", "down_proj"]), 3).expect("adapters");
+        adapters.check(&Table::of(&Config::tiny())).expect("its model");
+        let other = Config { intermediate_size: 24, ..Config::tiny() };
+        let message = adapters.check(&Table::of(&other)).expect_err("refused").to_string();
+        assert!(message.contains("down_proj") && message.contains("trained on"), "{message}");
     }
 
     #[test]

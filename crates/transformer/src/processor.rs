@@ -99,6 +99,16 @@ impl Reader for CpuReader {
         Ok(self.model.predictions(self.workspace.hidden(), targets))
     }
 
+    fn adapted(&self, adapters: &Adapters) -> Result<Box<dyn Reader>, Error> {
+        let base = &self.model.weights;
+        adapters.check(base.table())?;
+        // Products of packed single precision have no place for adapters: the sum is a copy.
+        check_memory(None, 4 * self.model.config.parameters(), &|| Ok(Vec::new()))?;
+        let mut model = self.model.clone();
+        adapters.merge(base, &mut model.weights);
+        Ok(Box::new(CpuReader { model, workspace: Workspace::for_inference() }))
+    }
+
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {
         let (config, table, products) = self.model.parts();
         Ok(Box::new(Decoder::new(config, table, products)))
@@ -132,6 +142,10 @@ impl Reader for CpuLearner {
 
     fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error> {
         self.reader.predictions(batch, targets)
+    }
+
+    fn adapted(&self, adapters: &Adapters) -> Result<Box<dyn Reader>, Error> {
+        self.reader.adapted(adapters)
     }
 
     fn decoder(&mut self) -> Result<Box<dyn Decode + '_>, Error> {

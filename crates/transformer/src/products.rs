@@ -1,11 +1,13 @@
 //! A model's tensors in the form that products on the processor read.
 
+use crate::low_rank::LowRank;
 use crate::ops::matmul::{Packed, linear, linear_packed};
 use crate::ops::rows_per_task;
 use crate::weights::Weights;
 use cpu::{Activations, Matrix};
 use rayon::prelude::*;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// All tensors of a model, in the order of its table.
 #[derive(Clone, Copy)]
@@ -14,8 +16,8 @@ pub(crate) enum Products<'a> {
     Plain(&'a Weights),
     /// The same with matrices packed once, for many products of few rows on one thread each.
     Packed(&'a Weights, &'a [Option<Packed>]),
-    /// As a file keeps them.
-    Blocks(&'a [BlockTensor]),
+    /// As a file keeps them, and what adapters add to each.
+    Blocks(&'a [BlockTensor], &'a [Vec<Arc<LowRank>>]),
 }
 
 /// One tensor of a model that is not trained.
@@ -47,6 +49,8 @@ impl BlockTensor {
 pub(crate) struct Scratch {
     rounded: Option<Activations>,
     float: Option<Activations>,
+    /// What stands between an adapter's two products.
+    between: Vec<f32>,
 }
 
 impl Scratch {
@@ -81,7 +85,7 @@ impl<'a> Products<'a> {
     pub(crate) fn vector(&self, index: usize) -> &'a [f32] {
         match self {
             Products::Plain(weights) | Products::Packed(weights, _) => weights.tensor(index),
-            Products::Blocks(tensors) => match &tensors[index] {
+            Products::Blocks(tensors, _) => match &tensors[index] {
                 BlockTensor::Vector(numbers) => numbers,
                 BlockTensor::Matrix(_) => panic!("tensor {index} is a matrix"),
             },
@@ -92,9 +96,10 @@ impl<'a> Products<'a> {
     pub(crate) fn matrix(&self, index: usize, len: usize) -> Cow<'a, [f32]> {
         match self {
             Products::Plain(weights) | Products::Packed(weights, _) => Cow::Borrowed(weights.tensor(index)),
-            Products::Blocks(tensors) => {
+            Products::Blocks(tensors, added) => {
                 let mut numbers = vec![0.0; len];
                 tensors[index].numbers(&mut numbers);
+                added[index].iter().for_each(|low_rank| low_rank.merge(&mut numbers));
                 Cow::Owned(numbers)
             }
         }
@@ -109,7 +114,7 @@ impl<'a> Products<'a> {
             Products::Plain(weights) | Products::Packed(weights, _) => {
                 row.copy_from_slice(&weights.tensor(index)[token * width..(token + 1) * width]);
             }
-            Products::Blocks(tensors) => {
+            Products::Blocks(tensors, _) => {
                 let BlockTensor::Matrix(parts) = &tensors[index] else { return };
                 // An embedding is one part of a file.
                 assert!(token < parts[0].outputs(), "token {token} is not in the vocabulary");
@@ -139,7 +144,7 @@ impl<'a> Products<'a> {
                 let Some(packed) = &packed[index] else { unreachable!("every matrix is packed") };
                 linear_packed(x, packed, bias, out);
             }
-            Products::Blocks(tensors) => {
+            Products::Blocks(tensors, added) => {
                 let BlockTensor::Matrix(parts) = &tensors[index] else {
                     unreachable!("products are asked of matrices")
                 };
@@ -157,6 +162,9 @@ impl<'a> Products<'a> {
                             row.iter_mut().zip(bias).for_each(|(out, bias)| *out += bias);
                         }
                     });
+                }
+                for low_rank in &added[index] {
+                    low_rank.add_product(x, rows, out, &mut scratch.between);
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! `ncomp generate`: candidates into a file of records.
 
 use crate::context::{advised, model_path, watch};
+use crate::learned_parts::LearnedChoice;
 use crate::prompt;
 use crate::samples::problem_set;
 use anyhow::{Context, Result, ensure};
-use generator::{Request, Sampling};
+use generator::{Generator, Request, Sampling};
 use pipeline::stages;
 use problems::prompt::PromptTests;
 use records::Split;
@@ -19,6 +20,10 @@ pub struct Generate {
     /// How the model is asked
     #[arg(long, value_enum, default_value = "auto")]
     prompt: prompt::Choice,
+    /// Sample from the policy that was learned for the model: a directory with learned.json, or auto for
+    /// the one in models/learned, here or beside the program
+    #[arg(long, value_name = "DIR|auto", num_args = 0..=1, default_missing_value = "auto")]
+    learned: Option<String>,
     /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, or a file
     #[arg(long, default_value = "basics")]
     problems: String,
@@ -71,7 +76,7 @@ impl Generate {
         problems.truncate(self.limit.unwrap_or(usize::MAX));
         ensure!(!problems.is_empty(), "{} has no problems in the split {}", self.problems, self.split);
         let directory = model_path(&self.model)?;
-        let generator = prompt::open(&directory, self.prompt)?;
+        let generator = self.policy(prompt::open(&directory, self.prompt)?)?;
         let request = Request {
             samples: self.samples,
             sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
@@ -84,5 +89,20 @@ impl Generate {
             .map_err(advised)?;
         outln!("{}", self.out.display());
         Ok(())
+    }
+
+    /// The model, or the policy that was learned for it, if that is wanted.
+    fn policy(&self, base: Generator) -> Result<Generator> {
+        let Some(wanted) = &self.learned else { return Ok(base) };
+        let choice = LearnedChoice::of((wanted != "auto").then(|| wanted.clone()));
+        let learned = choice.find(&[&self.model, &base.name])?;
+        let learned = learned.with_context(|| {
+            format!(
+                "--learned: nothing in models/learned is for {}: name a directory with learned.json",
+                self.model
+            )
+        })?;
+        let policy = learned.policy(&base)?;
+        policy.with_context(|| format!("--learned: {} has no policy", learned.directory().display()))
     }
 }

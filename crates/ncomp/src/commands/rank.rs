@@ -3,8 +3,10 @@
 use super::signals::read_ranker;
 use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
+use crate::learned_parts::{LearnedChoice, announce};
 use crate::samples::{self, problem_set};
 use anyhow::{Result, bail};
+use learned::Learned;
 use problems::samples::UNNAMED;
 use records::{Candidate, Verdict, jsonl};
 use report::statistics::area_under_curve;
@@ -38,6 +40,8 @@ pub struct Rank {
     #[arg(long, value_delimiter = ',', value_parser = selector_named)]
     select: Vec<Selector>,
     #[command(flatten)]
+    learned: LearnedChoice,
+    #[command(flatten)]
     signals: Signals,
     /// File for the choices of each selector, a line a problem: task_id, selector, index of the candidate,
     /// confidence, solution; with one selector EvalPlus reads it
@@ -64,7 +68,14 @@ impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
         let problems = problem_set(&self.problems)?;
         let samples = samples::read(&self.samples, &problems)?;
-        let ranker = self.ranker.as_deref().map(read_ranker).transpose()?;
+        self.signals.parts = self.learned_parts(&samples.candidates)?.map(Box::new);
+        let learned = |level: u8| self.signals.parts.as_ref().and_then(|parts| parts.ranker(level).cloned());
+        let level = self.signals.knowledge.level;
+        let given = self.ranker.as_deref().map(read_ranker).transpose()?;
+        let own = |level: u8| learned(level).unwrap_or_else(|| Ranker::built_in(level));
+        // Of a problem that shows no call nothing is known but the text.
+        let (fallback, is_given) = (own(0), given.is_some());
+        let ranker = given.or_else(|| learned(level));
         if let Some(ranker) = &ranker {
             // What it learned from is what it must be asked about.
             self.signals.knowledge.level = ranker.level;
@@ -75,23 +86,16 @@ impl Rank {
             self.verdicts.as_deref().map(samples::read_verdicts).transpose()?.unwrap_or_default();
         let (mut pools, costs) =
             self.signals.gather(&self.samples, &problems, &samples.candidates, &verdicts)?;
-        let level = self.signals.knowledge.level;
-        let built_in = [Ranker::built_in(0), Ranker::built_in(level)];
+        let ranker = ranker.unwrap_or_else(|| Ranker::built_in(level));
         for pool in &mut pools {
-            // Of a problem that shows no call nothing is known but the text.
-            let fallback = &built_in[usize::from(pool.agreement_level > 0)];
-            let ranker = ranker.as_ref().unwrap_or(fallback);
+            let ranker = if is_given || pool.agreement_level > 0 { &ranker } else { &fallback };
             pool.combined = Some(ranker.probabilities(pool));
         }
         if let Some(path) = &self.out {
             write_choices(path, &selectors, &pools)?;
         }
-        let uncalibrated = match &ranker {
-            Some(ranker) => {
-                uncalibrated(ranker, samples.candidates.iter().filter(|c| c.generator != UNNAMED))
-            }
-            None => uncalibrated(&built_in[1], samples.candidates.iter()),
-        };
+        let named = samples.candidates.iter().filter(|c| !is_given || c.generator != UNNAMED);
+        let uncalibrated = uncalibrated(&ranker, named);
         if let Some(generators) = &uncalibrated {
             eprintln!(
                 "combined's confidence is not calibrated for {generators}: `ncomp train ranker --calibrate` does \
@@ -132,6 +136,21 @@ impl Rank {
             out!("{}", coverage_text(&coverage(&pools)));
         }
         Ok(())
+    }
+
+    /// What was learned for the model that wrote all these candidates.
+    fn learned_parts(&self, candidates: &[Candidate]) -> Result<Option<Learned>> {
+        let choice = &self.learned;
+        let learned = match (choice.named()?, candidates.first()) {
+            (None, Some(first)) => choice
+                .find(&[&first.generator])?
+                .filter(|learned| candidates.iter().all(|candidate| learned.is_for(&candidate.generator))),
+            (named, _) => named,
+        };
+        if let Some(learned) = &learned {
+            announce(learned, false, self.signals.uses_learned_critic(learned));
+        }
+        Ok(learned)
     }
 
     /// The selectors that were asked for, or else all that have what they need.

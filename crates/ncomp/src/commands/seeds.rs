@@ -7,7 +7,7 @@ use pipeline::recipe::Recipe;
 use records::jsonl;
 use report::html::{Fact, Report};
 use report::statistics::{deviation, mean};
-use report::table::{Difference, Row, align};
+use report::table::{Difference, Row, align, heading, indented};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -38,6 +38,7 @@ pub(super) fn run_seeds(mut recipe: Recipe, seeds: u64, root: &Path, as_json: bo
 struct Summary {
     name: String,
     label: String,
+    group: String,
     value: f64,
     /// The standard deviation over seeds.
     deviation: f64,
@@ -56,10 +57,15 @@ fn summarise(reports: &[Report], root: &Path, as_json: bool) -> Result<()> {
     let facts = facts(reports);
     let header = ["", "solved, mean", "95 % interval", "against baseline", "gap", "deviation", "each seed"];
     let mut lines = vec![header.map(str::to_owned)];
+    let mut group = "";
     for row in &rows {
+        if row.group != group {
+            group = &row.group;
+            lines.push(heading(group));
+        }
         let each: Vec<String> = row.values.iter().map(|value| format!("{value:.1}")).collect();
         lines.push([
-            row.label.clone(),
+            indented(&row.label, &row.group),
             format!("{:.1} %", row.value),
             format!("{:.1} – {:.1}", row.low, row.high),
             row.against_baseline.map(|difference| difference.to_string()).unwrap_or_default(),
@@ -109,6 +115,7 @@ fn summaries(reports: &[Report]) -> Vec<Summary> {
         summaries.push(Summary {
             name: row.name.clone(),
             label: row.label.clone(),
+            group: first.group.clone(),
             value: row.value,
             deviation: deviation(&values),
             low: row.low,

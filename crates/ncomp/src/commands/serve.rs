@@ -1,7 +1,6 @@
 //! `ncomp serve` and `ncomp view`.
 
 use super::limits::Limits as CandidateLimits;
-use super::signals::read_ranker;
 use super::source::Source;
 use crate::context::{advised, watch};
 use crate::progress::interrupted;
@@ -11,7 +10,6 @@ use pipeline::verifier::seconds;
 use server::{Limits, Service, serve, view};
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// OpenAI's interface and a page: every answer is the best of n candidates that were checked.
@@ -70,6 +68,8 @@ pub struct View {
 impl Serve {
     pub(super) fn run(self) -> Result<()> {
         let listener = listen(&self.host, self.port)?;
+        let verifier = self.limits.start()?;
+        let model = self.source.start()?;
         let limits = Limits {
             requests: self.max_requests.max(1),
             candidates: self.max_candidates.max(1),
@@ -77,18 +77,12 @@ impl Serve {
             max_tokens: self.max_tokens.max(1),
             seconds: self.max_seconds,
             api_key: self.api_key.clone(),
-            rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
+            rankers: model.rankers_after(&self.rankers)?,
+            scorer: model.scorer.clone(),
             ..Limits::default()
         };
-        let verifier = self.limits.start()?;
         let (pool, tier) = (verifier.pool.clone(), verifier.tier().name());
-        let service = match self.source.remote()? {
-            Some(remote) => Service::new(Arc::new(remote), None, pool, tier, limits),
-            None => {
-                let engine = Arc::new(self.source.engine()?);
-                Service::new(engine.clone(), Some(engine), pool, tier, limits)
-            }
-        };
+        let service = Service::new(model.proposer, model.engine, pool, tier, limits);
         eprintln!("{} at isolation tier {}", service.model(), service.isolation());
         announce(&listener)?;
         serve(service, listener, until_interrupted())

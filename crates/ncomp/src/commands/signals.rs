@@ -6,6 +6,7 @@ use crate::device::device;
 use anyhow::{Result, bail};
 use critic::Critic;
 use generator::{Generator, Request};
+use learned::Learned;
 use pipeline::behaviour::{Knowledge, observe};
 use pipeline::observations::Observations;
 use pipeline::{models, opinions, stages};
@@ -15,6 +16,7 @@ use selection::{Pool, Ranker, Selector, pools};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use transformer::peft::is_adapter;
 
 /// What selectors may know of a problem's tests, and how many inputs they make themselves.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -36,12 +38,19 @@ pub struct Known {
 pub struct Signals {
     #[command(flatten)]
     pub knowledge: Known,
-    /// A critic's directory, for the selector critic
+    /// A critic's directory, for the selector critic; one that is an adapter runs beside its base, --model.
+    /// It reads programs after the prompt of --model, or without one after a prompt in comments
     #[arg(long)]
     critic: Option<PathBuf>,
     /// A model: a directory, a GGUF file, or owner/name on the Hub (with :Q4_K_M or :FILE.gguf), for the selectors reviewer and generated_tests
     #[arg(long)]
     model: Option<String>,
+    /// Ask --model for no reviews and no tests: it is there for the critic alone
+    #[arg(long, requires = "model")]
+    no_reviews: bool,
+    /// What was learned for the model that wrote the candidates.
+    #[arg(skip)]
+    pub parts: Option<Box<Learned>>,
     /// File of what candidates give on inputs: what it holds is not run again, and what is run is added;
     /// - keeps nothing [default: beside the samples]
     #[arg(long)]
@@ -107,9 +116,9 @@ impl Signals {
     pub fn missing(&self, selector: Selector, candidates: &[Candidate]) -> Option<&'static str> {
         let has_likelihoods = || candidates.iter().all(|candidate| candidate.log_likelihood().is_some());
         match selector {
-            Selector::Critic if self.critic.is_none() => Some("a critic: name its directory with --critic"),
-            Selector::Reviewer if self.model.is_none() => Some("a reviewer: name a model with --model"),
-            Selector::GeneratedTests if self.model.is_none() => {
+            Selector::Critic if !self.has_critic() => Some("a critic: name its directory with --critic"),
+            Selector::Reviewer if self.reviewer().is_none() => Some("a reviewer: name a model with --model"),
+            Selector::GeneratedTests if self.reviewer().is_none() => {
                 Some("an author of tests: name a model with --model")
             }
             Selector::VisibleTest if self.knowledge.level != 3 => {
@@ -120,6 +129,42 @@ impl Signals {
                  log_probabilities; a sample may have log_probability, the sum, beside tokens, their number",
             ),
             _ => None,
+        }
+    }
+
+    /// The model that reviews candidates and writes tests.
+    fn reviewer(&self) -> Option<&String> {
+        self.model.as_ref().filter(|_| !self.no_reviews)
+    }
+
+    /// Whether the critic is the one that was learned for the model that wrote the candidates.
+    pub fn uses_learned_critic(&self, parts: &Learned) -> bool {
+        self.critic.is_none() && self.model.is_some() && parts.has_critic()
+    }
+
+    fn has_critic(&self) -> bool {
+        self.critic.is_some() || self.parts.as_deref().is_some_and(|parts| self.uses_learned_critic(parts))
+    }
+
+    /// The model that was named.
+    fn open_model(&self) -> Result<Option<Generator>> {
+        let open = |model: &String| Generator::open(&model_path(model)?, device()?);
+        self.model.as_ref().map(open).transpose()
+    }
+
+    /// The critic: the one that was named, or the one that was learned for the model.
+    fn open_critic(&self, model: Option<&Generator>) -> Result<Option<Critic>> {
+        match (&self.critic, &self.parts, model) {
+            (Some(path), _, Some(model)) if is_adapter(path) => {
+                let critic = model.with_reader(|base| Critic::attach(path, base, model.tokenizer.clone()));
+                critic.map(Some)
+            }
+            (Some(path), _, None) if is_adapter(path) => {
+                bail!("{} is an adapter: name its base model with --model", path.display())
+            }
+            (Some(path), _, _) => Ok(Some(Critic::load(path, device()?)?)),
+            (None, Some(parts), Some(model)) => Ok(parts.critic(model)?),
+            _ => Ok(None),
         }
     }
 
@@ -155,10 +200,11 @@ impl Signals {
     ) -> Result<(Vec<Pool>, Costs)> {
         let mut costs = Costs::default();
         let mut scores = Vec::new();
-        if let Some(directory) = &self.critic {
+        let model = self.open_model()?;
+        if let Some(critic) = self.open_critic(model.as_ref())? {
             let started = Instant::now();
             let tokens;
-            (scores, tokens) = critic_scores(directory, problems, candidates)?;
+            (scores, tokens) = critic_scores(&critic, model.as_ref(), problems, candidates)?;
             costs.critic = Some(Cost { executions: 0, tokens, seconds: started.elapsed().as_secs_f64() });
         }
         let mut pools = pools(problems, candidates, verdicts, &scores);
@@ -176,8 +222,7 @@ impl Signals {
         }
         costs.behaviour =
             Some(Cost { executions: effort.calls, tokens: 0, seconds: started.elapsed().as_secs_f64() });
-        let Some(model) = &self.model else { return Ok((pools, costs)) };
-        let model = Generator::open(&model_path(model)?, device()?)?;
+        let Some(model) = model.filter(|_| !self.no_reviews) else { return Ok((pools, costs)) };
         let started = Instant::now();
         let Some(tokens) = opinions::review(watch(), &model, problems, &mut pools).map_err(advised)? else {
             bail!("stopped before all candidates were reviewed");
@@ -208,10 +253,19 @@ pub fn read_ranker(path: &Path) -> Result<Ranker> {
 }
 
 /// The critic's scores, and how many tokens it read for them.
-fn critic_scores(path: &Path, problems: &[Problem], candidates: &[Candidate]) -> Result<(Vec<Score>, usize)> {
-    let critic = Critic::load(path, device()?)?;
-    let prompt = |problem: &Problem| Ok(comment_prompt(&problem.shown, PromptTests::Visible));
+fn critic_scores(
+    critic: &Critic,
+    model: Option<&Generator>,
+    problems: &[Problem],
+    candidates: &[Candidate],
+) -> Result<(Vec<Score>, usize)> {
+    let prompt = |problem: &Problem| match model {
+        Some(model) => model
+            .prompt(&problem.shown, PromptTests::Visible)
+            .map_err(|error| pipeline::Error::Learning(error.into())),
+        None => Ok(comment_prompt(&problem.shown, PromptTests::Visible)),
+    };
     let questions = stages::questions(&prompt, problems, candidates).map_err(advised)?;
     let tokens = questions.iter().map(|(question, _)| critic.tokenize(question).rows()).sum();
-    Ok((stages::scores_of(&critic, &questions).map_err(advised)?, tokens))
+    Ok((stages::scores_of(critic, &questions).map_err(advised)?, tokens))
 }

@@ -1,7 +1,6 @@
 //! `ncomp solve`: one function that has been checked.
 
 use super::limits::Limits;
-use super::signals::read_ranker;
 use super::source::Source;
 use crate::progress::{interrupted, interruption};
 use anyhow::{Context, Result};
@@ -74,7 +73,7 @@ impl Solve {
         }
         let question = Question { text: self.text.clone(), tests: self.tests.clone() };
         let client = self.limits.start()?.client("solve");
-        let proposer = self.source.proposer()?;
+        let model = self.source.start()?;
         let settings = Settings {
             candidates: self.candidates.max(1),
             until: self.until,
@@ -84,11 +83,12 @@ impl Solve {
             streaming: !self.no_streaming,
             selector: self.select,
             conversation: Vec::new(),
-            rankers: self.rankers.iter().map(|path| read_ranker(path)).collect::<Result<_>>()?,
+            rankers: model.rankers_after(&self.rankers)?,
+            scorer: model.scorer.clone(),
         };
         let terminal = std::io::stderr().is_terminal();
         let answer =
-            solve(&question, proposer.as_ref(), &client, &settings, interruption(), &mut |checker| {
+            solve(&question, model.proposer.as_ref(), &client, &settings, interruption(), &mut |checker| {
                 if terminal {
                     eprint!("\r{} of {} candidates checked ", checker.count(), settings.candidates);
                 }

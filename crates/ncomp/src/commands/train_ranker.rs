@@ -61,7 +61,7 @@ impl TrainRanker {
         let generators = self.generators(&candidates);
         let probabilities = match &given {
             Some(given) => calibrated_across(given, &pools).map_err(learn)?,
-            None => cross_validated(&pools, knowledge.level).map_err(learn)?,
+            None => cross_validated(&pools, knowledge.level, None).map_err(learn)?,
         };
         for (pool, probabilities) in paired(&mut pools, probabilities, ["pools", "lists of probabilities"])? {
             pool.combined = Some(probabilities);

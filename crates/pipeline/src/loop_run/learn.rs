@@ -70,7 +70,7 @@ impl Loop<'_> {
         let target = self.run.path("grpo");
         trainer.model().map_err(learning)?.save(&target, Default::default())?;
         if let Some(adapters) = trainer.learner.adapters() {
-            adapters.save(&target.join("adapter"), &self.recipe.model.path)?;
+            adapters.save(&target.join("adapter"), &self.recipe.model.path, Default::default())?;
         }
         conversion::write_tokenizer(&Checkpoint::open(&self.model)?, &target)?;
         let _ = std::fs::remove_file(state);

@@ -11,7 +11,9 @@ use std::collections::HashMap;
 
 /// One set of problems, as rows are named after it.
 struct Set<'a> {
-    /// What its rows' names and labels begin with: nothing for the source's own.
+    /// What its rows' names begin with: nothing for the source's own.
+    prefix: &'a str,
+    /// What its rows stand under.
     name: &'a str,
     /// Which of the problems that are reported on are its.
     problems: std::ops::Range<usize>,
@@ -19,11 +21,12 @@ struct Set<'a> {
 
 impl Set<'_> {
     fn row_name(&self, name: &str) -> String {
-        if self.name.is_empty() { name.to_owned() } else { format!("{}/{name}", self.name) }
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
     }
 
-    fn label(&self, label: &str) -> String {
-        if self.name.is_empty() { label.to_owned() } else { format!("{}: {}", self.name, plain(label)) }
+    /// The heading of rows about so many answers.
+    fn group(&self, answers: &str) -> String {
+        format!("{}: {answers}", self.name)
     }
 }
 
@@ -40,11 +43,11 @@ impl Loop<'_> {
     /// The rows of one of the sets that are reported on, and how far the confidence of its picks is right.
     pub(super) fn rows(&self, set: usize, before: &[Pool], after: &[Pool]) -> Result<(Vec<Row>, Vec<Fact>)> {
         let (name, problems) = &self.problems.reported[set];
-        let set = Set { name: if set == 0 { "" } else { name }, problems: problems.clone() };
-        let mut rows = vec![self.greedy(&set, "baseline", "baseline (greedy)")?];
+        let set = Set { prefix: if set == 0 { "" } else { name }, name, problems: problems.clone() };
+        let mut rows =
+            vec![self.greedy(&set, "baseline", "before GRPO")?, self.greedy(&set, "grpo", "after GRPO")?];
         let mut facts = Vec::new();
         self.pool_rows(&set, PoolName::Before, &before[problems.clone()], &mut rows, &mut facts)?;
-        rows.push(self.greedy(&set, "grpo", "+ GRPO (greedy)")?);
         self.pool_rows(&set, PoolName::After, &after[problems.clone()], &mut rows, &mut facts)?;
         let (baseline, others) = rows.split_at_mut(1);
         others.iter_mut().for_each(|row| row.compare(&baseline[0]));
@@ -58,7 +61,8 @@ impl Loop<'_> {
         let problems = self.problems.test[set.problems.clone()].iter();
         let solved = problems.map(|problem| passed.get(problem.id.as_str()) == Some(&true));
         let solved = solved.map(|solved| f64::from(u8::from(solved))).collect();
-        Ok(Row::new(&set.row_name(name), &set.label(label), solved, 0, self.recipe.seed))
+        let row = Row::new(&set.row_name(name), label, solved, 0, self.recipe.seed);
+        Ok(row.under(&set.group("one greedy answer")))
     }
 
     /// What each selector makes of a pool.
@@ -70,44 +74,47 @@ impl Loop<'_> {
         rows: &mut Vec<Row>,
         facts: &mut Vec<Fact>,
     ) -> Result<()> {
-        let (n, words, seed) = (self.recipe.pool.samples, pool.words(), self.recipe.seed);
-        let mut of_selector = |selector: Selector, label: String| {
-            let name = set.row_name(&pool.row_name(selector.name()));
-            rows.extend(Row::of_selector(selector, &name, &set.label(&label), pools, seed));
-        };
-        of_selector(Selector::Random, format!("  random pick of {n}, {words}"));
-        of_selector(Selector::Likelihood, format!("  likeliest of {n}"));
-        of_selector(Selector::LikelihoodSum, format!("  likeliest of {n}, sum"));
-        of_selector(Selector::Critic, format!("+ critic's pick of {n}, {words}"));
+        let seed = self.recipe.seed;
+        let group = set.group(&format!("one of {}, {}", self.recipe.pool.samples, pool.words()));
+        let row_name = |name: &str| set.row_name(&pool.row_name(name));
+        for (selector, label) in [
+            (Selector::Random, "random pick"),
+            (Selector::Likelihood, "likeliest, by the mean of its tokens"),
+            (Selector::LikelihoodSum, "likeliest, by the sum"),
+            (Selector::Critic, "critic's pick"),
+        ] {
+            let row = Row::of_selector(selector, &row_name(selector.name()), label, pools, seed);
+            rows.extend(row.map(|row| row.under(&group)));
+        }
         for &level in &self.recipe.selection.levels {
             let choices = self.read_choices(pool, level)?;
             let choices: HashMap<&str, &Choices> =
                 choices.iter().map(|choices| (choices.problem.as_str(), choices)).collect();
             for (selector, what) in [
                 (Selector::Consensus, "consensus"),
-                (Selector::VisibleTest, "visible test, then consensus"),
+                (Selector::VisibleTest, "visible test and consensus"),
                 (Selector::Combined, "combined pick"),
             ] {
-                let Some(taken) = taken(selector, pools, &choices)? else { continue };
-                let name = set.row_name(&pool.row_name(&format!("{}_{level}", selector.name())));
-                let plus = if selector == Selector::Combined { "+ " } else { "  " };
-                let label = set.label(&format!("{plus}{what}, level {level}, {words}"));
-                rows.push(Row::of_choices(&name, &label, (level, seed), pools, &taken));
+                // At level 3 consensus knows what it knew at level 1.
+                let is_repeated = selector == Selector::Consensus
+                    && level == 3
+                    && self.recipe.selection.levels.contains(&1);
+                let Some(taken) = taken(selector, pools, &choices)?.filter(|_| !is_repeated) else {
+                    continue;
+                };
+                let name = row_name(&format!("{}_{level}", selector.name()));
+                let label = format!("{what}, level {level}");
+                rows.push(Row::of_choices(&name, &label, (level, seed), pools, &taken).under(&group));
                 if selector == Selector::Combined {
-                    facts.extend(calibration_facts(&name, &label, pools, &choices));
+                    facts.extend(calibration_facts(&name, &format!("{label} ({group})"), pools, &choices));
                 }
             }
         }
-        let name = set.row_name(&pool.row_name("oracle"));
-        let label = set.label(&format!("  oracle of {n}, {words}"));
-        rows.extend(Row::of_selector(Selector::Oracle, &name, &label, pools, seed));
+        let oracle =
+            Row::of_selector(Selector::Oracle, &row_name("oracle"), "oracle: any of them", pools, seed);
+        rows.extend(oracle.map(|row| row.under(&group)));
         Ok(())
     }
-}
-
-/// A label without what shows its place in the source's own rows.
-fn plain(label: &str) -> &str {
-    label.trim_start_matches(['+', ' '])
 }
 
 /// The places of the candidates that a selector takes of each pool; none where it lacks what it needs of
@@ -145,11 +152,10 @@ fn calibration_facts(
     if scores.is_empty() {
         return Vec::new();
     }
-    let label = plain(label);
     let error = 100.0 * calibration_error(&calibration(&scores, &passed));
     let by_chance = 100.0 * calibration_error_by_chance(&scores, 0);
     let fact = |part: &str, words: &str, value: f64| {
-        Fact::new(&format!("{part}/{name}"), &format!("{words} of the {label}"), value, "percent")
+        Fact::new(&format!("{part}/{name}"), &format!("{words}, {label}"), value, "percent")
     };
     vec![
         fact("calibration_error", "calibration error", error),

@@ -6,7 +6,6 @@ use crate::behaviour::{Knowledge, observe};
 use crate::observations::Observations;
 use crate::{Done, Error, Result, models};
 use records::{Candidate, Problem, Score, Verdict, jsonl};
-use selection::ranker::cross_validated;
 use selection::{Pool, Ranker, Selector, pools};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
@@ -126,26 +125,11 @@ fn choices(pool: &Pool, level: u8) -> Choices {
     }
 }
 
-/// A ranker for one generator's candidates, its confidence set right by them: one that learned from these
-/// pools, or the built-in one where that picks better among them. None where they tell nothing.
+/// A ranker for one generator's candidates, its confidence set right by them: the built-in one, adapted to
+/// these pools and to what they have, a critic's scores first of all. None where they tell nothing.
 fn own_ranker(pools: &[Pool], generators: &[String], level: u8, own_inputs: usize) -> Option<Ranker> {
     let all: Vec<&Pool> = pools.iter().collect();
-    let mut built_in = Ranker::built_in(level);
-    let solved = |probabilities: &mut dyn Iterator<Item = Vec<f64>>| -> f64 {
-        let picked = pools.iter().zip(probabilities).map(|(pool, probabilities)| {
-            let pool = Pool { combined: Some(probabilities), ..pool.clone() };
-            Selector::Combined.accuracy(&pool).unwrap_or(0.0)
-        });
-        picked.sum()
-    };
-    let learned = cross_validated(pools, level).ok();
-    let learned = learned.map(|found| solved(&mut found.into_iter()));
-    let given = solved(&mut pools.iter().map(|pool| built_in.probabilities(pool)));
-    if learned.is_some_and(|learned| learned >= given) {
-        let mut ranker = Ranker::train(&all, level, own_inputs).ok()?;
-        ranker.calibrated_for = generators.to_vec();
-        return Some(ranker);
-    }
-    built_in.own_inputs = own_inputs;
-    built_in.calibrate(&all, generators).ok().map(|()| built_in)
+    let mut ranker = Ranker::built_in(level).adapted(&all, own_inputs).ok()?;
+    ranker.calibrated_for = generators.to_vec();
+    Some(ranker)
 }
