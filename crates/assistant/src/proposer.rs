@@ -124,7 +124,7 @@ impl<'a> Asked<'a> {
                 generator.stop_strings(),
             ),
         };
-        let prompt = generator.tokenizer.encode(&prompt);
+        let prompt = generator.prompt_tokens(&prompt);
         let context = generator.config().max_position_embeddings;
         let room = context.saturating_sub(prompt.len());
         if room < LEAST_ROOM {
@@ -177,6 +177,7 @@ impl<'a> Asked<'a> {
             stream: first as u64,
             stop: self.stop.clone(),
             pieces: false,
+            deadline: None,
         })?;
         while let Some(event) = events.next_unless(stops) {
             if let Event::Failed(message) = event {

@@ -19,6 +19,7 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use transformer::Checkpoint;
+use transformer::memory::{Available, available};
 use transformer::tokenizer::gguf as metadata;
 
 /// Why a file cannot be converted.
@@ -56,6 +57,29 @@ pub enum Error {
         /// What is known here.
         expected: String,
     },
+    /// The model's shape cannot be said in the other form.
+    #[error("{}: {field}: expected {expected}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: &'static str,
+        /// What the other form can say.
+        expected: &'static str,
+    },
+    /// There is too little memory.
+    #[error(
+        "{}: to be converted it needs {} MiB of memory, and {} {}; free some, or raise the limit",
+        path.display(), needed >> 20, available.by, available.bytes >> 20
+    )]
+    Memory {
+        /// The model.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// What there is.
+        available: Available,
+    },
     /// The target is there already.
     #[error("{}: holds a model already; name a new one, or remove it", .0.display())]
     Occupied(PathBuf),
@@ -75,6 +99,25 @@ pub enum Error {
 impl Error {
     fn write(path: &Path, source: std::io::Error) -> Self {
         Error::File { path: path.to_owned(), source }
+    }
+}
+
+/// Bytes that are needed beside the tokenizer: pieces of a tensor, buffers, threads.
+const BESIDE: u64 = 64 << 20;
+/// Bytes that reading a tokenizer takes for each token, with its merges and its text.
+const OF_A_TOKEN: u64 = 2048;
+
+/// Makes sure of the memory that a conversion takes, before the tokenizer is read.
+///
+/// # Errors
+/// Where there is less.
+pub fn check_room(model: &Checkpoint) -> Result<(), Error> {
+    let needed = BESIDE + OF_A_TOKEN * model.config().vocab_size as u64;
+    match available() {
+        Some(available) if available.bytes < needed => {
+            Err(Error::Memory { path: model.path().to_owned(), needed, available })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -12,6 +12,9 @@ use std::path::Path;
 use transformer::Checkpoint;
 use transformer::table::Part;
 
+/// Numbers that are converted at once, unless a row has more: whole blocks of every type.
+const NUMBERS: usize = 1 << 16;
+
 /// The form of the numbers that are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -52,7 +55,7 @@ pub(crate) fn write(
     out.write_all(&(header.len() as u64).to_le_bytes()).map_err(fail)?;
     out.write_all(header.as_bytes()).map_err(fail)?;
     for (at, part) in parts.iter().enumerate() {
-        out.write_all(&converted(checkpoint, part, precision.kind())?).map_err(fail)?;
+        converted(checkpoint, part, precision.kind(), None, &mut |bytes| out.write_all(bytes).map_err(fail))?;
         if progress(at + 1, parts.len()).is_break() {
             return Err(Error::Stopped);
         }
@@ -60,18 +63,44 @@ pub(crate) fn write(
     out.finish().map_err(fail)
 }
 
-/// A tensor of a file in another type, in which its rows are whole blocks.
-pub(crate) fn converted(checkpoint: &Checkpoint, part: &Part, kind: BlockType) -> Result<Vec<u8>, Error> {
+/// Hands a tensor of a file, in which its rows are whole blocks, on in another type, a few rows at a time;
+/// in another order of its rows, if one is given.
+pub(crate) fn converted(
+    checkpoint: &Checkpoint,
+    part: &Part,
+    kind: BlockType,
+    order: Option<&[usize]>,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let fail = |source| Error::Tensor { name: part.hugging_face.clone(), source };
     let (stored, bytes) = checkpoint.part(part)?;
-    if stored == kind {
-        return Ok(bytes.into_owned());
+    // Of a vector, which is one row, pieces; all but the last are whole blocks of any type.
+    let (rows, columns) = match part.shape.as_slice() {
+        [rows, columns] => (*rows, *columns),
+        _ => (part.range.len().div_ceil(NUMBERS), NUMBERS),
+    };
+    let row_bytes = stored.row_bytes(columns).unwrap_or(bytes.len()).max(1);
+    let at_once = (NUMBERS / columns.max(1)).max(1);
+    let (mut piece, mut numbers, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
+    for first in (0..rows).step_by(at_once) {
+        piece.clear();
+        for row in first..rows.min(first + at_once) {
+            let row = order.map_or(row, |order| order[row]);
+            piece.extend_from_slice(&bytes[row * row_bytes..bytes.len().min((row + 1) * row_bytes)]);
+        }
+        if stored == kind {
+            write(&piece)?;
+            continue;
+        }
+        let count = piece.len() / stored.block_bytes() * stored.block_elements();
+        numbers.resize(count, 0.0);
+        blocks.resize(kind.row_bytes(count).unwrap_or(0), 0);
+        gguf::dequantize_row(stored, &piece, &mut numbers)
+            .and_then(|()| gguf::quantize_row(kind, &numbers, &mut blocks))
+            .map_err(fail)?;
+        write(&blocks)?;
     }
-    let mut numbers = vec![0.0; part.range.len()];
-    let mut blocks = vec![0; kind.row_bytes(numbers.len()).unwrap_or(0)];
-    gguf::dequantize_row(stored, &bytes, &mut numbers)
-        .and_then(|()| gguf::quantize_row(kind, &numbers, &mut blocks))
-        .map_err(|error| Error::Tensor { name: part.hugging_face.clone(), source: error })?;
-    Ok(blocks)
+    Ok(())
 }
 
 fn header(parts: &[&Part], precision: Precision) -> Value {

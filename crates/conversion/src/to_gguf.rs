@@ -4,7 +4,9 @@ use crate::tensors::converted;
 use crate::{Error, Progress};
 use gguf::{BlockType, TensorInfo, Value, Writer};
 use serde_json::Value as Json;
+use std::io::ErrorKind;
 use std::path::Path;
+use transformer::checkpoint::{LLAMA3_KEYS, layers_without_rope};
 use transformer::table::Part;
 use transformer::tokenizer::gguf as metadata;
 use transformer::{Checkpoint, Config, RopeScaling};
@@ -32,6 +34,13 @@ pub fn to_gguf(
         return Err(Error::Occupied(path.to_owned()));
     }
     let config = model.config();
+    if config.layers_without_rope != layers_without_rope(config.architecture, config.num_hidden_layers) {
+        return Err(Error::Config {
+            path: model.path().join("config.json"),
+            field: "no_rope_layers",
+            expected: "0 for every fourth layer, which llama.cpp takes for granted",
+        });
+    }
     let parts: Vec<&Part> = model.table().parts().map(|(_, part)| part).collect();
     let factors = rope_factors(config);
     let mut infos: Vec<TensorInfo> = parts.iter().map(|part| info(part, kind)).collect();
@@ -45,8 +54,10 @@ pub fn to_gguf(
     }
     for (at, part) in parts.iter().enumerate() {
         let info = info(part, kind);
-        let bytes = converted(model, part, info.block_type)?;
-        writer.write(&info.name, &in_gguf_order(part, &bytes))?;
+        let order = gguf_order(part);
+        converted(model, part, info.block_type, order.as_deref(), &mut |bytes| {
+            Ok(writer.write(&info.name, bytes)?)
+        })?;
         if progress(at + 1, parts.len()).is_break() {
             return Err(Error::Stopped);
         }
@@ -64,16 +75,14 @@ fn info(part: &Part, kind: BlockType) -> TensorInfo {
     TensorInfo { name: part.gguf.clone(), shape: part.shape.iter().rev().copied().collect(), block_type }
 }
 
-/// Rows in the order that GGUF files of the family have.
-fn in_gguf_order(part: &Part, bytes: &[u8]) -> Vec<u8> {
-    let rows = part.shape[0];
-    let row_bytes = bytes.len() / rows;
-    let mut ordered = vec![0; bytes.len()];
-    for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
-        let at = part.gguf_row(row) * row_bytes;
-        ordered[at..at + row_bytes].copy_from_slice(bytes);
+/// Which row comes when in GGUF files of the family, where it is not the same.
+fn gguf_order(part: &Part) -> Option<Vec<usize>> {
+    part.paired_head_dim?;
+    let mut order = vec![0; part.shape[0]];
+    for row in 0..part.shape[0] {
+        order[part.gguf_row(row)] = row;
     }
-    ordered
+    Some(order)
 }
 
 /// What each plain frequency is divided by; llama.cpp computes other scalings itself.
@@ -83,6 +92,7 @@ fn rope_factors(config: &Config) -> Option<Vec<f32>> {
     Some(plain.iter().zip(config.rope_frequencies()).map(|(plain, scaled)| plain / scaled).collect())
 }
 
+/// All metadata but the tensors'.
 fn all_metadata(model: &Checkpoint, kind: BlockType) -> Result<Vec<(String, Value)>, Error> {
     let mut all = shape(model.config());
     let name = model.path().file_name().map_or("model".into(), |name| name.to_string_lossy());
@@ -96,39 +106,108 @@ fn all_metadata(model: &Checkpoint, kind: BlockType) -> Result<Vec<(String, Valu
     };
     all.push(("general.file_type".to_owned(), Value::U32(file_type)));
     all.push(("general.quantization_version".to_owned(), Value::U32(2)));
-    let (tokenizer, settings) =
-        (read_json(model, "tokenizer.json")?, read_json(model, "tokenizer_config.json").unwrap_or_default());
-    let template = std::fs::read_to_string(model.path().join("chat_template.jinja")).ok();
-    let template = template.or_else(|| Some(settings.get("chat_template")?.as_str()?.to_owned()));
-    let known = metadata::of_json(&tokenizer, model.config()).map_err(|unknown| Error::Tokenizer {
-        path: model.path().join("tokenizer.json"),
+    all.extend(tokenizer_metadata(model)?);
+    Ok(all)
+}
+
+/// What the files of the tokenizer say.
+fn tokenizer_metadata(model: &Checkpoint) -> Result<Vec<(String, Value)>, Error> {
+    let path = model.path().join("tokenizer.json");
+    let tokenizer = read_json(&path)?.ok_or_else(|| Error::write(&path, ErrorKind::NotFound.into()))?;
+    let known = metadata::of_json(&tokenizer, model.config());
+    let mut all = known.map_err(|unknown| Error::Tokenizer {
+        path: path.clone(),
         what: unknown.what,
         expected: unknown.expected,
     })?;
-    all.extend(known);
-    for (key, token) in [("bos", "bos_token"), ("padding", "pad_token")] {
-        let text =
-            settings.get(token).and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
-        if let Some(id) = text.and_then(|text| metadata::token_of(&tokenizer, text)) {
-            all.push((format!("tokenizer.ggml.{key}_token_id"), Value::U32(id)));
-        }
+    let settings_path = model.path().join("tokenizer_config.json");
+    let settings = read_json(&settings_path)?.unwrap_or_default();
+    let others = read_json(&model.path().join("special_tokens_map.json"))?.unwrap_or_default();
+    for (key, name) in [("bos", "bos_token"), ("padding", "pad_token"), ("unknown", "unk_token")] {
+        let key = format!("tokenizer.ggml.{key}_token_id");
+        let token = [&settings[name], &others[name]].into_iter().find(|token| !token.is_null());
+        let Some(token) = token.filter(|_| !all.iter().any(|(known, _)| *known == key)) else { continue };
+        let id = token.as_str().or_else(|| token["content"].as_str());
+        let id =
+            id.and_then(|text| metadata::token_of(&tokenizer, text)).ok_or_else(|| Error::Tokenizer {
+                path: settings_path.clone(),
+                what: name.to_owned(),
+                expected: format!("a token of tokenizer.json, found {}", shown(token)),
+            })?;
+        all.push((key, Value::U32(id)));
     }
-    let adds_bos = settings.get("add_bos_token").and_then(Json::as_bool).unwrap_or(false);
-    all.push(("tokenizer.ggml.add_bos_token".to_owned(), Value::Bool(adds_bos)));
-    if let Some(template) = template {
-        all.push(("tokenizer.chat_template".to_owned(), Value::String(template)));
+    all.extend(chat_templates(model.path(), &settings_path, &settings)?);
+    Ok(all)
+}
+
+/// The chat template, and others beside it by their names, as llama.cpp's own converter writes them.
+fn chat_templates(
+    directory: &Path,
+    settings_path: &Path,
+    settings: &Json,
+) -> Result<Vec<(String, Value)>, Error> {
+    let key = |name: &str| match name {
+        "default" => "tokenizer.chat_template".to_owned(),
+        other => format!("tokenizer.chat_template.{other}"),
+    };
+    let file = directory.join("chat_template.jinja");
+    match std::fs::read_to_string(&file) {
+        Ok(template) => return Ok(vec![(key("default"), Value::String(template))]),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(Error::write(&file, error)),
+    }
+    let fail = |found: &Json| Error::Tokenizer {
+        path: settings_path.to_owned(),
+        what: "chat_template".to_owned(),
+        expected: format!("a template, or a list of templates with their names, found {}", shown(found)),
+    };
+    let list = match &settings["chat_template"] {
+        Json::Null => return Ok(Vec::new()),
+        Json::String(template) => return Ok(vec![(key("default"), Value::from(template.as_str()))]),
+        Json::Array(list) => list,
+        other => return Err(fail(other)),
+    };
+    let (mut all, mut names) = (Vec::new(), Vec::new());
+    for item in list {
+        let (Some(name), Some(template)) = (item["name"].as_str(), item["template"].as_str()) else {
+            return Err(fail(item));
+        };
+        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        all.push((key(&name), Value::from(template)));
+        names.extend((name != "default").then_some(name));
+    }
+    if !names.is_empty() {
+        let names = names.iter().collect::<gguf::Strings>();
+        all.push(("tokenizer.chat_templates".to_owned(), Value::from(names)));
     }
     Ok(all)
 }
 
-fn read_json(model: &Checkpoint, name: &str) -> Result<Json, Error> {
-    let path = model.path().join(name);
-    let text = std::fs::read_to_string(&path).map_err(|source| Error::write(&path, source))?;
-    serde_json::from_str(&text).map_err(|error| Error::Tokenizer {
-        path,
+/// The beginning of a value, as an error shows it.
+fn shown(value: &Json) -> String {
+    value.to_string().chars().take(100).flat_map(|c| c.escape_debug()).collect()
+}
+
+/// A file's JSON; none where there is no such file.
+fn read_json(path: &Path) -> Result<Option<Json>, Error> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::write(path, error)),
+    };
+    let value: Json = serde_json::from_str(&text).map_err(|error| Error::Tokenizer {
+        path: path.to_owned(),
         what: error.to_string(),
         expected: "JSON".to_owned(),
-    })
+    })?;
+    match value.is_object() {
+        true => Ok(Some(value)),
+        false => Err(Error::Tokenizer {
+            path: path.to_owned(),
+            what: "the whole file".to_owned(),
+            expected: "a JSON object".to_owned(),
+        }),
+    }
 }
 
 /// The keys that give a model's shape, as llama.cpp reads them.
@@ -149,9 +228,20 @@ fn shape(config: &Config) -> Vec<(String, Value)> {
     add("rope.dimension_count", count(config.head_dim));
     add("rope.freq_base", Value::F32(config.rope_theta as f32));
     add("vocab_size", count(config.vocab_size));
-    if let RopeScaling::Linear { factor } = config.rope_scaling {
-        add("rope.scaling.type", Value::from("linear"));
-        add("rope.scaling.factor", Value::F32(factor as f32));
+    match config.rope_scaling {
+        RopeScaling::None => {}
+        RopeScaling::Linear { factor } => {
+            add("rope.scaling.type", Value::from("linear"));
+            add("rope.scaling.factor", Value::F32(factor as f32));
+        }
+        // llama.cpp reads the table alone; what it was made of is for the way back.
+        RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions } => {
+            let numbers = [factor, low_frequency_factor, high_frequency_factor];
+            for (key, number) in LLAMA3_KEYS.into_iter().zip(numbers) {
+                add(key, Value::F32(number as f32));
+            }
+            add(LLAMA3_KEYS[3], count(original_positions));
+        }
     }
     all
 }

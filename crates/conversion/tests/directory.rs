@@ -125,10 +125,17 @@ fn a_directory_survives_being_a_gguf_file() {
         high_frequency_factor: 4.0,
         original_positions: 8192,
     };
+    let other_llama3 = RopeScaling::Llama3 {
+        factor: 4.0,
+        low_frequency_factor: 1.25,
+        high_frequency_factor: 3.0,
+        original_positions: 4096,
+    };
     let all = [
         (Architecture::Qwen2, RopeScaling::None, vec![]),
         (Architecture::Qwen3, RopeScaling::None, vec![]),
         (Architecture::Llama, llama3, vec![]),
+        (Architecture::Llama, other_llama3, vec![]),
         (Architecture::Llama, RopeScaling::Linear { factor: 4.0 }, vec![]),
         (Architecture::SmolLm3, RopeScaling::None, vec![3]),
     ];
@@ -259,6 +266,49 @@ fn metadata_that_is_not_heeded_is_refused_by_its_key() {
         metadata.insert(key, value);
         converted(&metadata, &tensors(true)).0.expect(key);
     }
+}
+
+#[test]
+fn layers_without_positions_that_a_gguf_file_cannot_name_are_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = Config {
+        architecture: Architecture::SmolLm3,
+        layers_without_rope: vec![1],
+        num_hidden_layers: 4,
+        ..Config::tiny()
+    };
+    Model::random(config, 3).save(directory.path(), Default::default()).expect("saved");
+    let model = Checkpoint::open(directory.path()).expect("a model");
+    let target = directory.path().join("m.gguf");
+    let done = to_gguf(&model, &target, BlockType::F32, &mut |_, _| ControlFlow::Continue(()));
+    let message = done.expect_err("refused").to_string();
+    assert!(message.contains("config.json: no_rope_layers: expected 0 for every fourth layer"), "{message}");
+    assert!(!target.exists());
+}
+
+/// As llama.cpp reads them (`llama-model.cpp`, `load_hparams`).
+#[test]
+fn a_factor_of_positions_counts_under_each_of_its_keys() {
+    let scaled = |keys: &[(&'static str, Value)]| {
+        let mut metadata = metadata();
+        metadata.extend(keys.iter().cloned());
+        let (done, _held, out) = converted(&metadata, &tensors(true));
+        done.map(|()| Config::load(&out).expect("a configuration").rope_scaling)
+            .map_err(|error| error.to_string())
+    };
+    let number = |key: &'static str, factor: f32| (key, Value::F32(factor));
+    let kind = |kind: &str| ("qwen2.rope.scaling.type", Value::from(kind));
+    let linear = |factor: f64| Ok(RopeScaling::Linear { factor });
+    let (factor, old) = ("qwen2.rope.scaling.factor", "qwen2.rope.scale_linear");
+    assert_eq!(scaled(&[number(old, 4.0)]), linear(4.0));
+    assert_eq!(scaled(&[number(factor, 4.0)]), linear(4.0));
+    assert_eq!(scaled(&[number(factor, 2.0), number(old, 4.0)]), linear(2.0));
+    assert_eq!(scaled(&[kind("linear"), number(old, 4.0)]), linear(4.0));
+    assert_eq!(scaled(&[kind("linear"), number(factor, 1.0)]), Ok(RopeScaling::None));
+    assert_eq!(scaled(&[kind("none"), number(old, 4.0)]), Ok(RopeScaling::None));
+    assert_eq!(scaled(&[kind("linear")]), Ok(RopeScaling::None));
+    let message = scaled(&[number(old, -1.0)]).expect_err("refused");
+    assert!(message.contains("qwen2.rope.scale_linear: expected a number above 0"), "{message}");
 }
 
 #[test]

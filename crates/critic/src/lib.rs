@@ -149,7 +149,7 @@ impl Critic {
 
     /// The question in tokens, each text cut from the left to the critic's length.
     pub fn tokenize(&self, question: &Question) -> TokenizedQuestion {
-        let prefix = self.tokenizer.encode(&format!("{}\n\n# Solution:\n", question.prompt.trim_end()));
+        let prefix = self.tokenizer.encode_whole(&format!("{}\n\n# Solution:\n", question.prompt.trim_end()));
         let programs = question.programs.iter().map(|program| {
             let mut tokens = self.tokenizer.encode(program);
             if tokens.is_empty() {

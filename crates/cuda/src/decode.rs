@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use step::{StepBuffers, rounded};
 use transformer::Error as ModelError;
-use transformer::decode::{Admission, Decode, KnownPrompt, Sample};
+use transformer::decode::{Admission, Admitted, Decode, KnownPrompt, Sample};
 use transformer::pass::Keep;
 
 /// Sequences in flight, at most.
@@ -199,15 +199,19 @@ impl Decode for GpuDecoder<'_> {
         self.in_flight().map(|(_, sequence)| &sequence.sample).collect()
     }
 
-    fn retain(&mut self, keep: &dyn Fn(&Sample) -> bool) {
-        let leaving = self.in_flight().filter(|(_, sequence)| !keep(&sequence.sample));
+    fn retain(&mut self, keep: &dyn Fn(usize) -> bool) {
+        let leaving = self.in_flight().filter(|(_, sequence)| !keep(sequence.sample.request));
         for slot in leaving.map(|(slot, _)| slot).collect::<Vec<usize>>() {
             self.remove(slot);
         }
     }
 
-    fn admit(&mut self, wanted: &[Admission]) -> Result<usize, ModelError> {
-        self.admit_some(wanted)
+    fn piece(&self) -> usize {
+        admission::PREFILL_TOKENS
+    }
+
+    fn admit(&mut self, wanted: &[Admission], limit: usize) -> Result<Admitted, ModelError> {
+        self.admit_some(wanted, limit)
     }
 
     fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {

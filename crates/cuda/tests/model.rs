@@ -340,14 +340,14 @@ fn too_large_a_batch_or_sample_is_refused() {
         max_new_tokens: 1 << 32,
         random: (0, 0),
     };
-    let refused = decoder.admit(&[admission]).expect_err("refused").to_string();
+    let refused = decoder.admit(&[admission], usize::MAX).expect_err("refused").to_string();
     println!("{refused}");
     assert!(
         refused.contains("3 prompt and 4294967296 new tokens") && refused.contains("would fit"),
         "{refused}"
     );
     admission.max_new_tokens = 4;
-    assert_eq!(decoder.admit(&[admission]).expect("room"), 1);
+    assert_eq!(decoder.admit(&[admission], usize::MAX).expect("room").samples, 1);
     while decoder.take_finished(&|_| false).is_empty() {
         decoder.step().expect("runs");
     }
@@ -515,9 +515,11 @@ fn sequences_join_and_leave_between_steps() {
     while next < 40 || decoder.active() > 0 {
         let joining: Vec<Admission> =
             (next..(next + 3).min(40)).map(|at| admission(at, 1 + at * 5 % 67)).collect();
-        next += decoder.admit(&joining).expect("room");
+        next += decoder.admit(&joining, usize::MAX).expect("room").samples;
         finished.extend(decoder.take_finished(&|_| false));
-        decoder.retain(&|sample| sample.request != 20 || sample.tokens.len() < 10);
+        let is_long = |sample: &&Sample| sample.request == 20 && sample.tokens.len() >= 10;
+        let has_long = decoder.samples().into_iter().any(|sample| is_long(&sample));
+        decoder.retain(&|request| request != 20 || !has_long);
         decoder.step().expect("runs");
     }
     finished.sort_by_key(|sample| sample.request);

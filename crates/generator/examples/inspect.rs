@@ -5,6 +5,7 @@
 //! ```
 //! `MODEL` is a directory or a GGUF file, `FORMAT` what `--weights` takes. A request is one of
 //! - `{"shown": {"statement": …, "examples": […], "opening": …}}`: the protocol's prompt, and its tokens;
+//! - `{"text": …}`: its tokens, and those that it has as the beginning of a sequence;
 //! - `{"tokens": […], "targets": [[row, token], …]}`: the log-probability of each target;
 //! - `{"tokens": […], "greedy": n}`: the n most probable next tokens, one after the other.
 
@@ -37,6 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line?)?;
         let answer = match request.get("shown") {
+            None if request["text"].is_string() => {
+                let text = request["text"].as_str().unwrap_or_default();
+                json!({ "tokens": tokenizer.encode(text), "whole": tokenizer.encode_whole(text) })
+            }
             Some(shown) => {
                 let prompt = template.protocol_prompt(
                     &serde_json::from_value(shown.clone())?,

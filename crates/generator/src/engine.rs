@@ -1,18 +1,18 @@
 //! One model, many requests at once.
 //!
 //! The [`Engine`] runs the model in a thread of its own. Requests of any kind join the batch between
-//! two tokens and leave it when they end or nobody waits for them any more (continuous batching).
+//! two tokens and leave it when they end or nobody waits for them any more (continuous batching). Between
+//! two tokens a piece of one prompt is computed at most, and each job has its turn, so that a long prompt
+//! keeps nobody waiting for long.
+
+mod worker;
 
 use crate::{Generator, Sampling};
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
-use transformer::decode::{Admission, Decode, Sample};
-
-/// Tokens at a text's end in which a stop string is looked for.
-const TAIL: usize = 16;
+use std::time::{Duration, Instant};
+use worker::Worker;
 
 /// What is asked of the engine.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Job {
     pub stop: Vec<String>,
     /// Whether pieces of text are wanted as they come.
     pub pieces: bool,
+    /// When completions end as they are, if they have not ended by themselves.
+    pub deadline: Option<Instant>,
 }
 
 /// What the engine answers.
@@ -49,6 +51,8 @@ pub enum Event {
     Finished(Completion),
     /// The job has failed, and why: no more events come of it.
     Failed(String),
+    /// The deadline came before the first token: no more events come of it.
+    Late,
 }
 
 /// A whole completion.
@@ -78,6 +82,9 @@ pub enum Refused {
     /// The engine's thread has ended.
     #[error("the model is not running any more")]
     Stopped,
+    /// It was told to stop.
+    #[error("the service is stopping")]
+    Stopping,
 }
 
 /// A job, where its events go, and whether anybody waits for them.
@@ -120,6 +127,7 @@ pub struct Engine {
     jobs: Mutex<Sender<Submission>>,
     load: Arc<Load>,
     queue: usize,
+    stopping: Arc<AtomicBool>,
 }
 
 /// How busy the engine is, for those who watch it.
@@ -139,7 +147,13 @@ impl Engine {
         let generator = Arc::new(generator);
         let load = Arc::new(Load::default());
         let (jobs, inbox) = mpsc::channel();
-        let worker = Worker { generator: generator.clone(), load: load.clone(), max_sequences };
+        let stopping = Arc::new(AtomicBool::new(false));
+        let worker = Worker {
+            generator: generator.clone(),
+            load: load.clone(),
+            max_sequences,
+            stopping: stopping.clone(),
+        };
         std::thread::spawn(move || {
             // Whoever waits has been told the error, and who comes later is told too.
             if let Err(error) = worker.run(&inbox) {
@@ -149,7 +163,12 @@ impl Engine {
                 }
             }
         });
-        Engine { generator, jobs: Mutex::new(jobs), load, queue: queue + max_sequences }
+        Engine { generator, jobs: Mutex::new(jobs), load, queue: queue + max_sequences, stopping }
+    }
+
+    /// Takes no more jobs, and ends those of which no token was made yet; the others go on.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     /// The model.
@@ -165,8 +184,11 @@ impl Engine {
     /// Takes a job.
     ///
     /// # Errors
-    /// Where too much is waiting.
+    /// Where too much is waiting, or the engine has stopped or is about to.
     pub fn submit(&self, job: Job) -> Result<Events, Refused> {
+        if self.stopping.load(Ordering::Relaxed) {
+            return Err(Refused::Stopping);
+        }
         let waiting = self.load.open.load(Ordering::Relaxed);
         if waiting > 0 && waiting + job.samples > self.queue {
             return Err(Refused::Full { waiting });
@@ -180,341 +202,5 @@ impl Engine {
     }
 }
 
-/// A job under way.
-struct Live {
-    job: Job,
-    events: Sender<Event>,
-    /// Completions that have not ended.
-    open: usize,
-    /// Bytes of each completion's text that were sent.
-    sent: HashMap<usize, usize>,
-    /// Whether anybody listens.
-    listener: Weak<()>,
-}
-
-struct Worker {
-    generator: Arc<Generator>,
-    load: Arc<Load>,
-    max_sequences: usize,
-}
-
-impl Worker {
-    fn run(&self, inbox: &Receiver<Submission>) -> Result<(), transformer::Error> {
-        // The model is the engine's from here on.
-        let mut reader = self.generator.reader();
-        let mut decoder = reader.decoder()?;
-        let mut live: HashMap<usize, Live> = HashMap::new();
-        let mut waiting: VecDeque<(usize, usize)> = VecDeque::new();
-        let mut next = 0;
-        loop {
-            // Without work it sleeps until some comes, and ends when none can come any more.
-            loop {
-                let (job, events, listener) = match receive(inbox, live.is_empty()) {
-                    Ok(submission) => submission,
-                    Err(TryRecvError::Disconnected) if live.is_empty() => return Ok(()),
-                    // What is under way is finished first.
-                    Err(_) => break,
-                };
-                waiting.extend((0..job.samples).map(|index| (next, index)));
-                let open = job.samples;
-                live.insert(next, Live { job, events, open, sent: HashMap::new(), listener });
-                next += 1;
-            }
-            let room = self.max_sequences.saturating_sub(decoder.active());
-            let wanted = waiting.iter().take(room).map(|wanted| admission(&live, *wanted));
-            let wanted: Vec<Admission> = wanted.collect();
-            let first = wanted.first().map(|admission| admission.request);
-            match first.map(|first| (first, decoder.admit(&wanted))) {
-                Some((_, Ok(admitted))) => drop(waiting.drain(..admitted)),
-                Some((first, Err(error))) => {
-                    self.fail(&[first], &error, &mut *decoder, &mut live, &mut waiting);
-                }
-                None => {}
-            }
-            self.fail_broken(&mut *decoder, &mut live, &mut waiting);
-            for sample in decoder.take_finished(&|sample| self.stops(&live, sample)) {
-                self.finish(&mut live, sample);
-            }
-            self.send_pieces(&*decoder, &mut live);
-            self.drop_abandoned(&mut *decoder, &mut live, &mut waiting);
-            self.load.tokens.fetch_add(decoder.active(), Ordering::Relaxed);
-            self.load.active.store(decoder.active(), Ordering::Relaxed);
-            if let Err(error) = decoder.step() {
-                // The device is of no more use: whoever waits is told, who comes later is refused.
-                let all: Vec<usize> = live.keys().copied().collect();
-                self.fail(&all, &error, &mut *decoder, &mut live, &mut waiting);
-                return Err(error);
-            }
-        }
-    }
-
-    /// Ends the requests of samples that were not drawn from numbers.
-    fn fail_broken(
-        &self,
-        decoder: &mut dyn Decode,
-        live: &mut HashMap<usize, Live>,
-        waiting: &mut VecDeque<(usize, usize)>,
-    ) {
-        let samples = decoder.samples().into_iter().filter(|sample| !sample.is_finite());
-        let mut broken: Vec<usize> = samples.map(|sample| sample.request).collect();
-        broken.sort_unstable();
-        broken.dedup();
-        if !broken.is_empty() {
-            self.fail(&broken, &transformer::Error::NotFinite, decoder, live, waiting);
-        }
-    }
-
-    /// Tells the owners of requests why they get no more, and drops these.
-    fn fail(
-        &self,
-        requests: &[usize],
-        error: &transformer::Error,
-        decoder: &mut dyn Decode,
-        live: &mut HashMap<usize, Live>,
-        waiting: &mut VecDeque<(usize, usize)>,
-    ) {
-        for of in requests.iter().filter_map(|request| live.get(request)) {
-            let _ = of.events.send(Event::Failed(error.to_string()));
-        }
-        self.drop_requests(requests, decoder, live, waiting);
-    }
-
-    fn stops(&self, live: &HashMap<usize, Live>, sample: &Sample) -> bool {
-        let stop = live.get(&sample.request).map_or(&[][..], |live| live.job.stop.as_slice());
-        if stop.is_empty() {
-            return false;
-        }
-        let tail = &sample.tokens[sample.tokens.len().saturating_sub(TAIL)..];
-        let text = self.generator.tokenizer.decode(tail);
-        stop.iter().any(|stop| text.contains(stop.as_str()))
-    }
-
-    fn finish(&self, live: &mut HashMap<usize, Live>, sample: Sample) {
-        let Some(of) = live.get_mut(&sample.request) else { return };
-        let whole = self.generator.tokenizer.decode(&sample.tokens);
-        let end = of.job.stop.iter().filter_map(|stop| whole.find(stop.as_str())).min();
-        let text = whole[..end.unwrap_or(whole.len())].to_owned();
-        if of.job.pieces {
-            let sent = of.sent.get(&sample.index).copied().unwrap_or(0);
-            if let Some(rest) = text.get(sent..).filter(|rest| !rest.is_empty()) {
-                let _ = of.events.send(Event::Piece { index: sample.index, text: rest.to_owned() });
-            }
-        }
-        let _ = of.events.send(Event::Finished(Completion {
-            index: sample.index,
-            text,
-            tokens: sample.tokens,
-            log_probabilities: sample.log_probabilities,
-            stopped: sample.stopped,
-        }));
-        self.load.open.fetch_sub(1, Ordering::Relaxed);
-        of.open -= 1;
-        if of.open == 0 {
-            live.remove(&sample.request);
-        }
-    }
-
-    /// Sends what is new of the completions that somebody reads as they come: up to what may become
-    /// a stop string, or is half a character.
-    fn send_pieces(&self, decoder: &dyn Decode, live: &mut HashMap<usize, Live>) {
-        for sample in decoder.samples() {
-            let Some(of) = live.get_mut(&sample.request) else { continue };
-            if !of.job.pieces {
-                continue;
-            }
-            let text = self.generator.tokenizer.decode(&sample.tokens);
-            let end = settled(&text, &of.job.stop);
-            let sent = of.sent.entry(sample.index).or_default();
-            let Some(piece) = text.get(*sent..end).filter(|piece| !piece.is_empty()) else { continue };
-            let event = Event::Piece { index: sample.index, text: piece.to_owned() };
-            *sent = end;
-            // Whoever has gone is found out by the listener.
-            let _ = of.events.send(event);
-        }
-    }
-
-    fn drop_abandoned(
-        &self,
-        decoder: &mut dyn Decode,
-        live: &mut HashMap<usize, Live>,
-        waiting: &mut VecDeque<(usize, usize)>,
-    ) {
-        let is_gone = |of: &Live| of.listener.strong_count() == 0;
-        let gone: Vec<usize> =
-            live.iter().filter(|(_, of)| is_gone(of)).map(|(&request, _)| request).collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.drop_requests(&gone, decoder, live, waiting);
-    }
-
-    fn drop_requests(
-        &self,
-        gone: &[usize],
-        decoder: &mut dyn Decode,
-        live: &mut HashMap<usize, Live>,
-        waiting: &mut VecDeque<(usize, usize)>,
-    ) {
-        decoder.retain(&|sample| !gone.contains(&sample.request));
-        waiting.retain(|(request, _)| !gone.contains(request));
-        for request in gone {
-            let open = live.remove(request).map_or(0, |of| of.open);
-            self.load.open.fetch_sub(open, Ordering::Relaxed);
-        }
-    }
-}
-
-/// The next job; blocks where there is nothing else to do.
-fn receive(inbox: &Receiver<Submission>, idle: bool) -> Result<Submission, TryRecvError> {
-    if idle { inbox.recv().map_err(|_| TryRecvError::Disconnected) } else { inbox.try_recv() }
-}
-
-fn admission(live: &HashMap<usize, Live>, (request, index): (usize, usize)) -> Admission<'_> {
-    let job = &live[&request].job;
-    Admission {
-        request,
-        index,
-        prompt: &job.prompt,
-        sampling: job.sampling,
-        max_new_tokens: job.max_new_tokens,
-        random: (job.seed, job.stream.wrapping_add(index as u64)),
-    }
-}
-
-/// How much of a text, in bytes, can be shown: what follows may be the beginning of a stop string
-/// or half a character.
-fn settled(text: &str, stop: &[String]) -> usize {
-    let mut end = text.trim_end_matches('\u{fffd}').len();
-    for stop in stop {
-        if let Some(at) = text.find(stop.as_str()) {
-            end = end.min(at);
-        }
-        let begins =
-            |length: &usize| stop.is_char_boundary(*length) && text[..end].ends_with(&stop[..*length]);
-        if let Some(length) = (1..stop.len()).rev().find(begins) {
-            end -= length;
-        }
-    }
-    end
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use transformer::Cpu;
-    use transformer::device::Device;
-    use transformer::{Config, Model, Tokenizer};
-
-    fn engine(max_sequences: usize, queue: usize) -> Engine {
-        engine_of(max_sequences, queue, |_| {})
-    }
-
-    fn engine_of(max_sequences: usize, queue: usize, change: impl Fn(&mut Model)) -> Engine {
-        let texts = ["def f(a, b):\n    return a + b\n", "# Add two numbers.\n"];
-        let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
-        let config = Config { vocab_size: tokenizer.vocab_size(), eos_token_ids: vec![], ..Config::tiny() };
-        let mut model = Model::random(config, 3);
-        change(&mut model);
-        let reader = Cpu::default().reader(model).expect("a reader");
-        Engine::start(Generator::new(reader, tokenizer, "tiny"), max_sequences, queue)
-    }
-
-    fn job(samples: usize, seed: u64) -> Job {
-        Job {
-            prompt: vec![5, 6, 7],
-            samples,
-            sampling: Sampling { temperature: 1.0, top_p: 1.0, top_k: 0 },
-            max_new_tokens: 12,
-            seed,
-            stream: 0,
-            stop: Vec::new(),
-            pieces: true,
-        }
-    }
-
-    fn collect(events: Events) -> (Vec<Completion>, HashMap<usize, String>) {
-        let (mut finished, mut pieces): (Vec<Completion>, HashMap<usize, String>) = Default::default();
-        for event in events {
-            match event {
-                Event::Piece { index, text } => pieces.entry(index).or_default().push_str(&text),
-                Event::Finished(completion) => finished.push(completion),
-                Event::Failed(message) => panic!("{message}"),
-            }
-        }
-        finished.sort_by_key(|completion| completion.index);
-        (finished, pieces)
-    }
-
-    #[test]
-    fn a_completion_depends_on_its_seed_only_and_its_pieces_make_it_up() {
-        let engine = engine(3, 100);
-        let alone = collect(engine.submit(job(1, 7)).expect("room")).0;
-        let together: Vec<_> = (0..4).map(|at| engine.submit(job(2, 7 + at)).expect("room")).collect();
-        for (at, events) in together.into_iter().enumerate() {
-            let (finished, pieces) = collect(events);
-            assert_eq!(finished.len(), 2);
-            for completion in &finished {
-                assert_eq!(completion.tokens.len(), 12);
-                assert_eq!(pieces[&completion.index], completion.text);
-            }
-            if at == 0 {
-                assert_eq!(finished[0].tokens, alone[0].tokens);
-            }
-        }
-        assert_eq!(engine.load().open.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn a_model_that_computes_no_numbers_is_told_and_asked_again() {
-        let engine = engine_of(4, 100, |model| {
-            model.weights.tensors_mut().into_iter().last().expect("a tensor").fill(f32::NAN);
-        });
-        for _ in 0..2 {
-            let events: Vec<Event> = engine.submit(job(3, 1)).expect("room").collect();
-            let [Event::Failed(message)] = events.as_slice() else { panic!("{events:?}") };
-            assert!(message.contains("not finite") && message.contains("weights"), "{message}");
-        }
-        // A place is given back right after the last event.
-        let started = std::time::Instant::now();
-        while engine.load().open.load(Ordering::Relaxed) > 0 {
-            assert!(started.elapsed().as_secs() < 20, "the place is not given back");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    }
-
-    #[test]
-    fn a_stop_string_ends_a_completion_before_it() {
-        let engine = engine(4, 100);
-        let whole = collect(engine.submit(job(1, 7)).expect("room")).0.remove(0);
-        let stop: String = whole.text.chars().skip(3).take(2).collect();
-        let wanted = whole.text.find(&stop).expect("the stop string");
-        let stopped = collect(engine.submit(Job { stop: vec![stop], ..job(1, 7) }).expect("room"));
-        assert_eq!(stopped.0[0].text, whole.text[..wanted]);
-        assert!(stopped.0[0].stopped);
-        assert_eq!(stopped.1.get(&0).map_or("", String::as_str), stopped.0[0].text);
-    }
-
-    #[test]
-    fn who_waits_no_longer_gives_the_place_back() {
-        let engine = engine(1, 1);
-        let endless = Job { max_new_tokens: 1_000_000, ..job(2, 1) };
-        let events = engine.submit(endless).expect("room");
-        assert!(matches!(engine.submit(job(1, 2)), Err(Refused::Full { waiting: 2 })));
-        drop(events);
-        let started = std::time::Instant::now();
-        while engine.submit(job(1, 2)).is_err() {
-            assert!(started.elapsed().as_secs() < 20, "the place is not given back");
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        }
-    }
-
-    #[test]
-    fn nothing_of_a_stop_string_is_shown() {
-        let stop = ["\n\n".to_owned(), "```".to_owned()];
-        assert_eq!(settled("a\n", &stop), 1);
-        assert_eq!(settled("a ``", &stop), 2);
-        assert_eq!(settled("a ``` b", &stop), 2);
-        assert_eq!(settled("é\u{fffd}", &stop), 2);
-        assert_eq!(settled("", &stop), 0);
-    }
-}
+mod tests;

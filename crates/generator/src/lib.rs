@@ -216,6 +216,15 @@ impl Generator {
         }
     }
 
+    /// The tokens of a text that the model continues. A chat template writes the token that begins a text
+    /// itself; to other texts the model's tokenizer adds it, if its model was trained so.
+    pub fn prompt_tokens(&self, prompt: &str) -> Vec<u32> {
+        match self.prompter {
+            Prompter::Comment => self.tokenizer.encode_whole(prompt),
+            Prompter::Chat(_) => self.tokenizer.encode(prompt),
+        }
+    }
+
     /// Samples candidates for every problem; `on_candidate` takes each as it is finished, in any
     /// order, and may break off.
     ///
@@ -274,7 +283,7 @@ impl Generator {
     ) -> Result<()> {
         let mut requests = Vec::with_capacity(wanted.len());
         for &(problem, first, count) in wanted {
-            let prompt = self.tokenizer.encode(&self.prompt(&problem.shown, request.tests)?);
+            let prompt = self.prompt_tokens(&self.prompt(&problem.shown, request.tests)?);
             let (tokens, context) = (prompt.len(), self.config.max_position_embeddings);
             ensure!(
                 tokens < context,

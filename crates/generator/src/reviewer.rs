@@ -29,7 +29,7 @@ impl Generator {
         let text = self.tokenizer.encode(&format!(" {}", shown.statement.trim()));
         let mut questions = Vec::with_capacity(programs.len());
         for program in programs {
-            let mut question = self.tokenizer.encode(&self.review_prompt(program)?);
+            let mut question = self.prompt_tokens(&self.review_prompt(program)?);
             question.drain(..question.len().saturating_sub(max_tokens.max(1)));
             questions.push(question);
         }
@@ -88,7 +88,7 @@ impl Generator {
         let opening = format!("assert {}(", shown.name);
         let prompt = self.tests_prompt(shown, examples)? + &opening;
         let decode_request = decode::Request {
-            prompt: self.tokenizer.encode(&prompt),
+            prompt: self.prompt_tokens(&prompt),
             samples: request.samples,
             stream: stream_of(id) ^ (1 << 63),
         };

@@ -27,7 +27,6 @@ pub(crate) fn parse(name: &str) -> Option<(String, Option<String>)> {
         }
     };
     let (owner, model) = repository.split_once('/')?;
-    let is_file = |wanted: &str| wanted.to_lowercase().ends_with(".gguf");
     let is_fine = match wanted.as_deref() {
         Some(wanted) if name.contains(':') => !wanted.is_empty(),
         Some(path) => is_file(path),
@@ -43,6 +42,9 @@ pub(crate) fn parse(name: &str) -> Option<(String, Option<String>)> {
 pub(crate) fn gguf(files: &[String], wanted: Option<&str>) -> Result<Vec<String>, String> {
     let mut models: Vec<&String> = files.iter().filter(|file| is_model(file)).collect();
     models.sort();
+    if let Some(wanted) = wanted.filter(|wanted| !is_file(wanted) && !is_quantisation(wanted)) {
+        return Err(format!("'{wanted}' is neither a quantisation, such as Q4_K_M, nor a GGUF file's name"));
+    }
     let Some(file) = chosen(&models, wanted) else {
         return Err(match models.is_empty() {
             true => "it has neither safetensors nor GGUF files; name another that has".to_owned(),
@@ -63,6 +65,43 @@ pub(crate) fn gguf(files: &[String], wanted: Option<&str>) -> Result<Vec<String>
         None => Ok(parts),
         Some(missing) => Err(format!("it has no {missing}, without which {file} is not whole")),
     }
+}
+
+/// As [`gguf`], where a quantisation must mean one file only: a directory may hold different models.
+///
+/// # Errors
+/// As [`gguf`], and where several files are meant.
+pub(crate) fn only(files: &[String], wanted: &str) -> Result<Vec<String>, String> {
+    let found = gguf(files, Some(wanted))?;
+    let tag = wanted.to_lowercase();
+    let is_meant = |file: &&String| {
+        is_model(file)
+            && part(file).is_none_or(|part| part.number == 1)
+            && has_tag(&file.to_lowercase(), &tag)
+    };
+    let mut meant: Vec<&str> = files.iter().filter(is_meant).map(String::as_str).collect();
+    meant.sort_unstable();
+    match is_file(wanted) || meant.len() < 2 {
+        true => Ok(found),
+        false => Err(format!("{wanted} may mean {}; name one of them", meant.join(" or "))),
+    }
+}
+
+fn is_file(wanted: &str) -> bool {
+    wanted.to_lowercase().ends_with(".gguf")
+}
+
+/// Whether a text is the name of a form of weights, as files are named for it: `Q4_K_M`, `IQ4_XS`, `BF16`,
+/// `UD-Q4_K_XL`.
+fn is_quantisation(text: &str) -> bool {
+    let lower = text.to_lowercase();
+    let name = lower.rsplit('-').next().unwrap_or_default();
+    let is_plain = lower.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    let kinds = ["iq", "tq", "q", "bf", "fp", "f", "mxfp", "nvfp"];
+    let begins = |kind: &&str| {
+        name.strip_prefix(*kind).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    is_plain && kinds.iter().any(begins)
 }
 
 fn chosen<'a>(models: &[&'a String], wanted: Option<&str>) -> Option<&'a String> {
@@ -151,7 +190,17 @@ mod tests {
         for wanted in ["Q4_K", "Q4", "4_XS", "Q5_K_M", "mmproj-Q4_K_M.gguf", "README.md"] {
             assert_eq!(meant(&files, Some(wanted)), [""; 0], "{wanted}");
         }
+        for wanted in ["m", "1", "SmolLM2", "Q", "gguf", "Q4 K", ""] {
+            let files = ["SmolLM2-1.gguf".to_owned(), "m-Q8_0.gguf".to_owned()];
+            let message = gguf(&files, Some(wanted)).expect_err(wanted);
+            assert!(message.contains("neither a quantisation, such as Q4_K_M, nor"), "{message}");
+        }
         assert_eq!(meant(&["b-Q6_K.gguf", "b-Q8_0.gguf"], None), ["b-Q8_0.gguf"]);
+        for wanted in ["m", "1", "SmolLM2", "Q", "gguf", "Q4 K", ""] {
+            let files = ["SmolLM2-1.gguf".to_owned(), "m-Q8_0.gguf".to_owned()];
+            let message = gguf(&files, Some(wanted)).expect_err(wanted);
+            assert!(message.contains("neither a quantisation, such as Q4_K_M, nor"), "{message}");
+        }
         assert_eq!(meant(&["b-Q6_K.gguf", "a-Q5_0.gguf", "mtp-a.gguf"], None), ["a-Q5_0.gguf"]);
         assert_eq!(meant(&["Q4_K_M/m-Q4_K_M-imat.gguf"], None), ["Q4_K_M/m-Q4_K_M-imat.gguf"]);
     }

@@ -275,13 +275,13 @@ impl Hub {
 /// a quantisation such as `Q4_K_M`, or a file's name; of a split model its first part.
 ///
 /// # Errors
-/// Where the directory cannot be read, or has no such file.
+/// Where the directory cannot be read, has no such file, or has several.
 pub fn file_of_directory(directory: &Path, wanted: &str) -> Result<PathBuf, Error> {
     let unusable = |message: String| Error::Malformed { path: directory.to_owned(), message };
     let entries = std::fs::read_dir(directory).map_err(|error| unusable(error.to_string()))?;
     let files: Vec<String> =
         entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    let parts = choice::gguf(&files, Some(wanted)).map_err(unusable)?;
+    let parts = choice::only(&files, wanted).map_err(unusable)?;
     parts.first().map(|part| directory.join(part)).ok_or_else(|| unusable("it has no GGUF file".to_owned()))
 }
 
@@ -333,7 +333,14 @@ mod tests {
         ] {
             assert_eq!(file(wanted).expect(wanted), directory.path().join(name));
         }
+        std::fs::write(directory.path().join("other-q8_0.gguf"), "").expect("written");
+        let message = file("Q8_0").expect_err("two").to_string();
+        assert!(message.contains("Q8_0 may mean m-Q8_0.gguf or other-q8_0.gguf; name one"), "{message}");
+        assert!(file("m-Q8_0.gguf").is_ok());
         let message = file("Q5_0").expect_err("none").to_string();
-        assert!(message.contains("it has no such GGUF file; it has m-Q4_1.gguf, m-Q8_0.gguf"), "{message}");
+        assert!(
+            message.contains("it has no such GGUF file; it has m-Q4_1.gguf, m-Q8_0.gguf, other-q8_0.gguf"),
+            "{message}"
+        );
     }
 }

@@ -333,7 +333,7 @@ fn groups(
                 advantage: advantage? as f32,
             })
         });
-        let prompt = generator.tokenizer.encode(&generator.prompt(&problem.shown, settings.prompt_tests)?);
+        let prompt = generator.prompt_tokens(&generator.prompt(&problem.shown, settings.prompt_tests)?);
         groups.push(Group { prompt, rollouts: rollouts.collect() });
     }
     let count = batch.len().max(1) as f64;

@@ -61,6 +61,16 @@ fn what_is_asked_for_wrongly_is_told() {
         (json!({"messages": [{"role": "user", "content": "x"}], "n": 0}), "n"),
         (json!({"messages": [{"role": "user", "content": "x"}], "stop": 3}), "stop"),
         (json!({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}), "top_logprobs"),
+        (
+            json!({"messages": [{"role": "user", "content": "x"}], "presence_penalty": 0.5}),
+            "presence_penalty",
+        ),
+        (json!({"messages": [{"role": "user", "content": "x"}], "logit_bias": {"5": 9}}), "logit_bias"),
+        (
+            json!({"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}),
+            "response_format",
+        ),
+        (json!({"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}), "tools"),
         (chat("x", json!({"candidates": 31})), "ncomp.candidates"),
         (chat("x", json!({"budget_seconds": 0})), "ncomp.budget_seconds"),
         (chat("x", json!({"selector": "oracle"})), "ncomp.selector"),
@@ -92,8 +102,20 @@ fn what_is_asked_for_wrongly_is_told() {
     assert!(unknown["error"]["message"].as_str().is_some_and(|m| m.contains("candidate")), "{unknown}");
     let (status, reply) = service.post("/v1/completions", &json!({"prompt": ""}));
     assert_eq!((status, &reply["error"]["param"]), (400, &"prompt".into()));
+    for (field, value) in [("best_of", json!(3)), ("suffix", json!("x")), ("logprobs", json!(5))] {
+        let (status, reply) = service.post("/v1/completions", &json!({"prompt": "x", field: value}));
+        assert_eq!((status, &reply["error"]["param"]), (400, &field.into()), "{reply}");
+    }
     let reply = service.post("/v1/completions", &json!({"prompt": [5]})).1;
     assert_eq!(reply["error"]["message"], "prompt: expected a text, or a list of one text");
+    // Without any candidate there is nothing to answer with.
+    let ours = json!({"candidates": 30, "budget_seconds": 1e-6});
+    let (status, reply) = service.post("/v1/chat/completions", &chat("Double.", ours));
+    let message = reply["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        status == 503 && message.contains("no candidate was written within 0.000001 s"),
+        "{status} {reply}"
+    );
     assert_eq!(service.post_text("/v1/chat/completions", "{").0, 400);
     assert_eq!(service.get("/v1/nothing").0, 404);
     assert_eq!(service.get("/health").0, 200);

@@ -60,7 +60,7 @@ fn examples(generator: &Generator, data: &Path) -> Result<Vec<Example>> {
     let example = |(index, pair): (usize, Pair)| {
         let mut completion = generator.tokenizer.encode(&pair.completion);
         completion.extend(end);
-        let example = Example { prompt: generator.tokenizer.encode(&pair.prompt), completion };
+        let example = Example { prompt: generator.prompt_tokens(&pair.prompt), completion };
         match example.prompt.is_empty() || example.completion.is_empty() {
             true => Err(Error::EmptyExample { path: data.to_owned(), number: index + 1 }),
             false => Ok(example),

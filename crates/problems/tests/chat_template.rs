@@ -1,6 +1,6 @@
 //! A chat template is part of a model's files, which may be anybody's.
 
-use problems::prompt::{ChatTemplate, Message};
+use problems::prompt::{ChatTemplate, Message, TemplateProblem};
 use serde_json::json;
 use std::path::Path;
 
@@ -9,6 +9,52 @@ fn rendered(template: &str) -> Result<String, String> {
     let template = ChatTemplate::of(Path::new("model.gguf"), &settings).map_err(|error| error.to_string())?;
     let template = template.expect("a template");
     template.render(&[Message::new("user", "hello")], &|| false).map_err(|error| error.to_string())
+}
+
+/// `reference/templates.py` makes the values.
+#[test]
+fn templates_give_what_transformers_makes_of_them() {
+    let reference = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/templates.json");
+    let reference: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(reference).expect("a file")).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    let messages = reference["messages"].as_array().expect("messages");
+    let messages =
+        messages.iter().map(|message| Message::new(&text(&message["role"]), text(&message["content"])));
+    let messages: Vec<Message> = messages.collect();
+    let mut wrong = Vec::new();
+    for case in reference["cases"].as_array().expect("cases") {
+        let settings = json!({"chat_template": case["template"], "bos_token": "<s>"});
+        let template =
+            ChatTemplate::of(Path::new("model.gguf"), &settings).expect("read").expect("a template");
+        let found = template.render(&messages, &|| false).map_err(|error| error.to_string());
+        if found != Ok(text(&case["text"])) {
+            wrong.push(format!("{}\n  expected {}\n  found {found:?}", case["template"], case["text"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whose fault it is: the client's, which said what the template refuses, or the template's.
+#[test]
+fn a_template_that_refuses_is_told_from_one_that_is_wrong() {
+    let problem = |template: &str| {
+        let settings = json!({"chat_template": template});
+        let template =
+            ChatTemplate::of(Path::new("model.gguf"), &settings).expect("read").expect("a template");
+        template.render(&[Message::new("user", "hello")], &|| false).expect_err("an error").problem
+    };
+    for refusing in [
+        "{{ raise_exception('roles must alternate') }}",
+        "{% macro f() %}{{ raise_exception('roles must alternate') }}{% endmacro %}{{ f() }}",
+    ] {
+        let TemplateProblem::Refused(message) = problem(refusing) else { panic!("{refusing}") };
+        assert_eq!(message, "roles must alternate");
+    }
+    for wrong in ["{{ messages | nofilter }}", "{{ 'a'.nomethod() }}", "{{ nofunction() }}", "{{ 1 + 'a' }}"]
+    {
+        assert!(matches!(problem(wrong), TemplateProblem::Faulty(_)), "{wrong}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@
 //! The reply's field `ncomp` has `status` (`verified`, `unverified` or `none_found`) and `evidence`
 //! ([`assistant::Evidence`]); with `details` also `candidates`.
 
-use crate::ApiError;
+use crate::{ApiError, refused};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Time that a client has for sending its request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `/v1/chat/completions`. Other fields have no effect.
+/// `/v1/chat/completions`. Other fields have no effect, or are refused by their names.
 #[derive(Clone, Debug, Deserialize)]
 pub struct ChatRequest {
     /// The conversation; the last message is the question.
@@ -75,6 +75,8 @@ pub struct Common {
     pub temperature: Option<f32>,
     /// Nucleus.
     pub top_p: Option<f32>,
+    /// Tokens that are drawn from, the likeliest; 0 or -1 takes all.
+    pub top_k: Option<i64>,
     /// Longest completion in tokens.
     pub max_tokens: Option<usize>,
     /// The same, under its newer name.
@@ -158,7 +160,8 @@ impl Common {
         if !(top_p > 0.0 && top_p <= 1.0) {
             return Err(ApiError::invalid("top_p", format!("expected more than 0, up to 1, found {top_p}")));
         }
-        Ok(Sampling { temperature, top_p, top_k: 0 })
+        let top_k = usize::try_from(self.top_k.unwrap_or(0).max(0)).unwrap_or(0);
+        Ok(Sampling { temperature, top_p, top_k })
     }
 
     /// Longest completion.
@@ -255,9 +258,10 @@ fn read_body<T: Read>(bytes: &[u8]) -> Result<T, ApiError> {
         ApiError::malformed(StatusCode::BAD_REQUEST, format!("the request's body: {message}"))
     };
     let body: Value = fields::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
-    if !body.is_object() {
+    let Some(known) = body.as_object() else {
         return Err(malformed("expected a JSON object with the fields of a request".to_owned()));
-    }
+    };
+    refused::check(known)?;
     T::read(body).map_err(|error| match error.field.as_str() {
         "" => malformed(error.message),
         field => ApiError::invalid(field, what_is_missing(field, &error.message)),

@@ -60,7 +60,7 @@ pub(crate) async fn answer(
     if request.ncomp.candidates == Some(1)
         && let Some(engine) = service.engine.clone()
     {
-        let longest = Duration::from_secs_f64(service.limits.seconds);
+        let (longest, deadline) = (Duration::from_secs_f64(service.limits.seconds), service.deadline());
         let job = Job {
             prompt: prompt(engine.clone(), request.conversation()?, longest).await?,
             samples: request.common.count(MOST_CHOICES)?,
@@ -70,6 +70,7 @@ pub(crate) async fn answer(
             stream: 0,
             stop: request.common.stop()?,
             pieces: streaming,
+            deadline,
         };
         let usage = request.common.stream_options.unwrap_or_default().include_usage;
         let wanted = Plain { chat: true, log_probabilities: request.logprobs.unwrap_or(false), usage };
@@ -82,6 +83,9 @@ pub(crate) async fn answer(
         return Ok(stream(service, plan, updates, guard));
     }
     let (answer, prompt_tokens) = last(updates).await.map_err(|error| refused(&error))?;
+    if answer.candidates.is_empty() {
+        return Err(without_candidates(&plan));
+    }
     service.metrics.answer(&answer);
     Ok(Json(whole(&service, &plan, &answer, prompt_tokens)).into_response())
 }
@@ -99,7 +103,7 @@ async fn prompt(
     let made = tokio::task::spawn_blocking(move || {
         let stops = || gone.load(Ordering::Relaxed) || started.elapsed() > longest;
         let prompt = engine.generator().conversation(&messages, &stops)?;
-        Ok(engine.generator().tokenizer.encode(&prompt))
+        Ok(engine.generator().prompt_tokens(&prompt))
     });
     let made = made.await.map_err(|_| ApiError::failed("the prompt cannot be made"))?;
     made.map_err(|error: anyhow::Error| about_prompt(&error))
@@ -263,6 +267,14 @@ fn choices<'a>(plan: &Plan, answer: &'a Answer) -> Vec<(String, &'a Judged)> {
     texts
 }
 
+/// Time was up before there was anything to choose from.
+fn without_candidates(plan: &Plan) -> ApiError {
+    ApiError::unavailable(format!(
+        "no candidate was written within {} s; ask with a larger ncomp.budget_seconds, or later",
+        plan.budget.as_secs_f64()
+    ))
+}
+
 fn verification(plan: &Plan, answer: &Answer) -> Value {
     let mut found = json!({
         "status": answer.status,
@@ -282,7 +294,7 @@ fn verification(plan: &Plan, answer: &Answer) -> Value {
 fn prompt_tokens(service: &Service, messages: &[Message], stop: &AtomicBool) -> usize {
     let Some(engine) = &service.engine else { return 0 };
     let prompt = engine.generator().conversation(messages, &|| stop.load(Ordering::Relaxed));
-    prompt.map_or(0, |prompt| engine.generator().tokenizer.encode(&prompt).len())
+    prompt.map_or(0, |prompt| engine.generator().prompt_tokens(&prompt).len())
 }
 
 fn finish_reason(judged: &Judged) -> &'static str {
@@ -303,19 +315,23 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn whole(service: &Service, plan: &Plan, answer: &Answer, prompt_tokens: usize) -> Value {
-    let of_tokens = |judged: &Judged| match &service.engine {
+/// The log-probabilities of a candidate's tokens, where they are wanted and known.
+fn of_tokens(service: &Service, plan: &Plan, judged: &Judged) -> Value {
+    match &service.engine {
         Some(engine) if plan.log_probabilities => {
             let candidate = &judged.candidate;
             log_probabilities(engine.generator(), &candidate.tokens, &candidate.log_probabilities)
         }
         _ => Value::Null,
-    };
+    }
+}
+
+fn whole(service: &Service, plan: &Plan, answer: &Answer, prompt_tokens: usize) -> Value {
     let choice = |(index, (text, judged)): (usize, (String, &Judged))| {
         json!({
             "index": index,
             "message": {"role": "assistant", "content": text},
-            "logprobs": of_tokens(judged),
+            "logprobs": of_tokens(service, plan, judged),
             "finish_reason": finish_reason(judged),
         })
     };
@@ -369,6 +385,10 @@ fn stream(
             Err(error) => {
                 let _ = sender.send(Ok(Event::default().data(refused(&error).body().to_string())));
             }
+            Ok((answer, _)) if answer.candidates.is_empty() => {
+                let error = without_candidates(&plan).body().to_string();
+                let _ = sender.send(Ok(Event::default().data(error)));
+            }
             Ok((answer, prompt_tokens)) => {
                 service.metrics.answer(&answer);
                 for (index, (text, judged)) in choices(&plan, &answer).into_iter().enumerate() {
@@ -377,7 +397,8 @@ fn stream(
                             json!([{"index": index, "delta": {"content": line}, "finish_reason": null}]);
                         let _ = sender.send(chunk(delta, json!({})));
                     }
-                    let end = json!([{"index": index, "delta": {}, "finish_reason": finish_reason(judged)}]);
+                    let end = json!([{"index": index, "delta": {}, "logprobs": of_tokens(&service, &plan, judged),
+                        "finish_reason": finish_reason(judged)}]);
                     let why =
                         if index == 0 { json!({"ncomp": verification(&plan, &answer)}) } else { json!({}) };
                     let _ = sender.send(chunk(end, why));

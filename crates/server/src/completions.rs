@@ -31,6 +31,7 @@ pub(crate) async fn answer(
     Body(request): Body<CompletionRequest>,
 ) -> Result<Response, ApiError> {
     let place = service.enter()?;
+    let deadline = service.deadline();
     let Some(engine) = service.engine.clone() else {
         return Err(ApiError::not_found(
             "/v1/completions needs a model of ours; with --generator ask /v1/chat/completions",
@@ -43,12 +44,15 @@ pub(crate) async fn answer(
         }
         _ => return Err(ApiError::invalid("prompt", "expected a text, or a list of one text")),
     };
+    if request.logprobs.is_some_and(|alternatives| alternatives > 1) {
+        return Err(ApiError::invalid("logprobs", "only the chosen token's is known: expected 0 or 1"));
+    }
     if request.echo == Some(true) {
         return Err(ApiError::invalid("echo", "the prompt is not sent back: expected false"));
     }
     // A long text takes a while, in which others are to be heard.
     let model = engine.clone();
-    let encoded = tokio::task::spawn_blocking(move || model.generator().tokenizer.encode(&prompt));
+    let encoded = tokio::task::spawn_blocking(move || model.generator().tokenizer.encode_whole(&prompt));
     let prompt = encoded.await.map_err(|_| ApiError::failed("the prompt cannot be made"))?;
     if prompt.is_empty() {
         return Err(ApiError::invalid("prompt", "expected at least one token, found none"));
@@ -62,6 +66,7 @@ pub(crate) async fn answer(
         stream: 0,
         stop: request.common.stop()?,
         pieces: request.common.stream.unwrap_or(false),
+        deadline,
     };
     let usage = request.common.stream_options.unwrap_or_default().include_usage;
     let wanted = Plain { chat: false, log_probabilities: request.logprobs.is_some(), usage };
@@ -88,6 +93,7 @@ pub(crate) async fn plain(
     let events = engine.submit(job).map_err(|refusal| match refusal {
         Refused::Full { .. } => ApiError::busy(refusal.to_string()),
         Refused::Stopped => ApiError::failed(refusal.to_string()),
+        Refused::Stopping => ApiError::unavailable(refusal.to_string()),
     })?;
     let mut events = forwarded(events, place);
     if streaming {
@@ -98,6 +104,7 @@ pub(crate) async fn plain(
         match event {
             Event::Finished(completion) => finished.push(completion),
             Event::Failed(message) => return Err(ApiError::failed(message)),
+            Event::Late => return Err(late(&service)),
             Event::Piece { .. } => {}
         }
     }
@@ -132,6 +139,14 @@ pub(crate) async fn plain(
         "usage": usage(prompt_tokens, made),
     }))
     .into_response())
+}
+
+/// Nothing was said before time was up.
+pub(crate) fn late(service: &Service) -> ApiError {
+    ApiError::unavailable(format!(
+        "no answer was begun within {} s; ask for less, or later, or start the service with a larger --max-seconds",
+        service.limits.seconds
+    ))
 }
 
 fn kind(chat: bool) -> (&'static str, &'static str) {
@@ -169,6 +184,7 @@ fn stream(
     let (prefix, object) = kind(wanted.chat);
     let object = if wanted.chat { "chat.completion.chunk" } else { object };
     let (id, created, model) = (fresh_id(prefix), now(), service.model());
+    let too_late = late(service);
     tokio::spawn(async move {
         let chunk = |choices: Value| {
             let chunk =
@@ -186,6 +202,10 @@ fn stream(
                 Some(Event::Failed(message)) => {
                     let error = ApiError::failed(message).body().to_string();
                     let _ = sender.send(Ok(SseEvent::default().data(error)));
+                    break;
+                }
+                Some(Event::Late) => {
+                    let _ = sender.send(Ok(SseEvent::default().data(too_late.body().to_string())));
                     break;
                 }
                 Some(Event::Piece { index, text }) => match wanted.chat {
@@ -255,6 +275,8 @@ pub(crate) fn refused(error: &assistant::Error) -> ApiError {
             let message = format!("{error:#}");
             if matches!(error.downcast_ref(), Some(Refused::Full { .. })) {
                 ApiError::busy(message)
+            } else if matches!(error.downcast_ref(), Some(Refused::Stopping)) {
+                ApiError::unavailable(message)
             } else if error.downcast_ref::<assistant::TooLong>().is_some() {
                 ApiError::invalid("messages", message)
             } else {

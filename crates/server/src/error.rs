@@ -52,6 +52,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "server_error", message)
     }
 
+    /// There is no answer now: time was up before there was one, or the service is stopping.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server_error", message)
+    }
+
     /// Its body.
     pub fn body(&self) -> serde_json::Value {
         json!({"error": {"message": self.message, "type": self.kind, "param": self.field, "code": null}})

@@ -31,6 +31,7 @@ mod completions;
 mod error;
 mod metrics;
 mod page;
+mod refused;
 mod service;
 
 pub use error::ApiError;
@@ -61,7 +62,16 @@ pub fn serve(
     listener: std::net::TcpListener,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<()> {
-    run(router(Arc::new(service)), listener, shutdown)
+    let service = Arc::new(service);
+    let engine = service.engine.clone();
+    let stopped = async move {
+        shutdown.await;
+        // Whoever has seen nothing yet need not be waited for.
+        if let Some(engine) = engine {
+            engine.stop();
+        }
+    };
+    run(router(service), listener, stopped)
 }
 
 /// Serves the page of a finished run: `run_json` is what `/run.json` answers, `report` the run's own

@@ -7,6 +7,7 @@ use generator::Engine;
 use selection::Ranker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use verify::Pool;
 
 /// What one client may ask for.
@@ -100,6 +101,11 @@ impl Service {
     /// The isolation tier in force.
     pub fn isolation(&self) -> &'static str {
         self.isolation
+    }
+
+    /// When an answer that is asked for now must be there, if that ever comes.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        Instant::now().checked_add(Duration::try_from_secs_f64(self.limits.seconds).ok()?)
     }
 
     /// Questions under way.

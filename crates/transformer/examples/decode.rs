@@ -1,9 +1,9 @@
 //! Times a model on the processor: how fast it reads prompts and how fast it writes.
 //!
 //! ```text
-//! cargo run --release -p transformer --example decode -- MODEL [--weights F] [--prompt N] [--new N] [--sequences 1,8,50]
+//! cargo run --release -p transformer --example decode -- MODEL [--weights F] [--prompt N] [--new N] [--sequences 1,8,50] [--piece N]
 //! ```
-//! `MODEL` is a directory or a GGUF file. All sequences are samples of one prompt of made-up tokens;
+//! `--piece` computes so many tokens of the prompt at a time. `MODEL` is a directory or a GGUF file. All sequences are samples of one prompt of made-up tokens;
 //! `RAYON_NUM_THREADS` sets the threads. Prints a JSON object a measurement.
 
 use std::error::Error;
@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = arguments.first().ok_or("expected a model")?;
     let weights = option("--weights", "auto");
     let format = Format::NAMES.into_iter().find(|(name, _)| *name == weights).ok_or("--weights: unknown")?.1;
+    let piece: usize = option("--piece", &usize::MAX.to_string()).parse()?;
     let (prompt, new): (usize, usize) = (option("--prompt", "128").parse()?, option("--new", "64").parse()?);
     let started = Instant::now();
     let mut reader = Cpu { format }.open(&Checkpoint::open(Path::new(model))?)?;
@@ -43,7 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         let wanted: Vec<Admission> = (0..sequences).map(admission).collect();
         let mut decoder = reader.decoder()?;
         let started = Instant::now();
-        decoder.admit(&wanted)?;
+        let mut waiting = wanted.as_slice();
+        while !waiting.is_empty() {
+            waiting = &waiting[decoder.admit(waiting, piece)?.samples..];
+        }
         let read = started.elapsed().as_secs_f64();
         let started = Instant::now();
         for _ in 0..new {

@@ -84,6 +84,20 @@ impl PackedBatch {
     }
 }
 
+/// Splits a buffer of `width` numbers a row into parts of so many rows.
+pub(crate) fn split_rows(
+    mut data: &mut [f32],
+    rows: impl Iterator<Item = usize>,
+    width: usize,
+) -> Vec<&mut [f32]> {
+    rows.map(|rows| {
+        let (head, tail) = std::mem::take(&mut data).split_at_mut(rows * width);
+        data = tail;
+        head
+    })
+    .collect()
+}
+
 /// Splits items so that no part has more than `limit` rows, unless a single item does.
 pub fn split_by_rows<T>(items: &[T], rows: impl Fn(&T) -> usize, limit: usize) -> Vec<&[T]> {
     let (mut parts, mut start, mut sum) = (Vec::new(), 0, 0);

@@ -224,14 +224,14 @@ impl Reader for BlockReader {
     fn hidden_rows(&mut self, batch: &PackedBatch, rows: &[usize]) -> Result<Vec<f32>, Error> {
         let BlockReader { config, table, tensors, added, workspace } = self;
         let model = (&*config, &*table, Products::Blocks(tensors, added));
-        let hidden = forward(model, batch, workspace, &mut |_, _| {});
+        let hidden = forward(model, batch, workspace);
         Ok(gather_rows(hidden, rows, config.hidden_size))
     }
 
     fn predictions(&mut self, batch: &PackedBatch, targets: &[Target]) -> Result<Vec<Prediction>, Error> {
         let BlockReader { config, table, tensors, added, workspace } = self;
         let model = (&*config, &*table, Products::Blocks(tensors, added));
-        let hidden = forward(model, batch, workspace, &mut |_, _| {}).to_vec();
+        let hidden = forward(model, batch, workspace).to_vec();
         Ok(predictions(model, &hidden, targets, &mut workspace.scratch))
     }
 

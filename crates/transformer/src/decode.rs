@@ -73,6 +73,15 @@ pub struct Admission<'r> {
     pub random: (u64, u64),
 }
 
+/// What [`Decode::admit`] has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// How many samples, the first of the wanted, are in flight now.
+    pub samples: usize,
+    /// Prompt tokens that were computed.
+    pub prompt_tokens: usize,
+}
+
 /// The prompt of each of the wanted, by `compute` where it is not the `last` one known; and the last of
 /// them, whose other samples may still be waiting. Samples of one prompt must be wanted in a row to share
 /// it; at most `limit` tokens are computed at once.
@@ -150,8 +159,8 @@ pub fn decode(
         let room = capacity.saturating_sub(decoder.active());
         if !pending.is_empty() && room >= capacity.div_ceil(4) {
             let next: Vec<Admission> = pending.iter().take(room).copied().map(admission).collect();
-            let admitted = decoder.admit(&next)?;
-            pending.drain(..admitted);
+            let admitted = decoder.admit(&next, usize::MAX)?;
+            pending.drain(..admitted.samples);
         }
         if decoder.samples().into_iter().any(|sample| !sample.is_finite()) {
             return Err(Error::NotFinite);
@@ -184,15 +193,20 @@ pub trait Decode {
     /// The samples in flight as they are now, in no particular order.
     fn samples(&self) -> Vec<&Sample>;
 
-    /// Drops the samples of which this is false.
-    fn retain(&mut self, keep: &dyn Fn(&Sample) -> bool);
+    /// Drops the samples, and the prompts under way, of requests of which this is false.
+    fn retain(&mut self, keep: &dyn Fn(usize) -> bool);
+
+    /// Prompt tokens that are computed in the time for which samples in flight can wait.
+    fn piece(&self) -> usize;
 
     /// Computes the prompts of new samples and draws their first tokens: of as many as there is room for,
-    /// the first ones, whose number it returns.
+    /// the first ones. Once `limit` prompt tokens have been computed it returns; a prompt that is not whole
+    /// by then is kept, and goes on where a later call wants it again. A GPU computes a prompt as a whole,
+    /// though it is longer.
     ///
     /// # Errors
     /// Where not even one fits though none is in flight, or the device fails.
-    fn admit(&mut self, wanted: &[Admission]) -> Result<usize, Error>;
+    fn admit(&mut self, wanted: &[Admission], limit: usize) -> Result<Admitted, Error>;
 
     /// Removes the samples that have ended: by an end token, at their length, or where `stop` is true of
     /// them.

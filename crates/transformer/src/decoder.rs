@@ -6,34 +6,25 @@
 //! do not depend on each other, and every sample draws from a random stream of its own.
 
 use crate::Error;
-use crate::batch::PackedBatch;
 use crate::config::Config;
-use crate::decode::{Admission, Decode, KnownPrompt, Sample, share_prompts};
-use crate::head::logits;
+use crate::decode::{Admission, Admitted, Decode, Sample};
 use crate::kv_cache::{CacheShape, KvCache, attend};
-use crate::model::{Workspace, extend_rotary, forward};
+use crate::model::extend_rotary;
 use crate::operations::{Attention, CpuOperations};
 use crate::ops::matmul::Packed;
 use crate::ops::rope::RotaryTable;
 use crate::pass;
+use crate::prefill::{Prefill, Prefix};
 use crate::products::{Products, Scratch};
 use crate::sampling::{Sampling, draw, stream};
 use crate::table::Table;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use std::cell::RefCell;
-use std::ops::Range;
 use std::sync::Arc;
 
-/// Prompt tokens that are computed at once.
-const PREFILL_TOKENS: usize = 4096;
-
-/// The prompt's part of the cache, and the logits that follow it.
-pub(crate) struct Prefix {
-    cache: KvCache,
-    length: usize,
-    logits: Vec<f32>,
-}
+/// Prompt tokens that are computed between two steps: fewer would read the weights too often.
+const PIECE: usize = 256;
 
 /// A sample in flight.
 pub(crate) struct Sequence {
@@ -55,10 +46,8 @@ pub struct Decoder<'a> {
     /// Matrices of single precision, packed once for all steps.
     packed: Option<Vec<Option<Packed>>>,
     active: Vec<Sequence>,
-    /// The last prompt admitted: its other samples may still be waiting.
-    last_prefix: Option<KnownPrompt<Prefix>>,
     rotary: RotaryTable,
-    prefill: Workspace,
+    prefill: Prefill,
     /// One for each part of a step.
     buffers: Vec<Buffers>,
 }
@@ -92,9 +81,8 @@ impl<'a> Decoder<'a> {
             products,
             packed,
             active: Vec::new(),
-            last_prefix: None,
             rotary: RotaryTable::default(),
-            prefill: Workspace::for_inference(),
+            prefill: Prefill::default(),
             buffers: Vec::new(),
         }
     }
@@ -103,11 +91,10 @@ impl<'a> Decoder<'a> {
     ///
     /// # Panics
     /// If a prompt is empty or holds a token that is not below the vocabulary's size.
-    fn admit_all(&mut self, wanted: &[Admission]) -> Result<(), Error> {
-        let last = self.last_prefix.take();
-        let mut compute = |prompts: &[&[u32]]| Ok(self.compute_prefixes(prompts));
-        let (prefixes, last) = share_prompts(wanted, last, PREFILL_TOKENS, &mut compute)?;
-        self.last_prefix = last;
+    fn admit_some(&mut self, wanted: &[Admission], limit: usize) -> Admitted {
+        let model = (self.config, self.table, self.products);
+        let (prefixes, prompt_tokens) = self.prefill.prefixes(model, wanted, limit);
+        let samples = prefixes.len();
         for (admission, prefix) in wanted.iter().zip(prefixes) {
             self.active.push(Sequence {
                 sample: Sample {
@@ -125,7 +112,7 @@ impl<'a> Decoder<'a> {
                 max_new_tokens: admission.max_new_tokens,
             });
         }
-        let first = self.active.len() - wanted.len();
+        let first = self.active.len() - samples;
         self.active[first..].par_iter_mut().for_each(|sequence| {
             let mut logits = sequence.prefix.logits.clone();
             sequence.draw(&mut logits);
@@ -133,38 +120,7 @@ impl<'a> Decoder<'a> {
         let longest = |sequence: &Sequence| sequence.prefix.length + sequence.max_new_tokens;
         let positions = self.active.iter().map(longest).max().unwrap_or(0);
         extend_rotary(&mut self.rotary, self.config, positions);
-        Ok(())
-    }
-
-    fn compute_prefixes(&mut self, prompts: &[&[u32]]) -> Vec<Arc<Prefix>> {
-        let config = self.config;
-        let shape = CacheShape::of(config);
-        let mut batch = PackedBatch::default();
-        let rows = prompts.iter().map(|prompt| batch.push_sequence(prompt));
-        let rows: Vec<Range<usize>> = rows.collect();
-        let mut caches = vec![KvCache::default(); prompts.len()];
-        let (query, key_value, width) = (config.query_size(), config.key_value_size(), config.qkv_size());
-        let mut store = |layer: usize, qkv: &[f32]| {
-            caches.par_iter_mut().zip(&rows).for_each(|(cache, rows)| {
-                for (position, row) in rows.clone().enumerate() {
-                    let row = &qkv[row * width + query..(row + 1) * width];
-                    let (key, value) = row.split_at(key_value);
-                    cache.store(&shape, layer, position, key, value);
-                }
-            });
-        };
-        let model = (config, self.table, self.products);
-        let hidden = forward(model, &batch, &mut self.prefill, &mut store);
-        let size = config.hidden_size;
-        let last = rows.iter().flat_map(|rows| &hidden[(rows.end - 1) * size..rows.end * size]);
-        let last = last.copied().collect::<Vec<f32>>();
-        let logits = logits(model, &last, &mut self.prefill.scratch);
-        let prefixes = caches.into_iter().zip(&rows).zip(logits.chunks_exact(config.vocab_size));
-        prefixes
-            .map(|((cache, rows), logits)| {
-                Arc::new(Prefix { cache, length: rows.len(), logits: logits.to_vec() })
-            })
-            .collect()
+        Admitted { samples, prompt_tokens }
     }
 
     fn remove_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {
@@ -231,13 +187,17 @@ impl Decode for Decoder<'_> {
         self.active.iter().map(|sequence| &sequence.sample).collect()
     }
 
-    fn retain(&mut self, keep: &dyn Fn(&Sample) -> bool) {
-        self.active.retain(|sequence| keep(&sequence.sample));
+    fn retain(&mut self, keep: &dyn Fn(usize) -> bool) {
+        self.active.retain(|sequence| keep(sequence.sample.request));
+        self.prefill.retain(keep);
     }
 
-    fn admit(&mut self, wanted: &[Admission]) -> Result<usize, Error> {
-        self.admit_all(wanted)?;
-        Ok(wanted.len())
+    fn piece(&self) -> usize {
+        PIECE
+    }
+
+    fn admit(&mut self, wanted: &[Admission], limit: usize) -> Result<Admitted, Error> {
+        Ok(self.admit_some(wanted, limit))
     }
 
     fn take_finished(&mut self, stop: &dyn Fn(&Sample) -> bool) -> Vec<Sample> {

@@ -88,6 +88,49 @@ impl KvCache {
         }
         store_in(&mut self.blocks[position / BLOCK], shape, layer, position % BLOCK, key, value);
     }
+
+    /// A head's keys `[head_dim, positions]` and values `[positions, head_dim]` of the first positions, as
+    /// many as there is room for.
+    pub fn restore(
+        &self,
+        shape: &CacheShape,
+        layer: usize,
+        head: usize,
+        keys: &mut [f32],
+        values: &mut [f32],
+    ) {
+        let positions = keys.len() / shape.head_dim;
+        let values = values.chunks_mut(BLOCK * shape.head_dim);
+        for ((block, values), start) in self.blocks.iter().zip(values).zip((0..positions).step_by(BLOCK)) {
+            restore_from(block, shape, (layer, head), &mut keys[start..], positions, values);
+        }
+    }
+}
+
+/// Fixed-point numbers of a block as they are: what is behind the last position stays away.
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
+fn restore_from(
+    block: &Block,
+    shape: &CacheShape,
+    (layer, head): (usize, usize),
+    keys: &mut [f32],
+    stride: usize,
+    values: &mut [f32],
+) {
+    let count = values.len() / shape.head_dim;
+    let scales = &block.scales[shape.key_scales(layer, head)];
+    let (numbers, _) = block.numbers[shape.keys(layer, head)].as_chunks::<BLOCK>();
+    for (component, numbers) in numbers.iter().take(shape.head_dim).enumerate() {
+        let out = &mut keys[component * stride..][..count];
+        for ((out, number), scale) in out.iter_mut().zip(numbers).zip(scales) {
+            *out = f32::from(*number) * scale;
+        }
+    }
+    let scales = &block.scales[shape.value_scales(layer, head)];
+    let numbers = block.numbers[shape.values(layer, head)].chunks_exact(shape.value_width());
+    for ((out, numbers), scale) in values.chunks_exact_mut(shape.head_dim).zip(numbers).zip(scales) {
+        out.iter_mut().zip(numbers).for_each(|(out, number)| *out = f32::from(*number) * scale);
+    }
 }
 
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]

@@ -45,6 +45,7 @@ pub mod ops;
 pub mod optimizer;
 pub mod pass;
 pub mod peft;
+mod prefill;
 mod processor;
 mod products;
 pub mod sampling;

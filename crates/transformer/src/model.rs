@@ -62,8 +62,7 @@ pub(crate) fn extend_rotary(rotary: &mut RotaryTable, config: &Config, positions
     }
 }
 
-/// Hidden states after the final norm of a batch, `[T, H]`, of a model in any form; `on_qkv(layer, qkv)`
-/// sees each layer's queries, keys and values `[T, QKV]` after rotation.
+/// Hidden states after the final norm of a batch, `[T, H]`, of a model in any form.
 ///
 /// # Panics
 /// If a token is not below the vocabulary's size.
@@ -71,34 +70,34 @@ pub(crate) fn forward<'a>(
     model: (&Config, &Table, Products),
     batch: &PackedBatch,
     workspace: &'a mut Workspace,
-    on_qkv: &mut dyn FnMut(usize, &[f32]),
 ) -> &'a [f32] {
-    extend_rotary(&mut workspace.rotary, model.0, batch.longest());
-    let Workspace { buffers, rotary, scratch, .. } = workspace;
-    let Ok(()) = pass::forward(&mut of_batch(model, batch, rotary, scratch, on_qkv), buffers);
-    (workspace.rows, workspace.width) = (batch.rows(), model.0.hidden_size);
-    workspace.hidden()
+    forward_rows(model, (&batch.tokens, &batch.positions), Attention::Batch(batch), workspace)
 }
 
-/// The operations on a batch's rows; gradients go nowhere yet.
-fn of_batch<'a>(
-    (config, table, products): (&'a Config, &'a Table, Products<'a>),
-    batch: &'a PackedBatch,
-    rotary: &'a RotaryTable,
-    scratch: &'a mut Scratch,
-    on_qkv: &'a mut dyn FnMut(usize, &[f32]),
-) -> CpuOperations<'a> {
-    CpuOperations {
+/// As [`forward`], of rows that attend to anything.
+pub(crate) fn forward_rows<'a>(
+    (config, table, products): (&Config, &Table, Products),
+    (tokens, positions): (&[u32], &[u32]),
+    attention: Attention,
+    workspace: &'a mut Workspace,
+) -> &'a [f32] {
+    let longest = positions.iter().max().map_or(0, |&position| position as usize + 1);
+    extend_rotary(&mut workspace.rotary, config, longest);
+    let Workspace { buffers, rotary, scratch, .. } = workspace;
+    let mut operations = CpuOperations {
         config,
         table,
         products,
         rotary,
-        tokens: &batch.tokens,
-        positions: &batch.positions,
-        attention: Attention::Batch { batch, on_qkv },
+        tokens,
+        positions,
+        attention,
         scratch,
         gradient: None,
-    }
+    };
+    let Ok(()) = pass::forward(&mut operations, buffers);
+    (workspace.rows, workspace.width) = (tokens.len(), config.hidden_size);
+    workspace.hidden()
 }
 
 impl Model {
@@ -117,7 +116,7 @@ impl Model {
     /// # Panics
     /// If a token is not below the vocabulary's size.
     pub fn forward<'a>(&self, batch: &PackedBatch, workspace: &'a mut Workspace) -> &'a [f32] {
-        forward(self.parts(), batch, workspace, &mut |_, _| {})
+        forward(self.parts(), batch, workspace)
     }
 
     /// Adds to `gradient` what the loss's gradient by the hidden states, `[T, H]`, gives for every
@@ -136,9 +135,18 @@ impl Model {
         gradient: &mut Weights,
     ) {
         let Workspace { buffers, rotary, scratch, .. } = workspace;
-        let mut ignore = |_: usize, _: &[f32]| {};
-        let mut operations = of_batch(self.parts(), batch, rotary, scratch, &mut ignore);
-        operations.gradient = Some(gradient);
+        let (config, table, products) = self.parts();
+        let mut operations = CpuOperations {
+            config,
+            table,
+            products,
+            rotary,
+            tokens: &batch.tokens,
+            positions: &batch.positions,
+            attention: Attention::Batch(batch),
+            scratch,
+            gradient: Some(gradient),
+        };
         let Ok(()) = pass::backward(&mut operations, &hidden_gradient, first_layer, buffers);
     }
 }

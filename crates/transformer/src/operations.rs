@@ -7,6 +7,7 @@ use crate::ops::matmul::{linear_backward_input, linear_backward_weight};
 use crate::ops::norm::{head_norms, head_norms_backward, rms_norm, rms_norm_backward};
 use crate::ops::rope::RotaryTable;
 use crate::pass::{Gradients, Operations};
+use crate::prefill::{Piece, store_and_attend_prompts};
 use crate::products::{Products, Scratch};
 use crate::table::Table;
 use crate::{Config, PackedBatch, Weights};
@@ -31,12 +32,9 @@ pub(crate) struct CpuOperations<'a> {
 /// What rows attend to.
 pub(crate) enum Attention<'a> {
     /// Each other.
-    Batch {
-        batch: &'a PackedBatch,
-        /// Sees each layer's queries, keys and values `[T, QKV]` after rotation, which is how a prompt
-        /// fills the KV cache.
-        on_qkv: &'a mut dyn FnMut(usize, &[f32]),
-    },
+    Batch(&'a PackedBatch),
+    /// Each piece of a prompt to that prompt's cache.
+    Prompts { pieces: &'a mut [Piece] },
     /// Each row, the next of a sequence, to that sequence's cache.
     Cache { sequences: &'a mut [Sequence], is_parallel: bool },
 }
@@ -150,10 +148,8 @@ impl Operations for CpuOperations<'_> {
         let out = self.used_mut(out, config.query_size());
         let sums = self.used_mut(sums, config.num_attention_heads);
         match &mut self.attention {
-            Attention::Batch { batch, on_qkv } => {
-                attention(config, batch, qkv, out, sums);
-                on_qkv(layer, qkv);
-            }
+            Attention::Batch(batch) => attention(config, batch, qkv, out, sums),
+            Attention::Prompts { pieces } => store_and_attend_prompts(config, layer, pieces, qkv, out),
             Attention::Cache { sequences, is_parallel } => {
                 store_and_attend(config, layer, sequences, qkv, out, *is_parallel);
             }
@@ -230,7 +226,7 @@ impl Gradients for CpuOperations<'_> {
         out_gradient: &Vec<f32>,
         qkv_gradient: &mut Vec<f32>,
     ) -> Done {
-        let Attention::Batch { batch, .. } = &self.attention else { unreachable!("a cache is for decoding") };
+        let Attention::Batch(batch) = &self.attention else { unreachable!("a cache is for decoding") };
         let (config, query) = (self.config, self.config.query_size());
         let sums = self.used(log_sum_exp, config.num_attention_heads);
         let qkv = self.used(qkv, config.qkv_size());

@@ -7,11 +7,11 @@ use crate::linear::logits_stride;
 use crate::pages::{Pages, Prefix};
 use crate::sampler::{Draw, Drawing};
 use std::sync::Arc;
-use transformer::decode::{Admission, Decode, Sample, share_prompts};
+use transformer::decode::{Admission, Admitted, Decode, Sample, share_prompts};
 use transformer::{Error as ModelError, PackedBatch};
 
 /// Prompt tokens that are computed at once.
-const PREFILL_TOKENS: usize = 8192;
+pub(super) const PREFILL_TOKENS: usize = 8192;
 
 impl GpuDecoder<'_> {
     /// How many of the wanted, the first ones, find a slot and pages.
@@ -50,9 +50,26 @@ impl GpuDecoder<'_> {
         Ok(())
     }
 
-    pub(super) fn admit_some(&mut self, wanted: &[Admission]) -> Result<usize, ModelError> {
+    /// How many of the wanted, the first ones, have new prompts of so many tokens together, and how many
+    /// tokens these have: one at least, though its prompt is longer.
+    fn within(&self, wanted: &[Admission], limit: usize) -> Admitted {
+        let mut known = self.last_prefix.as_ref().map(|known| known.tokens.as_slice());
+        let mut taken = Admitted::default();
+        for admission in wanted {
+            let new = if known == Some(admission.prompt) { 0 } else { admission.prompt.len() };
+            if taken.samples > 0 && taken.prompt_tokens.saturating_add(new) > limit {
+                break;
+            }
+            known = Some(admission.prompt);
+            taken.samples += 1;
+            taken.prompt_tokens += new;
+        }
+        taken
+    }
+
+    pub(super) fn admit_some(&mut self, wanted: &[Admission], limit: usize) -> Result<Admitted, ModelError> {
         if wanted.is_empty() {
-            return Ok(0);
+            return Ok(Admitted::default());
         }
         self.plan_pages(wanted)?;
         if self.fitting(&wanted[..1]) == 0 && self.active() == 0 {
@@ -60,8 +77,11 @@ impl GpuDecoder<'_> {
         }
         let count = self.fitting(wanted);
         if count == 0 {
-            return if self.active() > 0 { Ok(0) } else { Err(self.too_long(&wanted[0]).into()) };
+            let is_busy = self.active() > 0;
+            return if is_busy { Ok(Admitted::default()) } else { Err(self.too_long(&wanted[0]).into()) };
         }
+        let admitted = self.within(&wanted[..count], limit);
+        let count = admitted.samples;
         self.collect()?;
         let prefixes = self.compute_prefixes(&wanted[..count])?;
         let mut draws: Vec<(usize, Arc<Prefix>)> = Vec::with_capacity(count);
@@ -88,7 +108,7 @@ impl GpuDecoder<'_> {
         }
         self.write_slots()?;
         self.draw_first(&draws)?;
-        Ok(count)
+        Ok(admitted)
     }
 
     pub(super) fn too_long(&self, admission: &Admission) -> Error {

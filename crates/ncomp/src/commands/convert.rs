@@ -33,8 +33,10 @@ enum Form {
 
 impl Convert {
     pub(super) fn run(self) -> Result<()> {
-        // With its tokenizer: what does not fit is told before anything is written.
-        let (model, _) = Checkpoint::open_with_tokenizer(&model_path(&self.model)?)?;
+        let model = Checkpoint::open(&model_path(&self.model)?)?;
+        conversion::check_room(&model)?;
+        // What does not fit is told before anything is written.
+        model.tokenizer()?;
         // Begins with the first tensor, when nothing is refused any more.
         let mut progress = None;
         let mut advance = |_, total| {

@@ -1,7 +1,8 @@
 //! Jinja as transformers sets it up for chat templates.
 
+use super::{as_python, methods};
 use minijinja::{Environment, Error, ErrorKind, Value};
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Instructions that a template may take to write a conversation. Those of known models take thousands.
 const MOST_STEPS: u64 = 2_000_000;
@@ -18,7 +19,11 @@ impl Compiled {
         environment.set_fuel(Some(MOST_STEPS));
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(methods::call);
+        methods::add_filters(&mut environment);
+        environment.set_formatter(|out, _, value| {
+            out.write_str(&as_python::str(value)?).map_err(|_| Error::from(ErrorKind::WriteFailure))
+        });
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
         environment.add_template_owned(NAME, without_generation_tags(source))?;
@@ -30,8 +35,34 @@ impl Compiled {
     }
 }
 
+/// What a template says with `raise_exception`: it is not at fault itself.
+#[derive(Debug)]
+pub(super) struct Raised(pub(super) String);
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Raised {}
+
+impl Raised {
+    /// What was said, if it is the cause of an error.
+    pub(super) fn of(error: &Error) -> Option<&Raised> {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if let Some(raised) = error.downcast_ref() {
+                return Some(raised);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
 fn raise_exception(message: String) -> Result<String, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
+    Err(Error::new(ErrorKind::InvalidOperation, "raise_exception").with_source(Raised(message)))
 }
 
 /// Today's date in UTC.

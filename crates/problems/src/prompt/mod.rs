@@ -9,7 +9,9 @@
 //! comment_prompt(&records::Problem::default(), PromptTests::All);
 //! ```
 
+mod as_python;
 mod environment;
+mod methods;
 mod template;
 
 pub use template::{ChatTemplate, TemplateError, TemplateProblem};

@@ -1,12 +1,14 @@
 //! A model's own chat template. It comes with the model and may be anybody's: it is read and rendered in a
 //! process of its own, whose memory and time are limited.
 
-use super::environment::Compiled;
+use super::environment::{Compiled, Raised};
 use super::{ANSWER_OPENING, Message, PromptTests, SYSTEM_MESSAGE, instruction};
 use crate::fields::quoted;
 use forked::{Failure, Limits, Worker};
 use records::Shown;
+use serde::Serialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -43,9 +45,12 @@ pub enum TemplateProblem {
     /// It is not valid Jinja.
     #[error("chat_template: {0}")]
     Syntax(String),
-    /// It refuses the conversation, or asks for what is unknown here.
+    /// It refuses the conversation, in its own words.
     #[error("chat_template: {0}")]
     Refused(String),
+    /// It asks for what is unknown here, or is wrong in itself.
+    #[error("chat_template: cannot be rendered: {0}")]
+    Faulty(String),
     /// It takes more than it may.
     #[error("chat_template: cannot be rendered: {0}")]
     Limits(Failure),
@@ -61,6 +66,22 @@ const LONGEST: Duration = Duration::from_secs(20);
 const DONE: u8 = 0;
 const SYNTAX: u8 = 1;
 const REFUSED: u8 = 2;
+const FAULTY: u8 = 3;
+
+/// A request that a template is read only.
+const NOTHING: &[u8] = b"null";
+
+/// What a template is given, as transformers gives it: what nobody asks for is None rather than undefined.
+#[derive(Serialize)]
+struct Context<'a> {
+    messages: &'a [Message],
+    tools: Option<()>,
+    documents: Option<()>,
+    add_generation_prompt: bool,
+    enable_thinking: bool,
+    #[serde(flatten)]
+    special_tokens: BTreeMap<&'a str, &'a str>,
+}
 
 /// A model's own Jinja chat template.
 pub struct ChatTemplate {
@@ -113,7 +134,9 @@ impl ChatTemplate {
         if source.len() > LONGEST_TEMPLATE {
             return Err(fail(TemplateProblem::Length(source.len())));
         }
-        let names = ["bos_token", "eos_token", "pad_token", "unk_token"].into_iter();
+        let names =
+            ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
+        let names = names.into_iter();
         let special_tokens = names.filter_map(|name| {
             let value = settings.get(name)?;
             let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
@@ -126,7 +149,7 @@ impl ChatTemplate {
             renderer: Mutex::default(),
         };
         // A request without messages: the template is read only.
-        template.ask(&Value::Null, &|| false)?;
+        template.ask(NOTHING, &|| false)?;
         Ok(Some(template))
     }
 
@@ -136,16 +159,17 @@ impl ChatTemplate {
     /// # Errors
     /// Where the template refuses these messages, or takes more memory or time than it may.
     pub fn render(&self, messages: &[Message], stops: &dyn Fn() -> bool) -> Result<String, TemplateError> {
-        let mut context = Map::new();
-        for (name, text) in &self.special_tokens {
-            context.insert(name.clone(), text.as_str().into());
-        }
-        let messages = serde_json::to_value(messages).unwrap_or_default();
-        context.insert("messages".to_owned(), messages);
-        context.insert("add_generation_prompt".to_owned(), true.into());
-        // Qwen3 and SmolLM3 would write what they think before the answer, which is opened for them.
-        context.insert("enable_thinking".to_owned(), false.into());
-        self.ask(&context.into(), stops)
+        let context = Context {
+            messages,
+            tools: None,
+            documents: None,
+            add_generation_prompt: true,
+            // Qwen3 and SmolLM3 would write what they think before the answer, which is opened for them.
+            enable_thinking: false,
+            special_tokens: self.special_tokens.iter().map(|(name, text)| (&**name, &**text)).collect(),
+        };
+        // Made of texts, which always serialise.
+        self.ask(&serde_json::to_vec(&context).unwrap_or_default(), stops)
     }
 
     /// The reference protocol's prompt for a problem: system and user message, and the answer
@@ -164,7 +188,7 @@ impl ChatTemplate {
         Ok(self.render(&messages, stops)? + ANSWER_OPENING)
     }
 
-    fn ask(&self, context: &Value, stops: &dyn Fn() -> bool) -> Result<String, TemplateError> {
+    fn ask(&self, context: &[u8], stops: &dyn Fn() -> bool) -> Result<String, TemplateError> {
         let fail = |problem: TemplateProblem| TemplateError { path: self.path.clone(), problem };
         let mut renderer =
             self.renderer(stops).ok_or_else(|| fail(TemplateProblem::Limits(Failure::Stopped)))?;
@@ -172,7 +196,7 @@ impl ChatTemplate {
             Some(worker) => worker,
             none => none.insert(self.start().map_err(|error| fail(TemplateProblem::Limits(error.into())))?),
         };
-        match worker.ask(context.to_string().as_bytes(), LONGEST, stops) {
+        match worker.ask(context, LONGEST, stops) {
             Ok(answer) => text_of(&answer).map_err(fail),
             Err(failure) => {
                 *renderer = None;
@@ -206,13 +230,16 @@ impl ChatTemplate {
 fn answer(compiled: &Result<Compiled, minijinja::Error>, context: &[u8]) -> Vec<u8> {
     let (kind, text) = match compiled {
         Err(error) => (SYNTAX, error.to_string()),
-        Ok(_) if context == b"null" => (DONE, String::new()),
+        Ok(_) if context == NOTHING => (DONE, String::new()),
         Ok(compiled) => {
-            // The context is JSON that was written above.
-            let context: Value = serde_json::from_slice(context).unwrap_or_default();
-            match compiled.render(&minijinja::Value::from_serialize(&context)) {
+            // The context is JSON that was written above; fields stay in their order.
+            let context: minijinja::Value = serde_json::from_slice(context).unwrap_or_default();
+            match compiled.render(&context) {
                 Ok(text) => (DONE, text),
-                Err(error) => (REFUSED, error.to_string()),
+                Err(error) => match Raised::of(&error) {
+                    Some(raised) => (REFUSED, raised.to_string()),
+                    None => (FAULTY, error.to_string()),
+                },
             }
         }
     };
@@ -223,12 +250,13 @@ fn answer(compiled: &Result<Compiled, minijinja::Error>, context: &[u8]) -> Vec<
 }
 
 fn text_of(answer: &[u8]) -> Result<String, TemplateProblem> {
-    let (kind, text) = answer.split_first().unwrap_or((&REFUSED, &[]));
+    let (kind, text) = answer.split_first().unwrap_or((&FAULTY, &[]));
     let text = String::from_utf8_lossy(text);
     match *kind {
         DONE => Ok(text.into_owned()),
         SYNTAX => Err(TemplateProblem::Syntax(quoted(&text))),
-        _ => Err(TemplateProblem::Refused(quoted(&text))),
+        REFUSED => Err(TemplateProblem::Refused(quoted(&text))),
+        _ => Err(TemplateProblem::Faulty(quoted(&text))),
     }
 }
 

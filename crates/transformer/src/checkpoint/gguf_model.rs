@@ -11,6 +11,23 @@ use std::borrow::Cow;
 /// SmolLM3's files do not name the layers without positions: llama.cpp knows them.
 const SMOLLM3_INTERVAL: usize = 4;
 
+/// The layers without rotary positions that a GGUF file of the family stands for.
+pub fn layers_without_rope(architecture: Architecture, layers: usize) -> Vec<usize> {
+    match architecture {
+        Architecture::SmolLm3 => every_nth(SMOLLM3_INTERVAL, layers),
+        _ => Vec::new(),
+    }
+}
+
+/// What `rope_freqs.weight` was made of, which llama.cpp's files do not say: factor, factors of the low and
+/// the high frequencies, positions of the first training. `ncomp convert` writes them.
+pub const LLAMA3_KEYS: [&str; 4] = [
+    "rope.llama3.factor",
+    "rope.llama3.low_freq_factor",
+    "rope.llama3.high_freq_factor",
+    "rope.llama3.original_max_position_embeddings",
+];
+
 /// Metadata that changes what a model computes, in a way that is not implemented, unless it is absent, 0 or
 /// this. Names follow the architecture's.
 const PLAIN: [(&str, f32); 13] = [
@@ -84,10 +101,7 @@ pub(super) fn config(file: &File) -> Result<Config, Error> {
         rms_norm_eps: metadata.f32(&key("attention.layer_norm_rms_epsilon"))?,
         rope_theta: decimal(metadata.optional(&key("rope.freq_base"))?.unwrap_or(10_000.0)),
         rope_scaling: rope_scaling(file, architecture)?,
-        layers_without_rope: match architecture {
-            Architecture::SmolLm3 => every_nth(SMOLLM3_INTERVAL, layers),
-            _ => Vec::new(),
-        },
+        layers_without_rope: layers_without_rope(architecture, layers),
         tie_word_embeddings: file.optional_tensor("output.weight").is_none(),
         max_position_embeddings: positions,
         eos_token_ids: tokenizer::gguf::end_tokens(file)?,
@@ -114,6 +128,9 @@ fn key_of(architecture: Architecture, field: &str) -> String {
         "rms_norm_eps" => "attention.layer_norm_rms_epsilon",
         "rope_theta" => "rope.freq_base",
         "rope_scaling.factor" => "rope.scaling.factor",
+        "rope_scaling.low_freq_factor" => LLAMA3_KEYS[1],
+        "rope_scaling.high_freq_factor" => LLAMA3_KEYS[2],
+        "rope_scaling.original_max_position_embeddings" => LLAMA3_KEYS[3],
         other => other,
     };
     format!("{}.{name}", architecture.gguf())
@@ -154,15 +171,35 @@ fn expect_plain(file: &File, architecture: Architecture, positions: usize) -> Re
     Ok(())
 }
 
+/// As llama.cpp has it: a factor without a type is linear, and files of 2023 have the factor under another
+/// key.
 fn rope_scaling(file: &File, architecture: Architecture) -> Result<RopeScaling, Error> {
-    let key = |name: &str| format!("{}.rope.scaling.{name}", architecture.gguf());
-    match file.metadata().optional::<&str>(&key("type"))? {
-        None | Some("none") => Ok(RopeScaling::None),
-        Some("linear") => Ok(RopeScaling::Linear { factor: decimal(file.metadata().f32(&key("factor"))?) }),
-        Some(other) => {
-            Err(invalid(file, format!("{}: expected none or linear, found {}", key("type"), quoted(other))))
+    let metadata = file.metadata();
+    let key = |name: &str| format!("{}.rope.{name}", architecture.gguf());
+    let kind = metadata.optional::<&str>(&key("scaling.type"))?;
+    match kind.unwrap_or("linear") {
+        "none" => return Ok(RopeScaling::None),
+        "linear" => {}
+        other => {
+            let found = quoted(other);
+            return Err(invalid(
+                file,
+                format!("{}: expected none or linear, found {found}", key("scaling.type")),
+            ));
         }
     }
+    for key in ["scaling.factor", "scale_linear"].map(key) {
+        match metadata.optional::<f32>(&key)? {
+            None => {}
+            Some(1.0) => return Ok(RopeScaling::None),
+            Some(factor) if factor > 0.0 => return Ok(RopeScaling::Linear { factor: decimal(factor) }),
+            Some(factor) => {
+                let expected = "expected a number above 0, such as 4";
+                return Err(invalid(file, format!("{key}: {expected}, found {factor}")));
+            }
+        }
+    }
+    Ok(RopeScaling::None)
 }
 
 /// What Llama 3's files divide each frequency by.
@@ -170,17 +207,37 @@ fn rope_factors(file: &File) -> Result<Option<Vec<f32>>, Error> {
     Ok(file.optional_tensor("rope_freqs.weight").map(|tensor| tensor.dequantize()))
 }
 
-/// The settings of Llama 3.1 and 3.2 that give these factors.
+/// The settings of Llama 3 that the file names ([`LLAMA3_KEYS`]), or else those of Llama 3.1 and 3.2.
+fn llama3_settings(file: &File, architecture: Architecture) -> Result<Vec<RopeScaling>, Error> {
+    let key = |name: &str| format!("{}.{name}", architecture.gguf());
+    let metadata = file.metadata();
+    let scaling = |[factor, low_frequency_factor, high_frequency_factor]: [f64; 3], original_positions| {
+        RopeScaling::Llama3 { factor, low_frequency_factor, high_frequency_factor, original_positions }
+    };
+    let [factor, low, high, positions] = LLAMA3_KEYS.map(key);
+    if metadata.get(&factor).is_none() {
+        return Ok([8.0, 32.0].map(|factor| scaling([factor, 1.0, 4.0], 8192)).to_vec());
+    }
+    let number = |key: &str| metadata.f32(key).map(decimal);
+    let numbers = [number(&factor)?, number(&low)?, number(&high)?];
+    Ok(vec![scaling(numbers, metadata.u32(&positions)? as usize)])
+}
+
+/// The settings of Llama 3 that give these factors.
 fn with_rope_factors(file: &File, config: Config, factors: &[f32]) -> Result<Config, Error> {
-    let published = [8.0, 32.0].map(|factor| RopeScaling::Llama3 {
-        factor,
-        low_frequency_factor: 1.0,
-        high_frequency_factor: 4.0,
-        original_positions: 8192,
-    });
-    let plain = Config { rope_scaling: RopeScaling::None, ..config.clone() }.rope_frequencies();
-    for rope_scaling in published {
+    if factors.iter().all(|&factor| factor == 1.0) {
+        return Ok(config);
+    }
+    if config.rope_scaling != RopeScaling::None {
+        let key = format!("{}.rope.scaling.factor", config.architecture.gguf());
+        return Err(invalid(file, format!("{key}: expected none beside the tensor rope_freqs.weight")));
+    }
+    let plain = config.rope_frequencies();
+    for rope_scaling in llama3_settings(file, config.architecture)? {
         let scaled = Config { rope_scaling, ..config.clone() };
+        scaled
+            .check()
+            .map_err(|wrong| invalid(file, wrong.message(&key_of(config.architecture, wrong.field))))?;
         let frequencies = scaled.rope_frequencies();
         let same = plain
             .iter()
@@ -191,10 +248,9 @@ fn with_rope_factors(file: &File, config: Config, factors: &[f32]) -> Result<Con
             return Ok(scaled);
         }
     }
-    if factors.iter().all(|&factor| factor == 1.0) {
-        return Ok(config);
-    }
-    Err(invalid(file, "tensor rope_freqs.weight: expected the factors of Llama 3.1 or 3.2".to_owned()))
+    let keys = LLAMA3_KEYS.map(|key| format!("{}.{key}", config.architecture.gguf())).join(", ");
+    let expected = format!("the factors of Llama 3.1 or 3.2, or those that {keys} give");
+    Err(invalid(file, format!("tensor rope_freqs.weight: expected {expected}; take another model")))
 }
 
 /// The file's tensor of a part, of the shape that it should have.

@@ -4,6 +4,7 @@ mod gguf_model;
 mod header;
 mod safetensors;
 
+pub use gguf_model::{LLAMA3_KEYS, layers_without_rope};
 pub use safetensors::{Precision, ReadTensor, TensorFiles, save_tensors};
 
 use crate::error::quoted;

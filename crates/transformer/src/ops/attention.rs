@@ -6,7 +6,7 @@
 
 use super::elementwise::{dot, exp, exponentiate};
 use super::matmul::{View, gemm};
-use crate::batch::{PackedBatch, Segment};
+use crate::batch::{PackedBatch, Segment, split_rows};
 use crate::config::Config;
 use multiversion::multiversion;
 use rayon::prelude::*;
@@ -64,15 +64,8 @@ fn relative(segment: &Segment, tree_start: usize) -> Segment {
 }
 
 /// Splits a buffer of `width` numbers a row into one slice for each tree.
-fn split_trees<'a>(batch: &PackedBatch, mut data: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
-    let trees = 0..batch.trees.len();
-    trees
-        .map(|tree| {
-            let (head, tail) = std::mem::take(&mut data).split_at_mut(batch.tree_rows(tree).len() * width);
-            data = tail;
-            head
-        })
-        .collect()
+fn split_trees<'a>(batch: &PackedBatch, data: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
+    split_rows(data, (0..batch.trees.len()).map(|tree| batch.tree_rows(tree).len()), width)
 }
 
 /// `out = softmax(q kᵀ / √d) v`. `qkv` is `[rows, qkv_size]` after rotation, `out`
@@ -141,8 +134,10 @@ fn compute_scores(shape: &Shape, segment: &Segment, head: usize, qkv: &[f32], sc
     }
 }
 
+/// Turns scores `[rows, width]` into weights: row `r` sees the first `prefix + r + 1` positions. The log-sum-exp
+/// of each row goes into every `stride`th of `sums`.
 #[multiversion(targets("x86_64+avx512f+avx512vl+avx512dq+avx512bw", "x86_64+avx2+fma"))]
-fn softmax_causal(scores: &mut [f32], width: usize, prefix: usize, sums: &mut [f32], stride: usize) {
+pub fn softmax_causal(scores: &mut [f32], width: usize, prefix: usize, sums: &mut [f32], stride: usize) {
     for (row, scores) in scores.chunks_exact_mut(width).enumerate() {
         let (seen, future) = scores.split_at_mut(prefix + row + 1);
         let (max, sum) = exponentiate(seen);

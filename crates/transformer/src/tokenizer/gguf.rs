@@ -2,60 +2,21 @@
 //! `tokenizer_config.json`.
 
 use super::merges;
+pub use super::of_json::{Unknown, of_json, token_of};
+use super::splits::{Split, byte_level};
+use crate::Error;
 use crate::error::quoted;
-use crate::{Config, Error};
 use gguf::File;
 use serde_json::{Map, Value, json};
 
-/// How text is split before merging.
-struct Split {
-    /// `tokenizer.ggml.pre`
-    name: &'static str,
-    /// Patterns, one after the other; after them GPT-2's, if `is_gpt2`. From the `tokenizer.json` that the
-    /// models were published with.
-    patterns: &'static [&'static str],
-    is_gpt2: bool,
-    is_normalized: bool,
-    /// Whether a word that is a token is one, whatever the merges say.
-    ignores_merges: bool,
-}
-
-const PLAIN: Split =
-    Split { name: "", patterns: &[], is_gpt2: false, is_normalized: false, ignores_merges: false };
-const SPLITS: [Split; 6] = [
-    Split {
-        name: "qwen2",
-        patterns: &[
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ],
-        is_normalized: true,
-        ..PLAIN
-    },
-    Split {
-        name: "llama-bpe",
-        patterns: &[
-            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        ],
-        ignores_merges: true,
-        ..PLAIN
-    },
-    Split { name: "smollm", patterns: &[r"\p{N}"], is_gpt2: true, ..PLAIN },
-    Split {
-        name: "deepseek-coder",
-        patterns: &[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", r"\p{N}"],
-        ..PLAIN
-    },
-    Split { name: "gpt-2", is_gpt2: true, ..PLAIN },
-    Split { name: "default", is_gpt2: true, ..PLAIN },
-];
 /// Control tokens that end an answer, whatever the file names as its end.
 const ENDS: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>"];
 
 /// `tokenizer.ggml.token_type`, from the GGUF specification.
-const NORMAL: i32 = 1;
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
-const UNUSED: i32 = 5;
+pub(super) const NORMAL: i32 = 1;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
+pub(super) const UNUSED: i32 = 5;
 
 /// `tokenizer.json` of a GGUF file.
 ///
@@ -68,29 +29,19 @@ pub fn tokenizer(file: &File) -> Result<Value, Error> {
         return Err(unknown(file, "tokenizer.ggml.model", "gpt2, a byte-level BPE", model));
     }
     let pre = metadata.optional::<&str>("tokenizer.ggml.pre")?.unwrap_or("default");
-    let Some(split) = SPLITS.iter().find(|split| split.name == pre) else {
-        let known: Vec<&str> = SPLITS.iter().map(|split| split.name).collect();
-        return Err(unknown(file, "tokenizer.ggml.pre", &known.join(", "), pre));
+    let Some(split) = Split::named(pre) else {
+        return Err(unknown(file, "tokenizer.ggml.pre", &Split::all_names(), pre));
     };
     let (vocabulary, added) = tokens(file)?;
     let merges = merges(file, &vocabulary)?;
-    let byte_level = |use_regex: bool| {
-        json!({
-            "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex,
-        })
-    };
-    let mut steps: Vec<Value> = split.patterns.iter().map(|pattern| {
-        json!({ "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false })
-    }).collect();
-    steps.push(byte_level(split.is_gpt2));
     Ok(json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
         "added_tokens": added,
-        "normalizer": if split.is_normalized { json!({ "type": "NFC" }) } else { Value::Null },
-        "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
-        "post_processor": null,
+        "normalizer": split.normalizer(),
+        "pre_tokenizer": split.pre_tokenizer(),
+        "post_processor": post_processor(file)?,
         "decoder": byte_level(false),
         "model": {
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
@@ -98,6 +49,53 @@ pub fn tokenizer(file: &File) -> Result<Value, Error> {
             "ignore_merges": split.ignores_merges,
             "vocab": vocabulary, "merges": merges,
         },
+    }))
+}
+
+/// Whether a text begins with a token of its own, and which that is, as in llama.cpp.
+fn begin_token(file: &File) -> Result<Option<(&str, u32)>, Error> {
+    let pre = file.metadata().optional::<&str>("tokenizer.ggml.pre")?.unwrap_or("default");
+    special(file, "bos", Split::named(pre).is_some_and(|split| split.adds_bos))
+}
+
+/// The token of a text's end, `bos` or `eos`, if it is added to texts.
+fn special<'f>(file: &'f File, name: &str, default: bool) -> Result<Option<(&'f str, u32)>, Error> {
+    let metadata = file.metadata();
+    let adds = format!("tokenizer.ggml.add_{name}_token");
+    if !metadata.optional::<bool>(&adds)?.unwrap_or(default) {
+        return Ok(None);
+    }
+    let key = format!("tokenizer.ggml.{name}_token_id");
+    let id = metadata.optional::<u32>(&key)?;
+    let text =
+        id.and_then(|id| Some((metadata.strings("tokenizer.ggml.tokens").ok()?.get(id as usize)?, id)));
+    match text {
+        Some(found) => Ok(Some(found)),
+        None => Err(unknown(file, &key, "the token that each text gets", "none")),
+    }
+}
+
+/// What adds tokens to a text's ends.
+fn post_processor(file: &File) -> Result<Value, Error> {
+    let (first, last) = (begin_token(file)?, special(file, "eos", false)?);
+    if first.is_none() && last.is_none() {
+        return Ok(Value::Null);
+    }
+    let piece = |(text, _): (&str, u32)| json!({ "SpecialToken": { "id": text, "type_id": 0 } });
+    let text = |name: &str| json!({ "Sequence": { "id": name, "type_id": 0 } });
+    let around = |name: &str| -> Vec<Value> {
+        first.map(piece).into_iter().chain([text(name)]).chain(last.map(piece)).collect()
+    };
+    let tokens = first.into_iter().chain(last);
+    let tokens = tokens
+        .map(|(text, id)| (text.to_owned(), json!({ "id": text, "ids": [id], "tokens": [text] })))
+        .collect::<Map<String, Value>>();
+    let pair = [around("A"), around("B")].concat();
+    Ok(json!({
+        "type": "TemplateProcessing",
+        "single": around("A"),
+        "pair": pair,
+        "special_tokens": tokens,
     }))
 }
 
@@ -163,9 +161,9 @@ pub fn settings(file: &File) -> Result<Value, Error> {
         Ok(id.and_then(|id| texts.get(id as usize)))
     };
     Ok(json!({
-        "add_bos_token": metadata.optional::<bool>("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
+        "add_bos_token": begin_token(file)?.is_some(),
         "bos_token": token("bos")?,
-        "chat_template": metadata.optional::<&str>("tokenizer.chat_template")?,
+        "chat_template": chat_templates(file)?,
         "clean_up_tokenization_spaces": false,
         "eos_token": token("eos")?,
         "pad_token": token("padding")?,
@@ -173,8 +171,22 @@ pub fn settings(file: &File) -> Result<Value, Error> {
             "qwen2" | "qwen3" => "Qwen2Tokenizer",
             _ => "PreTrainedTokenizerFast",
         },
-        "unk_token": null,
+        "unk_token": token("unknown")?,
     }))
+}
+
+/// The chat template, or a list of them where there are others beside it.
+fn chat_templates(file: &File) -> Result<Value, Error> {
+    let metadata = file.metadata();
+    let default = metadata.optional::<&str>("tokenizer.chat_template")?;
+    let Ok(names) = metadata.strings("tokenizer.chat_templates") else { return Ok(json!(default)) };
+    let mut all: Vec<Value> = Vec::new();
+    all.extend(default.map(|template| json!({ "name": "default", "template": template })));
+    for name in names.iter() {
+        let key = format!("tokenizer.chat_template.{name}");
+        all.push(json!({ "name": name, "template": metadata.str(&key)? }));
+    }
+    Ok(all.into())
 }
 
 /// Tokens that end an answer, the file's own first.
@@ -215,126 +227,4 @@ fn check_special_tokens(file: &File) -> Result<(), Error> {
 fn unknown(file: &File, what: &str, expected: &str, found: &str) -> Error {
     let (what, found) = (quoted(what), quoted(found));
     Error::invalid(file.path(), format!("{what}: expected {expected}, found {found}; take another file"))
-}
-
-/// What of a `tokenizer.json` a GGUF file cannot say.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Unknown {
-    /// The field.
-    pub what: String,
-    /// What is known here.
-    pub expected: String,
-}
-
-/// The metadata that says what a `tokenizer.json` says, for a model of that many embeddings: the way
-/// back from [`tokenizer`].
-///
-/// # Errors
-/// Names the field that has no counterpart.
-pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::Value)>, Unknown> {
-    let unknown =
-        |what: &str, expected: &str| Unknown { what: what.to_owned(), expected: expected.to_owned() };
-    if tokenizer["model"]["type"] != "BPE" {
-        return Err(unknown("model.type", "BPE"));
-    }
-    let split = split_of(tokenizer).ok_or_else(|| {
-        let names: Vec<&str> = SPLITS.iter().map(|split| split.name).collect();
-        unknown("pre_tokenizer", &format!("one of those that llama.cpp calls {}", names.join(", ")))
-    })?;
-    let mut texts: Vec<String> = (0..config.vocab_size).map(|id| format!("[PAD{id}]")).collect();
-    let mut types = vec![UNUSED; config.vocab_size];
-    let mut place = |id: Option<u64>, text: &str, kind: i32| {
-        let id = id.and_then(|id| usize::try_from(id).ok()).filter(|&id| id < config.vocab_size);
-        let id =
-            id.ok_or_else(|| unknown(&format!("token {text}"), "a number below the model's vocab_size"))?;
-        text.clone_into(&mut texts[id]);
-        types[id] = kind;
-        Ok(())
-    };
-    let vocabulary = tokenizer["model"]["vocab"].as_object();
-    for (text, id) in vocabulary.ok_or_else(|| unknown("model.vocab", "an object from token to number"))? {
-        place(id.as_u64(), text, NORMAL)?;
-    }
-    for token in tokenizer["added_tokens"].as_array().into_iter().flatten() {
-        let kind = if token["special"] == true { CONTROL } else { USER_DEFINED };
-        place(token["id"].as_u64(), token["content"].as_str().unwrap_or_default(), kind)?;
-    }
-    let merges = tokenizer["model"]["merges"].as_array().into_iter().flatten().map(|merge| {
-        // A pair, or both in one text as older files have it.
-        let pair =
-            merge.as_array().map(|pair| pair.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "));
-        pair.or_else(|| merge.as_str().map(str::to_owned))
-    });
-    let merges: Option<Vec<String>> = merges.collect();
-    let merges = merges.ok_or_else(|| unknown("model.merges", "pairs of tokens"))?;
-    let key = |name: &str| format!("tokenizer.ggml.{name}");
-    let mut all = vec![
-        (key("model"), gguf::Value::from("gpt2")),
-        (key("pre"), gguf::Value::from(split.name)),
-        (key("tokens"), gguf::Value::from(texts.iter().collect::<gguf::Strings>())),
-        (key("token_type"), gguf::Value::from(types)),
-        (key("merges"), gguf::Value::from(merges.iter().collect::<gguf::Strings>())),
-    ];
-    if let Some(&end) = config.eos_token_ids.first() {
-        all.push((key("eos_token_id"), gguf::Value::U32(end)));
-    }
-    Ok(all)
-}
-
-/// The number of a token that is beside the vocabulary.
-pub fn token_of(tokenizer: &Value, text: &str) -> Option<u32> {
-    let added = tokenizer["added_tokens"].as_array()?.iter().find(|token| token["content"] == text)?;
-    added["id"].as_u64().and_then(|id| u32::try_from(id).ok())
-}
-
-/// Which of the known ways to split a `tokenizer.json` describes.
-fn split_of(tokenizer: &Value) -> Option<&'static Split> {
-    let before = &tokenizer["pre_tokenizer"];
-    let steps = match before["pretokenizers"].as_array() {
-        Some(steps) => steps.as_slice(),
-        None => std::slice::from_ref(before),
-    };
-    let (last, splits) = steps.split_last()?;
-    if last["type"] != "ByteLevel" || last["add_prefix_space"] == true {
-        return None;
-    }
-    let pattern = |step: &Value| match step["type"].as_str()? {
-        "Digits" if step["individual_digits"] == true => Some(r"\p{N}".to_owned()),
-        "Split" => step["pattern"]["Regex"].as_str().map(str::to_owned),
-        _ => None,
-    };
-    let patterns = splits.iter().map(pattern).collect::<Option<Vec<String>>>()?;
-    let (is_gpt2, is_normalized) = (last["use_regex"] != false, tokenizer["normalizer"]["type"] == "NFC");
-    let ignores_merges = tokenizer["model"]["ignore_merges"] == true;
-    if !is_normalized && !tokenizer["normalizer"].is_null() {
-        return None;
-    }
-    SPLITS.iter().find(|split| {
-        split.patterns == patterns
-            && (split.is_gpt2, split.is_normalized, split.ignores_merges)
-                == (is_gpt2, is_normalized, ignores_merges)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_split_in_a_known_way_is_recognised() {
-        for split in &SPLITS[..5] {
-            let step = |pattern: &&str| json!({ "type": "Split", "pattern": { "Regex": pattern } });
-            let mut steps: Vec<Value> = split.patterns.iter().map(step).collect();
-            steps.push(json!({ "type": "ByteLevel", "add_prefix_space": false, "use_regex": split.is_gpt2 }));
-            let normalizer = if split.is_normalized { json!({ "type": "NFC" }) } else { Value::Null };
-            let tokenizer = json!({
-                "normalizer": normalizer,
-                "pre_tokenizer": { "type": "Sequence", "pretokenizers": steps },
-                "model": { "ignore_merges": split.ignores_merges },
-            });
-            assert_eq!(split_of(&tokenizer).map(|found| found.name), Some(split.name));
-        }
-        let other = json!({ "pre_tokenizer": { "type": "Whitespace" } });
-        assert!(split_of(&other).is_none());
-    }
 }

@@ -3,6 +3,8 @@
 pub mod gguf;
 mod json;
 mod merges;
+mod of_json;
+mod splits;
 
 use crate::Error;
 use crate::checkpoint::Checkpoint;
@@ -45,7 +47,10 @@ impl Tokenizer {
     pub fn load(directory: &Path) -> Result<Self, Error> {
         let path = directory.join("tokenizer.json");
         let text = std::fs::read_to_string(&path).map_err(|source| Error::io(&path, source))?;
-        let inner = json::parse(&text).map_err(|message| Error::invalid(path, message))?;
+        let mut inner = json::parse(&text).map_err(|message| Error::invalid(path, message))?;
+        // Of batches that somebody trained with: transformers cuts and pads nothing either unless asked.
+        let _ = inner.with_truncation(None);
+        inner.with_padding(None);
         Ok(Tokenizer { inner })
     }
 
@@ -76,10 +81,20 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Tokens of a text; the text of special tokens becomes these tokens, none are added.
+    /// Tokens of a text; the text of special tokens becomes these tokens, none are added: what a chat
+    /// template has written, or what stands in the midst of others.
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.encode_with(text, false)
+    }
+
+    /// Tokens of a text that begins a sequence, with those that the model's own tokenizer adds.
+    pub fn encode_whole(&self, text: &str) -> Vec<u32> {
+        self.encode_with(text, true)
+    }
+
+    fn encode_with(&self, text: &str, adds: bool) -> Vec<u32> {
         // Encoding fails only in normalisers and templates that refuse their input.
-        let encoding = self.inner.encode_fast(text, false);
+        let encoding = self.inner.encode_fast(text, adds);
         encoding.map(|encoding| encoding.get_ids().to_vec()).unwrap_or_default()
     }
 
