@@ -224,6 +224,11 @@ fn read_head(directory: &Path, hidden: usize) -> Result<Head> {
     let mut head = Head::zeros(hidden, width, outputs);
     for (name, shape, tensor) in head.named_mut() {
         files.read(name, &shape, tensor)?;
+        let is_damaged = tensor.iter().any(|number| !number.is_finite());
+        ensure!(
+            !is_damaged,
+            "{name}: expected finite numbers, found others; fetch or train the critic again"
+        );
     }
     Ok(head)
 }

@@ -70,7 +70,15 @@ impl Learned {
     /// As [`open`](Self::open).
     pub fn find(places: &[PathBuf], names: &[&str]) -> Result<Option<Self>, Error> {
         for directory in places.iter().flat_map(|place| directories(place)) {
-            let learned = Self::open(&directory)?;
+            // What is damaged matters only to the model that it is for, as its folder is called.
+            let is_named = || {
+                let folder = directory.file_name().unwrap_or_default().to_string_lossy();
+                names.iter().any(|name| is_model(&folder, name))
+            };
+            let learned = match Self::open(&directory) {
+                Err(_) if !is_named() => continue,
+                opened => opened?,
+            };
             if names.iter().any(|name| learned.is_for(name)) {
                 return Ok(Some(learned));
             }

@@ -155,8 +155,8 @@ pub enum Error {
     /// Candidates lack the likelihood that a selector needs.
     #[error(
         "{}: candidate {index} of {problem}: log_probabilities: expected one for each of its {tokens} tokens, \
-         found {found}: the selector {selector} chooses by them; delete the file, and the same run samples anew \
-         with them",
+         found {found}: the selector {selector} chooses by them; delete the file and take the \
+         stage that writes it out of `finished` in `state.json`, and the same run samples anew with them",
         path.display()
     )]
     NoLikelihood {

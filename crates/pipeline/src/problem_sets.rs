@@ -92,12 +92,12 @@ impl ProblemSets {
         let mut kept = KeptOut::new(&all, reported_further());
         let mut kept_from_rankers = KeptOut::of_reported(&all, wanted.report_on, reported_further());
         let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
-        let mut train: Vec<Problem> =
-            of_split(all.iter().cloned(), Split::Train).take(limit(wanted.train)).collect();
-        let mut validation = Vec::new();
-        if learns {
-            validation.extend(of_split(all.iter().cloned(), Split::Validation));
-        }
+        // The source's own split is taken as it is; what is like a further set's problems is left out.
+        let apart = KeptOut::like(&[], reported_further());
+        let own =
+            |split: Split| of_split(all.iter().cloned(), split).filter(|problem| !apart.is_like(problem));
+        let mut train: Vec<Problem> = own(Split::Train).take(limit(wanted.train)).collect();
+        let mut validation: Vec<Problem> = own(Split::Validation).filter(|_| learns).collect();
         for more in also_train {
             for problem in more {
                 match problem.split {
@@ -123,7 +123,9 @@ impl ProblemSets {
             }
             let first = test.len();
             test.extend(problems);
-            reported.push((plain_name(source), first..test.len()));
+            let name = plain_name(source);
+            let is_taken = reported.iter().any(|(other, _)| *other == name);
+            reported.push((if is_taken { source.clone() } else { name }, first..test.len()));
         }
         Ok(ProblemSets { train, validation, test, reported })
     }
@@ -191,9 +193,12 @@ impl KeptOut {
 
     /// Whether it may be learned from; the next of the same id may not.
     fn may_learn(&mut self, problem: &Problem) -> bool {
-        let is_apart =
-            self.names.contains(&problem.shown.name) || self.texts.contains(&words(&problem.shown.statement));
-        !is_apart && self.ids.insert(problem.id.clone())
+        !self.is_like(problem) && self.ids.insert(problem.id.clone())
+    }
+
+    /// Whether it has the name or the text of one that is kept apart.
+    fn is_like(&self, problem: &Problem) -> bool {
+        self.names.contains(&problem.shown.name) || self.texts.contains(&words(&problem.shown.statement))
     }
 }
 
@@ -267,6 +272,7 @@ mod tests {
                 problem("Mbpp/11", "remove_occ", "Write a function to remove it.", Split::Test),
                 problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
                 problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
+                problem("Mbpp/604", "close", "Of the source itself.", Split::Train),
             ]
         };
         let more = || {
@@ -279,6 +285,7 @@ mod tests {
                 problem("Mbpp/12", "other", "Another.", Split::Test),
             ]
         };
+        let directory = tempfile::tempdir().expect("a directory");
         let source = "humaneval".to_owned();
         let further = || vec![(&source, vec![problem("HumanEval/0", "close", "Are they?", Split::Test)])];
         let mut recipe = Recipe::default();
@@ -292,6 +299,19 @@ mod tests {
         recipe.problems.report_on = Split::Validation;
         let sets = ProblemSets::join(&recipe, own(), vec![more()], Vec::new()).expect("problems");
         assert_eq!((ids(&sets.validation), ids(&sets.test)), (vec![], vec!["Mbpp/511".to_owned()]));
+        let paths = ["a/x.jsonl", "b/x.jsonl"].map(|name| directory.path().join(name));
+        for path in &paths {
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, "").expect("written");
+        }
+        let sources = paths.map(|path| path.display().to_string());
+        let named = vec![
+            (&sources[0], vec![problem("A/1", "a", "a", Split::Test)]),
+            (&sources[1], vec![problem("B/1", "b", "b", Split::Test)]),
+        ];
+        let sets = ProblemSets::join(&Recipe::default(), own(), Vec::new(), named).expect("problems");
+        let names: Vec<&str> = sets.reported.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["basics", "x", &sources[1]], "two files of one name");
         let twice = vec![(&source, own())];
         let error = ProblemSets::join(&Recipe::default(), own(), Vec::new(), twice).err().expect("twice");
         assert!(error.to_string().contains("Mbpp/11"), "{error}");

@@ -17,6 +17,9 @@ pub(crate) const PARTS: usize = 5;
 /// Strength of the pull towards weights that were learned elsewhere: about what several hundred problems say.
 const PRIOR: f64 = 2000.0;
 
+/// Above this a number of a fit is taken for damaged.
+const LARGEST: f64 = 1e6;
+
 /// Weights for pools that have some signals.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Fit {
@@ -94,6 +97,28 @@ impl Fit {
         let intercept = weights.pop().unwrap_or(0.0);
         let signals = signals.to_vec();
         Ok(Fit { signals, features: names, means, deviations, weights, intercept, calibration: (1.0, 0.0) })
+    }
+
+    /// The first field whose numbers no training gives.
+    ///
+    /// # Errors
+    /// The field, and what was expected and found.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let (factor, summand) = self.calibration;
+        let ranges: [(&str, &[f64], f64, f64); 6] = [
+            ("means", &self.means, -LARGEST, LARGEST),
+            ("deviations", &self.deviations, 0.0, LARGEST),
+            ("weights", &self.weights, -LARGEST, LARGEST),
+            ("intercept", &[self.intercept], -LARGEST, LARGEST),
+            ("calibration", &[factor], 0.0, LARGEST),
+            ("calibration", &[summand], -LARGEST, LARGEST),
+        ];
+        for (field, numbers, low, high) in ranges {
+            if let Some(number) = numbers.iter().find(|number| !(low..=high).contains(*number)) {
+                return Err(format!("{field}: expected numbers from {low} to {high}, found {number}"));
+            }
+        }
+        Ok(())
     }
 
     /// What this fit knows of features, by their places among `names`; those that never varied are left out.

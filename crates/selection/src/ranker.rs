@@ -18,6 +18,11 @@ use serde::{Deserialize, Serialize};
 /// Problems below which a signal that not all have is not learned from.
 const LEAST_POOLS: usize = 40;
 
+/// The highest level of knowledge; above it is the oracle's.
+const MOST_LEVEL: u8 = 3;
+/// Inputs of our own making above which a file is taken for damaged.
+const MOST_INPUTS: usize = 10_000;
+
 /// A learned ranker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ranker {
@@ -154,6 +159,13 @@ impl Ranker {
             if fit.features != names || lengths != [names.len(); 3] {
                 return Err(format!("fits.features: expected {}; {again}", names.join(", ")));
             }
+        }
+        ranker.fits.iter().try_for_each(Fit::check).map_err(|field| format!("fits.{field}; {again}"))?;
+        if ranker.level > MOST_LEVEL || ranker.own_inputs > MOST_INPUTS {
+            return Err(format!(
+                "expected level 0 to {MOST_LEVEL} and own_inputs up to {MOST_INPUTS}, found {} and {}",
+                ranker.level, ranker.own_inputs
+            ));
         }
         if ranker.fits.last().is_none_or(|fit| !fit.signals.is_empty()) {
             return Err(format!("fits: expected a last one without signals; {again}"));
@@ -331,6 +343,20 @@ mod tests {
         assert!(
             Ranker::parse(&text.replace("soft_rank", "rank")).expect_err("an error").contains("features")
         );
+        for (field, value, what) in [
+            ("intercept", 1e300, "intercept"),
+            ("calibration", -1e9, "calibration"),
+            ("own_inputs", 1e12, "own_inputs"),
+        ] {
+            let mut damaged: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            match field {
+                "own_inputs" => damaged[field] = (value as u64).into(),
+                "calibration" => damaged["fits"][0][field][0] = value.into(),
+                _ => damaged["fits"][0][field] = value.into(),
+            }
+            let error = Ranker::parse(&damaged.to_string()).expect_err("an error");
+            assert!(error.contains(what), "{error}");
+        }
         let one_kind: Vec<Pool> =
             pools.into_iter().map(|pool| Pool { passed: vec![true; 4], ..pool }).collect();
         assert!(Ranker::train(&one_kind.iter().collect::<Vec<_>>(), 1, 0).is_err());

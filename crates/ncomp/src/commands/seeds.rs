@@ -94,7 +94,8 @@ fn summaries(reports: &[Report]) -> Vec<Summary> {
     let mut means: Vec<Row> = Vec::new();
     let mut summaries = Vec::new();
     for first in &reports[0].rows {
-        let of_all = reports.iter().filter_map(|r| r.rows.iter().find(|row| row.name == first.name));
+        let is_same = |row: &&Row| row.name == first.name && row.per_problem.len() == first.per_problem.len();
+        let of_all = reports.iter().filter_map(|report| report.rows.iter().find(is_same));
         let of_all: Vec<&Row> = of_all.collect();
         if of_all.len() < reports.len() {
             continue;

@@ -246,7 +246,10 @@ impl Loop<'_> {
             Some(tuned) => tuned,
             None => {
                 let (path, device) = (self.run.path("grpo"), self.context.device);
-                Generator::load(&path, self.recipe.model.prompt, device).map_err(learning)?
+                let mut tuned = Generator::load(&path, self.recipe.model.prompt, device).map_err(learning)?;
+                // Not by its directory, which is called alike in all runs.
+                tuned.name = format!("{}+{}", self.base.name, self.recipe.name);
+                tuned
             }
         };
         Ok(self.tuned.insert(tuned))

@@ -12,6 +12,7 @@ use selection::{Pool, Selector, pools};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
+use verify::Domain;
 
 impl Loop<'_> {
     /// Makes `report.json` and `report.html` from the run's records.
@@ -214,6 +215,7 @@ impl Loop<'_> {
             "What selectors know: level 0, the problem's text with the tests that its prompt shows; 1, the visible test's call too, which they may run, and calls like it; 2, the calls of all tests; 3, whether the visible test passes; the oracle (4) sees all tests.".to_owned(),
             "Gap recovered: the share of the way from a random pick to the oracle of the same pool.".to_owned(),
             format!("Execution: one process a candidate, {} s of CPU time, {} MiB; isolation tier {} ({}).", settings.cpu_seconds, settings.memory_bytes >> 20, tier.name(), tier.description()),
+            format!("Generator: {}, on {}. Verifier: {}.", self.model.display(), self.context.device.describe(), self.verifier.python.fingerprint()),
             format!("Seed {}; the same seed gives the same table on the same machine.", self.recipe.seed),
         ]
     }

@@ -1,9 +1,9 @@
 //! Recipes: TOML files that say what a run does. Every field has a default; an unknown field is an
 //! error that names the nearest known one.
 
+mod check;
 mod defaults;
 
-use learning::advantage::Objective;
 use learning::critic_training::CriticSettings;
 use learning::grpo::GrpoSettings;
 use learning::supervised::SupervisedSettings;
@@ -256,94 +256,12 @@ impl Recipe {
         Ok(recipe)
     }
 
-    fn check(&self) -> Result<()> {
-        self.check_learning()?;
-        let positive = [
-            ("pool.samples", self.pool.samples),
-            ("grpo.prompts_per_step", self.grpo.prompts_per_step),
-            ("critic.training.problems_per_step", self.critic.training.problems_per_step),
-            ("critic.training.epochs", self.critic.training.epochs),
-        ];
-        for (name, value) in positive {
-            if value == 0 {
-                return Err(wrong(name, "expected at least 1, found 0"));
-            }
-        }
-        let ranges = [
-            ("pool.top_p", self.pool.top_p, 0.0, 1.0),
-            ("pool.temperature", self.pool.temperature, 0.0, 10.0),
-            ("critic.validation", self.critic.validation, 0.0, 0.9),
-        ];
-        for (name, value, low, high) in ranges {
-            if !(low..=high).contains(&value) {
-                return Err(wrong(name, format!("expected {low} to {high}, found {value}")));
-            }
-        }
-        self.selection.check()?;
-        self.executor.check().map_err(|(name, message)| wrong(format!("executor.{name}"), message))
-    }
-
-    fn check_learning(&self) -> Result<()> {
-        let grpo = &self.grpo;
-        if !(1.0..=16.0).contains(&grpo.oversampling) {
-            return Err(wrong("grpo.oversampling", format!("expected 1 to 16, found {}", grpo.oversampling)));
-        }
-        if grpo.objective == Objective::BestOf && !(2..=grpo.group_size).contains(&grpo.best_of) {
-            let message =
-                format!("expected 2 to grpo.group_size ({}), found {}", grpo.group_size, grpo.best_of);
-            return Err(wrong("grpo.best_of", message));
-        }
-        if grpo.critic_reward > 0.0 && self.critic.start.is_empty() {
-            let message = "the critic has a share in the reward; expected its directory, found none";
-            return Err(wrong("critic.start", message));
-        }
-        if grpo.execution_reward == 0.0 && grpo.critic_reward == 0.0 {
-            let message = "expected a number above 0 here or in grpo.critic_reward: nothing is rewarded";
-            return Err(wrong("grpo.execution_reward", message));
-        }
-        for (name, value) in
-            [("execution_reward", grpo.execution_reward), ("critic_reward", grpo.critic_reward)]
-        {
-            if !(0.0..=1000.0).contains(&value) {
-                return Err(wrong(format!("grpo.{name}"), format!("expected 0 to 1000, found {value}")));
-            }
-        }
-        for (name, value) in [("clip_range", grpo.clip_range), ("clip_range_high", grpo.clip_range_high)] {
-            if !(value > 0.0 && value < 10.0) {
-                return Err(wrong(
-                    format!("grpo.{name}"),
-                    format!("expected a number above 0, found {value}"),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// The recipe with every default written out.
     ///
     /// # Errors
     /// Where a number is larger than TOML has them.
     pub fn resolved(&self) -> Result<String> {
         Ok(toml::to_string_pretty(self)?)
-    }
-}
-
-impl SelectionRecipe {
-    fn check(&self) -> Result<()> {
-        let message =
-            |found: &dyn std::fmt::Display| format!("expected some of 0, 1, 2 and 3, found {found}");
-        if self.levels.is_empty() {
-            return Err(wrong("selection.levels", message(&"none")));
-        }
-        for (at, level) in self.levels.iter().enumerate() {
-            if *level > 3 {
-                return Err(wrong("selection.levels", message(level)));
-            }
-            if self.levels[..at].contains(level) {
-                return Err(wrong("selection.levels", message(&format!("{level} twice"))));
-            }
-        }
-        Ok(())
     }
 }
 
@@ -385,6 +303,26 @@ mod tests {
         assert!(message("[grpo]\ncritic_reward = 0.5\n").contains("critic.start"));
         assert!(message("[grpo]\nexecution_reward = 0.0\n").contains("grpo.execution_reward"));
         assert!(message("[grpo]\nexecution_reward = -1.0\n").contains("expected 0 to 1000, found -1"));
+    }
+
+    #[test]
+    fn numbers_with_which_nothing_is_learned_are_named() {
+        for (text, field) in [
+            ("[grpo.optimizer]\nlearning_rate = nan", "grpo.optimizer.learning_rate: expected 0 to 1"),
+            ("[grpo.optimizer]\nlearning_rate = 1e30", "grpo.optimizer.learning_rate"),
+            ("[grpo.optimizer]\nbeta2 = 2.0", "grpo.optimizer.beta2"),
+            ("[grpo.optimizer.lora]\nrank = 100000", "grpo.optimizer.lora.rank"),
+            ("[grpo.optimizer.lora]\ntarget_modules = [\"q_proj\", \"q_proj\"]", "found q_proj twice"),
+            ("[grpo]\ntop_p = 7.0", "grpo.top_p"),
+            ("[grpo]\niterations = 0", "grpo.iterations: expected at least 1"),
+            ("[critic.training]\nhead_width = 0", "critic.training.head_width"),
+            ("[critic.training]\nmax_tokens = 0", "critic.training.max_tokens"),
+            ("[critic.training]\ncount_power = nan", "critic.training.count_power"),
+            ("[problems]\nreport_on = \"train\"", "problems.report_on"),
+        ] {
+            let message = message(&format!("{text}\n"));
+            assert!(message.contains(field), "{text}: {message}");
+        }
     }
 
     #[test]
