@@ -64,7 +64,7 @@ fn names_give_the_files_that_llama_cpp_takes() {
         cache.path().join(format!("models--o--gguf/snapshots/{COMMIT}/Q6_K/m-Q6_K-00002-of-00002.gguf"));
     assert_eq!(fs::read(second).expect("the second part"), content("Q6_K/m-Q6_K-00002-of-00002.gguf"));
     refused(&hub, "o/gguf:Q5_K_M", &["o/gguf", "Q5_K_M", "m-Q8_0.gguf"]);
-    refused(&hub, "o/gguf:../../etc/passwd", &["no such GGUF file"]);
+    refused(&hub, "o/gguf:../../etc/passwd", &["../../etc/passwd", "neither a quantisation"]);
     refused(&hub, "gguf", &["owner/name"]);
     server.add("o/none", "README.md", b"");
     refused(&hub, "o/none", &["neither safetensors nor GGUF"]);

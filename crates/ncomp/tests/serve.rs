@@ -108,14 +108,17 @@ fn what_is_asked_for_wrongly_is_told() {
     }
     let reply = service.post("/v1/completions", &json!({"prompt": [5]})).1;
     assert_eq!(reply["error"]["message"], "prompt: expected a text, or a list of one text");
-    // Without any candidate there is nothing to answer with.
+    // Without any candidate there is nothing to answer with; the first may be there before anybody looks at
+    // the clock.
     let ours = json!({"candidates": 30, "budget_seconds": 1e-6});
     let (status, reply) = service.post("/v1/chat/completions", &chat("Double.", ours));
     let message = reply["error"]["message"].as_str().unwrap_or_default();
-    assert!(
-        status == 503 && message.contains("no candidate was written within 0.000001 s"),
-        "{status} {reply}"
-    );
+    let is_none = status == 503 && message.contains("no candidate was written within 0.000001 s");
+    let evidence = &reply["ncomp"]["evidence"];
+    let is_early = status == 200
+        && evidence["stopped_early"] == true
+        && evidence["candidates"].as_u64().is_some_and(|count| (1..30).contains(&count));
+    assert!(is_none || is_early, "{status} {reply}");
     assert_eq!(service.post_text("/v1/chat/completions", "{").0, 400);
     assert_eq!(service.get("/v1/nothing").0, 404);
     assert_eq!(service.get("/health").0, 200);

@@ -137,6 +137,17 @@ const PAGE = 25;
 let run = null;
 let shown = PAGE;
 
+// Rows that stand under one heading, in their order: [heading, rows].
+function underHeadings(rows) {
+  const groups = [];
+  for (const row of rows) {
+    const group = row.group ?? "";
+    if (groups.length === 0 || groups.at(-1)[0] !== group) groups.push([group, []]);
+    groups.at(-1)[1].push(row);
+  }
+  return groups;
+}
+
 function showRun(found) {
   run = found;
   find("run").hidden = false;
@@ -145,10 +156,12 @@ function showRun(found) {
   const percentOrBlank = (value) => (value === undefined || value === null ? "" : `${value.toFixed(0)} %`);
   replace(find("rows"), element("div", { class: "scroll" }, element("table", {},
     element("thead", {}, element("tr", {}, ...["", "solved", "95 % interval", "of the gap"].map((title) => element("th", {}, title)))),
-    element("tbody", {}, ...found.rows.map((row) => element("tr", {},
-      element("td", {}, row.label), element("td", {}, `${row.value.toFixed(1)} %`),
-      element("td", {}, `${row.low.toFixed(1)} – ${row.high.toFixed(1)}`),
-      element("td", {}, percentOrBlank(row.gap_recovered))))))));
+    ...underHeadings(found.rows).map(([group, rows]) => element("tbody", {},
+      ...(group ? [element("tr", {}, element("th", { colspan: 4, scope: "rowgroup" }, group))] : []),
+      ...rows.map((row) => element("tr", {},
+        element("td", {}, row.label), element("td", {}, `${row.value.toFixed(1)} %`),
+        element("td", {}, `${row.low.toFixed(1)} – ${row.high.toFixed(1)}`),
+        element("td", {}, percentOrBlank(row.gap_recovered)))))))));
   find("report").src = "/report.html";
   showProblems();
 }
