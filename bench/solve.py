@@ -3,7 +3,7 @@
     solve.py MODEL.gguf NAME=NCOMP [NAME=NCOMP …] [--problems 20] [--seed 0] [--json]
 
 The problems are the first of ids 511 to 600 in ../shared/data; their tests are given with --test. Each run
-starts anew, so that loading the model counts. Printed for each binary: how many answers were verified, and
+is a process of its own, so that loading the model counts. Printed for each binary: how many answers were verified, and
 over the problems that all binaries verified the median of seconds and of CPU seconds (of the program and of
 the candidates that it ran). On a machine that others use, only the latter means anything.
 """

@@ -1,4 +1,4 @@
-"""Whether PEFT and this project compute the same with an adapter, whoever wrote it.
+"""Whether PEFT and this project compute the same with an adapter that either of them wrote.
 
     python3 -m venv venv && venv/bin/pip install torch transformers peft
     cargo build --release -p ncomp && cargo build --release -p transformer --example adapter

@@ -27,14 +27,13 @@ pub use manifest::{CriticSettings, Manifest, PolicySettings, Shape};
 
 use critic::Critic;
 use generator::Generator;
+use selection::ranker::HIGHEST_LEVEL;
 use selection::{LEARNED, Ranker, is_model};
 use std::path::{Path, PathBuf};
 use transformer::lora::Adapters;
 
 /// The file that says whose it is.
 const MANIFEST: &str = "learned.json";
-/// Highest level of a ranker.
-const LEVELS: u8 = 3;
 
 /// The learned parts of one model.
 #[derive(Clone, Debug)]
@@ -50,8 +49,11 @@ impl Learned {
     /// # Errors
     /// Where `learned.json` or a ranker is missing or damaged, or there is no part at all.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        let manifest = Manifest::read(&directory.join(MANIFEST))?;
-        let rankers = (0..=LEVELS).filter_map(|level| read_ranker(directory, level).transpose());
+        Self::with(directory, Manifest::read(&directory.join(MANIFEST))?)
+    }
+
+    fn with(directory: &Path, manifest: Manifest) -> Result<Self, Error> {
+        let rankers = (0..=HIGHEST_LEVEL).filter_map(|level| read_ranker(directory, level).transpose());
         let learned = Learned {
             rankers: rankers.collect::<Result<_, Error>>()?,
             directory: directory.to_owned(),
@@ -70,17 +72,15 @@ impl Learned {
     /// As [`open`](Self::open).
     pub fn find(places: &[PathBuf], names: &[&str]) -> Result<Option<Self>, Error> {
         for directory in places.iter().flat_map(|place| directories(place)) {
-            // What is damaged matters only to the model that it is for, as its folder is called.
-            let is_named = || {
-                let folder = directory.file_name().unwrap_or_default().to_string_lossy();
-                names.iter().any(|name| is_model(&folder, name))
-            };
-            let learned = match Self::open(&directory) {
-                Err(_) if !is_named() => continue,
-                opened => opened?,
-            };
-            if names.iter().any(|name| learned.is_for(name)) {
-                return Ok(Some(learned));
+            match Manifest::read(&directory.join(MANIFEST)) {
+                Ok(manifest) if names.iter().any(|name| manifest.is_for(name)) => {
+                    return Self::with(&directory, manifest).map(Some);
+                }
+                // Whose it is only its folder tells.
+                Err(error) if names.iter().any(|name| is_model(&folder(&directory), name)) => {
+                    return Err(error);
+                }
+                _ => {}
             }
         }
         Ok(None)
@@ -88,7 +88,7 @@ impl Learned {
 
     /// Whether it is for the model of this name.
     pub fn is_for(&self, name: &str) -> bool {
-        self.manifest.models.iter().any(|known| is_model(known, name))
+        self.manifest.is_for(name)
     }
 
     /// Its model's first name.
@@ -168,6 +168,11 @@ fn directories(place: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = entries.filter(|path| path.join(MANIFEST).is_file()).collect();
     found.sort();
     found
+}
+
+/// The last part of a directory's path.
+fn folder(directory: &Path) -> String {
+    directory.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn read_ranker(directory: &Path, level: u8) -> Result<Option<Ranker>, Error> {

@@ -1,6 +1,7 @@
 //! `learned.json`: whose parts these are, and what made them.
 
 use crate::Error;
+use selection::is_model;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::Path;
@@ -82,6 +83,11 @@ pub struct Shape {
 }
 
 impl Manifest {
+    /// Whether the parts are for the model of this name.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.models.iter().any(|known| is_model(known, name))
+    }
+
     /// Reads the file.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text =

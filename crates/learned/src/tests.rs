@@ -82,6 +82,21 @@ fn parts_are_found_by_the_models_names_and_attached_to_its_weights() {
 }
 
 #[test]
+fn what_is_damaged_matters_to_its_own_model_only() {
+    let place = tempfile::tempdir().expect("a directory");
+    let directory = write(place.path());
+    let places = [place.path().to_owned()];
+    let find = |name: &str| Learned::find(&places, &[name]);
+    fs::write(directory.join("rankers/level-3.json"), "{").expect("written");
+    assert!(find("another").expect("nothing is wrong with it").is_none());
+    assert!(find("tiny-instruct").expect_err("a damaged ranker").to_string().contains("level-3.json"));
+    fs::write(directory.join(MANIFEST), "{").expect("written");
+    assert!(find("another").expect("nothing is wrong with it").is_none());
+    // Only the folder's name tells whose it is.
+    assert!(find("tiny").expect_err("a damaged manifest").to_string().contains(MANIFEST));
+}
+
+#[test]
 fn a_model_of_the_name_and_another_shape_is_refused_with_the_field() {
     let place = tempfile::tempdir().expect("a directory");
     let learned = Learned::open(&write(place.path())).expect("readable");

@@ -156,7 +156,7 @@ pub enum Error {
     #[error(
         "{}: candidate {index} of {problem}: log_probabilities: expected one for each of its {tokens} tokens, \
          found {found}: the selector {selector} chooses by them; delete the file and take the \
-         stage that writes it out of `finished` in `state.json`, and the same run samples anew with them",
+         stage that writes it out of `finished` in `state.json`; the same command then samples with them",
         path.display()
     )]
     NoLikelihood {
@@ -176,7 +176,7 @@ pub enum Error {
     /// A file of choices and the pool are not of one run.
     #[error(
         "choices of {problem} name a candidate that its pool lacks; delete `choices/` and take `selection` out of \
-         `state.json`, and the same run chooses anew"
+         `state.json`; the same command then chooses again"
     )]
     UnknownChoice {
         /// The problem.

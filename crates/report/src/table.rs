@@ -136,35 +136,39 @@ impl fmt::Display for Difference {
 /// The rows as aligned text.
 pub fn text(rows: &[Row]) -> String {
     let header = ["", "solved", "95 % interval", "against baseline", "gap recovered"];
-    let mut lines: Vec<[String; 5]> = vec![header.map(str::to_owned)];
-    let mut group = "";
-    for row in rows {
-        if row.group != group {
-            group = &row.group;
-            lines.push(heading(group));
-        }
+    let cells = |row: &Row| {
         let difference = row.against_baseline.map(|difference| difference.to_string());
-        lines.push([
-            indented(&row.label, &row.group),
+        [
+            row.label.clone(),
             format!("{:.1} %", row.value),
             format!("{:.1} – {:.1}", row.low, row.high),
             difference.unwrap_or_default(),
             row.gap_recovered.map(|gap| format!("{gap:.0} %")).unwrap_or_default(),
-        ]);
+        ]
+    };
+    align(&under_headings(header, rows.iter().map(|row| (row.group.as_str(), cells(row)))))
+}
+
+/// Lines of a table: its header, and each row's cells under the heading of its group, where it has one.
+pub fn under_headings<'a, const N: usize>(
+    header: [&str; N],
+    rows: impl Iterator<Item = (&'a str, [String; N])>,
+) -> Vec<[String; N]> {
+    let mut lines = vec![header.map(str::to_owned)];
+    let mut last = "";
+    for (group, mut cells) in rows {
+        if group != last {
+            last = group;
+            let mut heading = [const { String::new() }; N];
+            group.clone_into(&mut heading[0]);
+            lines.push(heading);
+        }
+        if !group.is_empty() {
+            cells[0].insert_str(0, "  ");
+        }
+        lines.push(cells);
     }
-    align(&lines)
-}
-
-/// A line that rows stand under.
-pub fn heading<const N: usize>(group: &str) -> [String; N] {
-    let mut line = [const { String::new() }; N];
-    line[0] = group.to_owned();
-    line
-}
-
-/// A row's label as it stands under its heading.
-pub fn indented(label: &str, group: &str) -> String {
-    if group.is_empty() { label.to_owned() } else { format!("  {label}") }
+    lines
 }
 
 /// Columns of equal width, the first to the left, the others to the right.

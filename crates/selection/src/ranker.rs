@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 /// Problems below which a signal that not all have is not learned from.
 const LEAST_POOLS: usize = 40;
 
-/// The highest level of knowledge; above it is the oracle's.
-const MOST_LEVEL: u8 = 3;
-/// Inputs of our own making above which a file is taken for damaged.
+/// The highest level of knowledge that a ranker has; above it is the oracle's.
+pub const HIGHEST_LEVEL: u8 = 3;
+/// Most varied inputs for each problem; a file that names more is damaged.
 const MOST_INPUTS: usize = 10_000;
 
 /// A learned ranker.
@@ -161,9 +161,9 @@ impl Ranker {
             }
         }
         ranker.fits.iter().try_for_each(Fit::check).map_err(|field| format!("fits.{field}; {again}"))?;
-        if ranker.level > MOST_LEVEL || ranker.own_inputs > MOST_INPUTS {
+        if ranker.level > HIGHEST_LEVEL || ranker.own_inputs > MOST_INPUTS {
             return Err(format!(
-                "expected level 0 to {MOST_LEVEL} and own_inputs up to {MOST_INPUTS}, found {} and {}",
+                "expected level 0 to {HIGHEST_LEVEL} and own_inputs up to {MOST_INPUTS}, found {} and {}",
                 ranker.level, ranker.own_inputs
             ));
         }

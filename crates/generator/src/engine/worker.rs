@@ -48,7 +48,7 @@ impl Worker {
     /// Works until no more jobs can come.
     ///
     /// # Errors
-    /// Where the device fails: whoever waited has been told.
+    /// Where the device fails; the jobs that waited have been told.
     pub(super) fn run(&self, inbox: &Receiver<Submission>) -> Result<(), transformer::Error> {
         // The model is the engine's from here on.
         let mut reader = self.generator.reader();
@@ -68,7 +68,7 @@ impl Worker {
             self.load.tokens.fetch_add(active, Ordering::Relaxed);
             self.load.active.store(active, Ordering::Relaxed);
             if let Err(error) = batch.decoder.step() {
-                // The device is of no more use: whoever waits is told, who comes later is refused.
+                // The device is of no more use: jobs that wait are told, and later ones are refused.
                 let all: Vec<usize> = batch.live.keys().copied().collect();
                 self.end(&mut batch, &all, &Event::Failed(error.to_string()));
                 return Err(error);

@@ -7,7 +7,7 @@ use pipeline::recipe::Recipe;
 use records::jsonl;
 use report::html::{Fact, Report};
 use report::statistics::{deviation, mean};
-use report::table::{Difference, Row, align, heading, indented};
+use report::table::{Difference, Row, align, under_headings};
 use serde::Serialize;
 use serde_json::json;
 use std::path::Path;
@@ -56,24 +56,19 @@ fn summarise(reports: &[Report], root: &Path, as_json: bool) -> Result<()> {
     let rows = summaries(reports);
     let facts = facts(reports);
     let header = ["", "solved, mean", "95 % interval", "against baseline", "gap", "deviation", "each seed"];
-    let mut lines = vec![header.map(str::to_owned)];
-    let mut group = "";
-    for row in &rows {
-        if row.group != group {
-            group = &row.group;
-            lines.push(heading(group));
-        }
+    let cells = |row: &Summary| {
         let each: Vec<String> = row.values.iter().map(|value| format!("{value:.1}")).collect();
-        lines.push([
-            indented(&row.label, &row.group),
+        [
+            row.label.clone(),
             format!("{:.1} %", row.value),
             format!("{:.1} – {:.1}", row.low, row.high),
             row.against_baseline.map(|difference| difference.to_string()).unwrap_or_default(),
             row.gap_recovered.map(|gap| format!("{gap:.0} %")).unwrap_or_default(),
             format!("{:.1}", row.deviation),
             each.join("  "),
-        ]);
-    }
+        ]
+    };
+    let lines = under_headings(header, rows.iter().map(|row| (row.group.as_str(), cells(row))));
     let shown = || facts.iter().filter(|fact| !fact.name.starts_with("seconds/"));
     let told: Vec<String> = shown().map(|fact| format!("{}, mean: {}", fact.label, fact.text())).collect();
     let summary = json!({ "seeds": reports.len(), "rows": rows, "facts": facts });
@@ -104,10 +99,11 @@ fn summaries(reports: &[Report]) -> Vec<Summary> {
         let per_problem = (0..first.per_problem.len()).map(of_problem).collect();
         let mut row = Row::new(&first.name, &first.label, per_problem, first.level, first.seed);
         // Each set of problems has a baseline of its own.
-        let set = first.name.rsplit_once('/').map_or("", |(set, _)| set);
-        let baseline = means.iter().find(|other| {
-            other.name.rsplit_once('/').map_or(("", other.name.as_str()), |it| it) == (set, "baseline")
-        });
+        let baseline = match first.name.rsplit_once('/') {
+            Some((set, _)) => format!("{set}/baseline"),
+            None => "baseline".to_owned(),
+        };
+        let baseline = means.iter().find(|other| other.name == baseline);
         if let Some(baseline) = baseline {
             row.compare(baseline);
         }

@@ -5,9 +5,8 @@ use crate::critic_training::{CriticTraining, label, new_critic};
 use crate::error::learning;
 use crate::recorder::Recorder;
 use crate::verdicts::StoredVerdict;
-use crate::{Done, Result, stages};
+use crate::{Done, Result};
 use critic::Critic;
-use generator::Request;
 use learning::Trainer;
 use learning::grpo::{self, RolloutContext};
 use records::jsonl::Appender;
@@ -95,27 +94,17 @@ impl Loop<'_> {
 
     /// Labelled candidates of training problems, by the generators before and after GRPO.
     pub(super) fn critic_data(&mut self) -> Result<Done> {
-        let (recipe, watch) = (&self.recipe.critic, self.context.watch);
+        let recipe = &self.recipe.critic;
         let count = recipe.problems.min(self.problems.train.len());
         // From the end: GRPO's rollouts are about the first ones, if it does not get through all.
         let problems: Vec<Problem> = self.problems.train[self.problems.train.len() - count..].to_vec();
-        for (name, pool) in [("critic-data-base", PoolName::Before), ("critic-data", PoolName::After)] {
-            let is_tuned = pool == PoolName::After;
-            let samples = if is_tuned { recipe.samples } else { recipe.base_samples };
+        for (pool, samples) in [(PoolName::Before, recipe.base_samples), (PoolName::After, recipe.samples)] {
             if problems.is_empty() || samples == 0 {
                 continue;
             }
-            // Without GRPO both halves are the same generator's: they must not be the same samples.
-            let seed = self.recipe.seed + u64::from(is_tuned);
-            let request = Request { samples, seed, ..self.pool_request() };
-            let path = self.run.path(&format!("generated/{name}.jsonl"));
+            let [name, _] = pool.lessons();
             let label = format!("critic's examples {}", pool.words());
-            let generator = self.generator(pool)?;
-            if stages::generate(watch, &label, generator, &problems, &request, &path)? == Done::Interrupted {
-                return Ok(Done::Interrupted);
-            }
-            let candidates = self.candidates(name)?;
-            if self.execute(name, &problems, &candidates)? == Done::Interrupted {
+            if self.sample_and_judge(name, pool, &problems, samples, &label)? == Done::Interrupted {
                 return Ok(Done::Interrupted);
             }
         }

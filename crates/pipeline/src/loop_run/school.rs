@@ -21,7 +21,7 @@ pub(super) struct Lesson {
 
 impl PoolName {
     /// The file of candidates for training problems, and the one for validation problems.
-    fn lessons(self) -> [&'static str; 2] {
+    pub(super) fn lessons(self) -> [&'static str; 2] {
         match self {
             PoolName::Before => ["critic-data-base", "ranker-data-base"],
             PoolName::After => ["critic-data", "ranker-data"],
@@ -39,23 +39,34 @@ impl Loop<'_> {
         }
         for pool in PoolName::ALL {
             let [_, name] = pool.lessons();
-            // Without GRPO both are the same generator's, but must not be the same samples.
-            let seed = self.recipe.seed + u64::from(pool == PoolName::After);
-            let request = Request { samples, seed, ..self.pool_request() };
-            let path = self.run.path(&format!("generated/{name}.jsonl"));
             let label = format!("rankers' examples {}", pool.words());
-            let watch = self.context.watch;
-            let generator = self.generator(pool)?;
-            if stages::generate(watch, &label, generator, &problems, &request, &path)? == Done::Interrupted {
+            if self.sample_and_judge(name, pool, &problems, samples, &label)? == Done::Interrupted {
                 return Ok(Done::Interrupted);
             }
-            let candidates = self.candidates(name)?;
-            self.check_likelihoods(name, &candidates)?;
-            if self.execute(name, &problems, &candidates)? == Done::Interrupted {
-                return Ok(Done::Interrupted);
-            }
+            self.check_likelihoods(name, &self.candidates(name)?)?;
         }
         Ok(Done::Whole)
+    }
+
+    /// Candidates of some problems by a pool's generator, other ones than the pool's, with their verdicts.
+    pub(super) fn sample_and_judge(
+        &mut self,
+        name: &str,
+        pool: PoolName,
+        problems: &[Problem],
+        samples: usize,
+        label: &str,
+    ) -> Result<Done> {
+        // Without GRPO both pools are the same generator's: they must not be the same samples.
+        let seed = self.recipe.seed + u64::from(pool == PoolName::After);
+        let request = Request { samples, seed, ..self.pool_request() };
+        let path = self.run.path(&format!("generated/{name}.jsonl"));
+        let watch = self.context.watch;
+        let generator = self.generator(pool)?;
+        if stages::generate(watch, label, generator, problems, &request, &path)? == Done::Interrupted {
+            return Ok(Done::Interrupted);
+        }
+        self.execute(name, problems, &self.candidates(name)?)
     }
 
     /// What a ranker for a pool may learn from.

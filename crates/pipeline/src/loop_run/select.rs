@@ -33,24 +33,27 @@ pub(super) struct Choices {
 impl Loop<'_> {
     /// Learns a ranker for each pool and level from candidates of the pool's generator.
     pub(super) fn train_rankers(&mut self) -> Result<Done> {
-        let levels = self.recipe.selection.levels.clone();
-        for (pool, level) in PoolName::ALL.into_iter().flat_map(|pool| levels.iter().map(move |&l| (pool, l)))
-        {
-            let mut known = Vec::new();
-            let mut generators = HashSet::new();
-            for Lesson { name, problems, candidates, verdicts } in self.lessons(pool)? {
-                let Some(pools) = self.known_pools(name, &problems, &candidates, &verdicts, level)? else {
-                    return Ok(Done::Interrupted);
-                };
-                known.extend(pools);
-                generators.extend(candidates.into_iter().map(|candidate| candidate.generator));
-            }
-            let generators: Vec<String> = generators.into_iter().collect();
-            // Where all pass or none does there is nothing to learn, and the report has no such row.
-            if let Some(ranker) = own_ranker(&known, &generators, level, self.recipe.selection.own_inputs) {
-                let text = serde_json::to_string_pretty(&ranker)?;
-                let path = self.ranker_path(pool, level);
-                jsonl::write_atomically(&path, |file| file.write_all(text.as_bytes()))?;
+        let mut observations = self.observations()?;
+        for pool in PoolName::ALL {
+            let lessons = self.lessons(pool)?;
+            let candidates = lessons.iter().flat_map(|lesson| &lesson.candidates);
+            let generators: HashSet<&String> = candidates.map(|candidate| &candidate.generator).collect();
+            let generators: Vec<String> = generators.into_iter().cloned().collect();
+            for &level in &self.recipe.selection.levels {
+                let mut known = Vec::new();
+                for Lesson { name, problems, candidates, verdicts } in &lessons {
+                    let pools =
+                        self.known_pools(&mut observations, name, problems, candidates, verdicts, level)?;
+                    let Some(pools) = pools else { return Ok(Done::Interrupted) };
+                    known.extend(pools);
+                }
+                let own_inputs = self.recipe.selection.own_inputs;
+                // Where all pass or none does there is nothing to learn, and the report has no such row.
+                if let Some(ranker) = own_ranker(&known, &generators, level, own_inputs) {
+                    let text = serde_json::to_string_pretty(&ranker)?;
+                    let path = self.ranker_path(pool, level);
+                    jsonl::write_atomically(&path, |file| file.write_all(text.as_bytes()))?;
+                }
             }
         }
         Ok(Done::Whole)
@@ -58,11 +61,13 @@ impl Loop<'_> {
 
     /// Runs the pools on what each level tells, and notes what each selector takes.
     pub(super) fn choose(&mut self) -> Result<Done> {
-        let problems = self.problems.test.clone();
+        let mut observations = self.observations()?;
+        let problems = &self.problems.test;
         for pool in PoolName::ALL {
             let candidates = self.candidates(pool.file())?;
-            for level in self.recipe.selection.levels.clone() {
-                let known = self.known_pools(pool.file(), &problems, &candidates, &[], level)?;
+            for &level in &self.recipe.selection.levels {
+                let known =
+                    self.known_pools(&mut observations, pool.file(), problems, &candidates, &[], level)?;
                 let Some(mut known) = known else { return Ok(Done::Interrupted) };
                 let path = self.ranker_path(pool, level);
                 let ranker = if path.exists() { Some(models::read_ranker(&path)?) } else { None };
@@ -74,6 +79,11 @@ impl Loop<'_> {
             }
         }
         Ok(Done::Whole)
+    }
+
+    /// What candidates gave in this run so far; a stage opens the file once.
+    fn observations(&self) -> Result<Observations> {
+        Observations::open(&self.run.path(OBSERVATIONS)).map_err(Error::Resume)
     }
 
     /// What the selectors took of a pool.
@@ -92,6 +102,7 @@ impl Loop<'_> {
     /// Candidates with the critic's scores and their behaviour. None if it was stopped.
     fn known_pools(
         &self,
+        observations: &mut Observations,
         name: &str,
         problems: &[Problem],
         candidates: &[Candidate],
@@ -103,8 +114,7 @@ impl Loop<'_> {
         let own_inputs = self.recipe.selection.own_inputs;
         let knowledge = Knowledge { level, own_inputs, seed: self.recipe.seed };
         let (watch, client) = (self.context.watch, &self.client);
-        let mut known = Observations::open(&self.run.path(OBSERVATIONS)).map_err(Error::Resume)?;
-        let effort = observe(watch, client, &mut known, problems, candidates, knowledge, &mut pools)?;
+        let effort = observe(watch, client, observations, problems, candidates, knowledge, &mut pools)?;
         Ok(effort.map(|_| pools))
     }
 }

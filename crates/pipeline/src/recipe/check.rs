@@ -4,6 +4,7 @@ use super::{Recipe, Result, SelectionRecipe, wrong};
 use learning::OptimizerSettings;
 use learning::advantage::Objective;
 use records::Split;
+use selection::ranker::HIGHEST_LEVEL;
 
 impl Recipe {
     pub(super) fn check(&self) -> Result<()> {
@@ -20,9 +21,7 @@ impl Recipe {
 
     fn check_learning(&self) -> Result<()> {
         let grpo = &self.grpo;
-        if !(1.0..=16.0).contains(&grpo.oversampling) {
-            return Err(wrong("grpo.oversampling", format!("expected 1 to 16, found {}", grpo.oversampling)));
-        }
+        within("grpo.oversampling", grpo.oversampling, 1.0, 16.0)?;
         if grpo.objective == Objective::BestOf && !(2..=grpo.group_size).contains(&grpo.best_of) {
             let message =
                 format!("expected 2 to grpo.group_size ({}), found {}", grpo.group_size, grpo.best_of);
@@ -36,13 +35,8 @@ impl Recipe {
             let message = "expected a number above 0 here or in grpo.critic_reward: nothing is rewarded";
             return Err(wrong("grpo.execution_reward", message));
         }
-        for (name, value) in
-            [("execution_reward", grpo.execution_reward), ("critic_reward", grpo.critic_reward)]
-        {
-            if !(0.0..=1000.0).contains(&value) {
-                return Err(wrong(format!("grpo.{name}"), format!("expected 0 to 1000, found {value}")));
-            }
-        }
+        within("grpo.execution_reward", grpo.execution_reward, 0.0, 1000.0)?;
+        within("grpo.critic_reward", grpo.critic_reward, 0.0, 1000.0)?;
         self.check_optimizer("grpo.optimizer", &grpo.optimizer)?;
         self.check_optimizer("critic.training.optimizer", &self.critic.training.optimizer)?;
         for (name, value) in [("clip_range", grpo.clip_range), ("clip_range_high", grpo.clip_range_high)] {
@@ -138,7 +132,7 @@ impl SelectionRecipe {
             return Err(wrong("selection.levels", message(&"none")));
         }
         for (at, level) in self.levels.iter().enumerate() {
-            if *level > 3 {
+            if *level > HIGHEST_LEVEL {
                 return Err(wrong("selection.levels", message(level)));
             }
             if self.levels[..at].contains(level) {

@@ -198,7 +198,7 @@ pub struct SelectionRecipe {
     /// What selectors may know of a problem's tests, each in rows of its own: 0 nothing, 1 the visible test's
     /// call, 2 the calls of all tests, 3 the visible test with its value.
     pub levels: Vec<u8>,
-    /// Inputs of our own making on which a problem's candidates are compared.
+    /// Inputs that the run makes up, on which a problem's candidates are compared.
     pub own_inputs: usize,
     /// Candidates of each validation problem from each generator, for rankers to learn from beside the
     /// training problems that the critic was kept from; 0 leaves validation problems to the reader. Those
