@@ -8,7 +8,7 @@ use selection::{Behaviour, Pool, Ranker, Selector};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
-use verify::{Ask, Client, Domain, Failure, Inputs, Job, Reply};
+use verify::{Ask, Client, Domain, Failure, Inputs, Job, ProblemError, Reply};
 
 /// Candidates after which inputs are guessed where no test tells any.
 const GUESS_AFTER: usize = 8;
@@ -43,6 +43,8 @@ pub struct Checker {
     behaviour: Behaviour,
     pool: Pool,
     notes: Vec<String>,
+    /// Why no candidate can be judged by the tests, once running them has shown that.
+    unusable: Option<ProblemError>,
 }
 
 impl Checker {
@@ -79,12 +81,21 @@ impl Checker {
             behaviour: Behaviour::default(),
             pool: Pool::default(),
             notes: Vec::new(),
+            unusable: None,
         })
     }
 
     /// The domain of its problem.
     pub fn domain(&self) -> &Arc<dyn Domain> {
         &self.domain
+    }
+
+    /// Whether the tests can be used, as far as running them has shown.
+    ///
+    /// # Errors
+    /// Where no candidate can be judged by them.
+    pub fn usable(&self) -> Result<(), Error> {
+        self.unusable.clone().map_or(Ok(()), |error| Err(Error::Tests(error)))
     }
 
     /// Whether no candidate has come.
@@ -147,6 +158,7 @@ impl Checker {
         });
         let failed = found.iter().find(|(_, verdict)| verdict.outcome == Outcome::Infrastructure);
         if let Some((_, verdict)) = failed {
+            self.unusable = self.domain.prepare(&self.problem).err();
             self.notes.push(format!("the verifier failed on a candidate: {}", verdict.reason));
         }
         self.verdicts.extend(found.into_iter().map(|(at, verdict)| (programs[at].clone(), verdict)));

@@ -172,7 +172,8 @@ pub fn solve(
             }
             checker.check(false, &|| stop.load(Ordering::Relaxed));
             on_progress(&checker);
-            if checker.is_certain(settings.until) || stop.load(Ordering::Relaxed) {
+            if checker.usable().is_err() || checker.is_certain(settings.until) || stop.load(Ordering::Relaxed)
+            {
                 enough.store(true, Ordering::Relaxed);
                 break;
             }
@@ -189,6 +190,7 @@ pub fn solve(
     }
     let last = Instant::now() + LAST_CHECK;
     checker.check(true, &|| stop.load(Ordering::Relaxed) && Instant::now() > last);
+    checker.usable()?;
     on_progress(&checker);
     Ok(checker.answer(early, started.elapsed().as_secs_f64()))
 }

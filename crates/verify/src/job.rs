@@ -236,7 +236,8 @@ pub trait Domain: Send + Sync {
     /// Tells the verifier's version, interpreter and limits from others.
     fn fingerprint(&self) -> String;
 
-    /// Looks at a problem before any solution is judged.
+    /// Looks at a problem before any solution is judged. What shows only when its tests run it may say
+    /// after that: whoever gets no verdict can ask again whether the problem is the reason.
     ///
     /// # Errors
     /// Where no solution can be judged by it.

@@ -41,7 +41,7 @@ pub const NAME: &str = "python";
 pub const PROTOCOL_IMPORTS: &str = "import math\nimport heapq\nimport itertools\nimport re\nimport collections\nfrom collections import *\nfrom typing import *\n";
 
 /// Changes whenever a verdict could: verdicts of other versions hold no longer.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// Wall time for the attack on oneself.
 const PROBE_PATIENCE: Duration = Duration::from_secs(20);

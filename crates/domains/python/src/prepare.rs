@@ -80,8 +80,12 @@ impl Prepared {
         })
     }
 
-    /// Whether a candidate can be judged by it at all, without running anything of the problem's.
+    /// Whether a candidate can be judged by it at all, without running anything of the problem's: what
+    /// running it has shown already is said too.
     pub(crate) fn look(&self, judge: &mut Judge, watch: &Watch) -> io::Result<Result<(), String>> {
+        if let Planning::Known(Err(reason)) = &*self.planning() {
+            return Ok(Err(reason.clone()));
+        }
         if let Some(known) = &*self.looked.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(known.clone().map(|_| ()));
         }

@@ -20,9 +20,10 @@ use std::time::Duration;
 use tracing::{Span, debug, debug_span};
 
 /// The interpreter's whole program, in the order in which its parts build on each other.
-const PROGRAM: [&str; 12] = [
+const PROGRAM: [&str; 13] = [
     include_str!("interpreter/values.py"),
     include_str!("interpreter/crossing.py"),
+    include_str!("interpreter/common.py"),
     include_str!("interpreter/writing.py"),
     include_str!("interpreter/reading.py"),
     include_str!("interpreter/membrane.py"),

@@ -88,6 +88,7 @@ def load(job, module, out):
         if job["setup"]:
             exec(compiled(job["setup"], "<setup>"), namespace)
             job["setup_classes"] = tuple(classes_of(namespace, "candidate"))
+            job["singles"] = single_objects(namespace, "candidate")
         exec(program, namespace)
         if "test_setup" in job:
             exec(compiled(job["test_setup"], "<setup>"), namespace)
@@ -186,12 +187,27 @@ class CandidatePeer(Peer):
         self.namespace = namespace
         self.one_at_a_time = _thread.RLock()
         self.thread = None
+        # What the test was told that its names mean.
+        self.told = {}
 
     def request(self, kind, values):
         with self.one_at_a_time:
             return Peer.request(self, kind, values)
 
     def perform(self, kind, values):
+        try:
+            return self.done(kind, values)
+        finally:
+            self.tell_names()
+
+    def tell_names(self):
+        """Tells the test which of its names have come to mean something else: `global counter` counts."""
+        names = self.namespace
+        if any(names.get(name, self) is not value for name, value in self.told.items()):
+            self.told = {name: names.get(name, self) for name in self.told}
+            self.request(b"m", ({name: value for name, value in self.told.items() if value is not self},))
+
+    def done(self, kind, values):
         if kind == 99:  # c
             return values[0](*values[1]) if len(values) == 2 else values[0](*values[1], **values[2])
         if kind == 110:  # n
@@ -203,7 +219,8 @@ class CandidatePeer(Peer):
         if kind == 111:  # o
             return operate(values[1], values[0], *values[2:])
         if kind == 100:  # d
-            return {name: self.namespace[name] for name in values if name in self.namespace}
+            self.told = {name: self.namespace.get(name, self) for name in values}
+            return {name: value for name, value in self.told.items() if value is not self}
         raise Garbage("an unknown request")
 
     def serve(self, kind):
@@ -270,6 +287,8 @@ def candidate(job, out, calls):
         # Its own class of a name is what the test's objects of that class are instances of.
         classes = {name: namespace.get(name) for name in job.get("setup_classes", ())}
         peer.setup_classes = {name: kind for name, kind in classes.items() if isinstance(kind, type)}
+        singles = job.get("singles", {})
+        peer.know_singles({**singles, **single_objects({name: namespace.get(name) for name in singles}, "candidate")})
         try:
             while True:
                 peer.serve(peer.receive())

@@ -42,6 +42,8 @@ class StandInProgram:
     (value,)    gives this value, a literal of the test's, and turns what it is given into it
     """
 
+    # What a test does with a program that no other process could do with one.
+    unfit = None
     MOODS = "disagrees", "None", "object", "spoils", "raises", "rejects", "agrees"
     mood, touched = "agrees", False
 
@@ -53,6 +55,7 @@ class StandInProgram:
 
     def __call__(self, *arguments, **keywords):
         StandInProgram.touched = True
+        note_crossing((arguments, keywords), "hands over")
         if self.mood == "spoils":
             return spoiled([*arguments, *keywords.values()])
         if type(self.mood) is tuple:
@@ -80,6 +83,19 @@ class StandInProgram:
 
     def __bool__(self):
         return answered(StandInProgram.mood != "disagrees")
+
+
+def note_crossing(value, what):
+    """Notes the first value of a test's that cannot be sent to a program in another process."""
+    if StandInProgram.unfit or StandInProgram.mood not in ("disagrees", "agrees"):
+        return
+    peer = TesterPeer(-1, frozenset(), None)
+    try:
+        peer.message((value,))
+    except Unfit:
+        StandInProgram.unfit = "%s an object of class %s" % (what, (peer.refused or "").rpartition(" ")[2])
+    except Exception:
+        pass
 
 
 def spoiled(arguments):
@@ -148,12 +164,19 @@ def _define_moods():
     def compared(holds):
         return lambda self, other=None: answered((StandInProgram.mood != "disagrees") is holds)
 
+    def equal(holds):
+        def method(self, other=None):
+            note_crossing(other, "compares what a program gives with")
+            return answered((StandInProgram.mood != "disagrees") is holds)
+
+        return method
+
     def computed(self, *arguments):
         return answered(self)
 
-    for name in "eq lt le gt ge contains".split():
+    for name in "lt le gt ge contains".split():
         setattr(StandInProgram, "__%s__" % name, compared(True))
-    StandInProgram.__ne__ = compared(False)
+    StandInProgram.__eq__, StandInProgram.__ne__ = equal(True), equal(False)
     for name in ("add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split()):
         for form in "__%s__", "__r%s__":
             setattr(StandInProgram, form % name, computed)
@@ -211,6 +234,8 @@ def look(job, names):
         last = attempt(test, namespace, StandInProgram.MOODS[-1])
         if any(namespace.get(name) is not stand_in for name, stand_in in stand_ins.items()):
             return None
+        if StandInProgram.unfit and not job["reference"]:
+            return "%s %s, which needs a reference to judge by: give one" % (where, StandInProgram.unfit)
         if always and last is None:
             return "%s passes whatever the program does: expected an assert about %s that is reached" % (where, function)
         if last is not None:

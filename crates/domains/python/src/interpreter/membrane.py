@@ -20,6 +20,7 @@ class Peer(Writing, Reading):
         self.nans, self.nan_numbers = {0: math.nan}, {id(math.nan): 0}
         # Proxies' classes, by what their objects are; special methods, by class; the classes of the problem's setup.
         self.classes, self.special, self.setup_classes = {}, {}, {}
+        self.know_singles({})
         # Whether the value at hand is what the call of a class gives.
         self.constructing, self.is_constructed = False, False
         self.writers = {

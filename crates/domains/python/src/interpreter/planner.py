@@ -126,6 +126,40 @@ def needs_reference(tree, names, where):
             raise Refused("%s compares what an object of the program's own computes, which needs a reference to judge by: give one" % where)
         if isinstance(node, ast.Set) and has_equals([member for member in node.elts if constructs(member, names)]):
             raise Refused("%s has equal objects of the program's own in a set, which needs a reference to judge by: give one" % where)
+        if finds(node, containers_of(tree), names):
+            raise Refused("%s finds an object of the program's own by what it is equal to, which needs a reference to judge by: give one" % where)
+        if isinstance(node, ast.Call) and name_of(node.func) in LOOKING_INTO and any(used_by(argument) & names for argument in node.args):
+            raise Refused("%s has %s look into an object of the program's own, which needs a reference to judge by: give one" % (where, name_of(node.func)))
+
+
+# Functions of `dataclasses` that read what a class is, which stays in the program's process.
+LOOKING_INTO = frozenset(("is_dataclass", "asdict", "astuple", "fields"))
+# Methods of containers that find a member by what it is equal to.
+FINDING = frozenset("index count remove get pop discard setdefault".split())
+DISPLAYS = (ast.Dict, ast.List, ast.Set, ast.Tuple, ast.DictComp, ast.ListComp, ast.SetComp)
+
+
+def name_of(node):
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def containers_of(tree):
+    """Names that a test binds to containers of its own."""
+    return {target.id for node in nodes(tree) if isinstance(node, ast.Assign) and is_container(node.value, ())
+            for target in node.targets if isinstance(target, ast.Name)}
+
+
+def is_container(node, names):
+    made = isinstance(node, ast.Call) and name_of(node.func) in ("dict", "list", "set", "tuple", "defaultdict", "Counter", "OrderedDict", "deque")
+    return made or isinstance(node, DISPLAYS) or isinstance(node, ast.Name) and node.id in names
+
+
+def finds(node, containers, names):
+    """Whether a container of the test's is asked for an object of the program's own: `seen[V(1)]`."""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+        return is_container(node.value, containers) and constructs(node.slice, names)
+    is_asked = isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in FINDING
+    return is_asked and is_container(node.func.value, containers) and any(constructs(argument, names) for argument in node.args[:1])
 
 
 def is_a(node, names):

@@ -261,11 +261,12 @@ class Reading:
             if own is not None and issubclass(own, BaseException):
                 return self.proxy(number, lambda _: own)
             return self.proxy(number, lambda _: exception_class(self, name, parent))
+        claimed = claimed_class(self.value()) if what == b"o" else None
         if number not in self.proxies:
             self.meet(number)
         if what == b"a":
             return self.proxy(number, self.coroutine)
-        return self.proxy(number, lambda number: self.proxy_class(name, what, special)(self, number, name, what))
+        return self.proxy(number, lambda number: self.proxy_class(name, what, special, claimed)(self, number, name, what))
 
     def coroutine(self, number):
         """A coroutine of this side's that has the other side's run to its end over there."""
@@ -276,16 +277,17 @@ class Reading:
         remote = run()
         return remote
 
-    def proxy_class(self, name, what, special):
-        """The class of proxies of objects of a class of this name, which has these special methods."""
-        key = name, what, special
+    def proxy_class(self, name, what, special, claimed=None):
+        """The class of proxies of objects of a class of this name, which has these special methods and
+        derives from a class of the standard library."""
+        key = name, what, special, claimed
         made = self.classes.get(key)
         if made is None:
             base = RemoteClass if what == b"k" else Remote
-            made = self.classes[key] = type(class_name(name), (base,), self.body(name, what, special))
+            made = self.classes[key] = type(class_name(name), (base,), self.body(name, what, special, claimed))
         return made
 
-    def body(self, name, what, special):
+    def body(self, name, what, special, claimed):
         body = {"__slots__": (), "__module__": "candidate", "__doc__": property(lambda remote: self.attribute(remote, "__doc__"))}
         own = self.setup_classes.get(name) if what != b"k" and special != BOUND else None
         # Methods that the setup defines belong to the problem, even on objects that the program made.
@@ -304,7 +306,7 @@ class Reading:
             body["__hash__"] = None
         elif "__hash__" not in body:
             body["__hash__"] = Remote.__hash__
-        kind = own or (type if what == b"k" else types.FunctionType if special == BOUND else None)
+        kind = own or (type if what == b"k" else types.FunctionType if special == BOUND else claimed)
         if kind is not None:
             body["__class__"] = property(lambda remote: kind)
         return body

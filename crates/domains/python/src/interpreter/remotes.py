@@ -42,7 +42,7 @@ READERS = {
     "R": "read_range", "L": "read_slice", "D": "read_decimal", "f": "read_fraction", "k": "read_keys", "j": "read_pairs",
     "w": "read_dict_values", "E": "read_date", "t": "read_known", "U": "read_wrapper", "N": "read_array",
     "r": "read_reference", "h": "read_own", "g": "read_iterator", "G": "read_generator", "O": "read_object",
-    "S": "read_subclass", "X": "read_exception", ".": "read_ellipsis", "!": "read_not_implemented",
+    "S": "read_subclass", "X": "read_exception", "K": "read_common", "B": "read_library", ".": "read_ellipsis", "!": "read_not_implemented",
 }
 BASE_OF = {ord(tag): base for tag, base in (
     ("i", int), ("I", int), ("d", float), ("s", str), ("b", bytes), ("c", complex), ("u", tuple), ("z", frozenset))}

@@ -51,8 +51,8 @@ class TesterPeer(Peer):
         self.refused = None
         # Whether an assertion of the test's own has failed since the candidate was last asked.
         self.asserted, self.handed_on = False, []
-        # The text of the test that runs.
-        self.source = ""
+        # The text of the test that runs, where its names are, and what the candidate's are there.
+        self.source, self.namespace, self.given = "", {}, {}
 
     def receive(self):
         try:
@@ -96,7 +96,7 @@ class TesterPeer(Peer):
         iterators. What a candidate could reach more by stays here."""
         kind = type(value)
         own = kind.__module__ == "__main__" or isinstance(value, type) and value.__module__ == "__main__"
-        if not own and kind not in ITERATORS and kind not in (types.FunctionType, types.MethodType) and not is_of_container(value):
+        if not own and kind not in ITERATORS and kind not in (types.FunctionType, types.MethodType) and not is_of_container(value) and not is_file(value):
             self.refuse("the test hands over an object of class %s" % kind.__name__)
         return Peer.keep(self, value)
 
@@ -114,7 +114,10 @@ class TesterPeer(Peer):
     def stays_object(self, is_constructed):
         """What a call of a class gives is an object of that class, whatever the class derives from;
         what a function gives is the data that it holds, unless the reference gave an object there."""
-        if self.allowed is None or self.label in EXPECTED_OBJECTS:
+        if self.allowed is None:
+            # Another program's class may do itself what this one has from the data that it is.
+            return is_constructed and self.permits("data in object from " + self.label)
+        if self.label in EXPECTED_OBJECTS:
             return is_constructed
         return "object from " + self.label in self.allowed or is_constructed and "objects" in self.allowed
 
@@ -206,6 +209,11 @@ class TesterPeer(Peer):
             return True
         if self.allowed is None:
             return self.permits("operator " + name)
+        if name in CONVERSIONS or name == "__contains__":
+            # Of what is data at heart it would have been no question to the program.
+            origin = self.origins.get(self.proxy_numbers.get(id(target)), "")
+            if "data in object from " + origin in self.allowed:
+                return True
         # One that has only `__lt__` is asked for that by `>`.
         return any("operator " + kin in self.allowed for kin in KIN.get(name, (name,))) or "objects" in self.allowed and name in CONVERSIONS
 
@@ -303,9 +311,33 @@ class TesterPeer(Peer):
             self.asserted = self.asserted or is_of_test(error) or any(error is one for one in self.handed_on)
             raise
 
+    def serve(self, kind):
+        label = self.label
+        if kind == 109:
+            # Objects among them come from where names do.
+            self.label = "names"
+        try:
+            Peer.serve(self, kind)
+        finally:
+            self.label = label
+
+    def rename(self, names=None, *more):
+        """Names that have come to mean something else in the program, as far as the test has left them."""
+        if type(names) is not dict or more or not self.given.keys() >= names.keys():
+            raise Garbage("names of nothing")
+        for name, value in names.items():
+            if self.namespace.get(name) is self.given[name]:
+                self.give(name, value)
+
+    def give(self, name, value):
+        self.namespace[name] = self.given[name] = value
+        self.labels[id(value)] = name
+
     def done(self, kind, values):
         if kind == 119:
             return warn(*values)
+        if kind == 109:
+            return self.rename(*values)
         target = values[1] if kind == 111 and len(values) > 1 else values[0]
         if not self.handed_over(target):
             raise AttributeError("the test keeps this to itself")
@@ -320,6 +352,10 @@ class TesterPeer(Peer):
         name = values[1] if len(values) > 1 else ""
         is_own = type(target).__module__ == "__main__" or isinstance(target, type) and target.__module__ == "__main__"
         is_function = type(target) in (types.FunctionType, types.MethodType)
+        if is_file(target) and kind == 103 and type(name) is str and name in FILE_METHODS:
+            return getattr(target, name)
+        if is_file(target) and kind == 111 and values[0] in FILE_OPERATORS:
+            return operate(target, values[0], *values[2:])
         if kind == 103 and name in NAMES_OF_ITS_OWN and (is_function or is_own):
             return getattr(target, name)
         if kind == 111 and (values[0] == "__signature__" and is_function or is_own and (values[0] in BIT_OF or values[0] in ASKED_OF_OWN)):
@@ -338,8 +374,9 @@ HOLDING = (list, tuple, dict, set, frozenset, collections.deque)
 
 
 def is_of_container(value):
-    """A method of a list's, say: `seen.append`."""
-    return type(value) is types.BuiltinMethodType and type(value.__self__) in CONTAINERS
+    """A method of a list's or of a file's in memory: `seen.append`."""
+    return type(value) is types.BuiltinMethodType and (
+        type(value.__self__) in CONTAINERS or is_file(value.__self__) and value.__name__ in FILE_METHODS)
 
 
 def is_compared():
@@ -448,6 +485,7 @@ def tester(job, out, calls):
         if job["setup"]:
             run_setup(job["setup"], namespace)
             peer.setup_classes = classes_of(namespace, "__main__")
+            peer.know_singles(single_objects(namespace, "__main__"))
         if job["prompt"]:
             prompt_helpers(job["prompt"], namespace)
         peer.label = "names"
@@ -455,14 +493,14 @@ def tester(job, out, calls):
         peer.label = "call"
         if type(names) is not dict:
             finish(b"G")
+        peer.namespace = namespace
         for name in job["names"]:
             if name in names:
-                namespace[name] = names[name]
-                peer.labels[id(names[name])] = name
+                peer.give(name, names[name])
             elif name == job["entry_point"] or name in namespace or not hasattr(builtins, name):
                 # One that the candidate lacks is not to be found in the setup either; nor is the function
                 # that the problem asks for to be one of Python's own.
-                namespace[name] = Missing(name)
+                peer.give(name, Missing(name))
         if job["test_setup"]:
             exec(compiled(job["test_setup"], "<setup>"), namespace)
     except BaseException as error:

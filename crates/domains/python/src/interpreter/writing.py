@@ -1,7 +1,7 @@
 """How a peer writes values."""
 
 
-class Writing:
+class Writing(Common):
     """What a peer writes: plain data as data, containers by number, all else as a proxy's number."""
 
     def put(self, value, parts):
@@ -120,6 +120,8 @@ class Writing:
             parts.append(b"." if value is Ellipsis else b"!")
         elif isinstance(value, BaseException):
             self.write_exception(value, kind, parts)
+        elif self.write_common(value, kind, parts):
+            pass
         elif kind in (type, types.BuiltinFunctionType, type(str.lower), type(int.__add__)) and self.is_known(value):
             self.write_sized(b"t", ("%s:%s" % (module_of(value), value.__qualname__)).encode(), parts)
         elif kind is datetime.timedelta:
@@ -196,6 +198,8 @@ class Writing:
         parts.append(b"O" + what + WORD.pack(self.keep(value)))
         self.put(value.__name__ if isinstance(value, type) else kind.__name__, parts)
         self.put(special, parts)
+        if what == b"o":
+            self.put(base_in_library(kind), parts)
         if what == b"x":
             self.put(bases_of(value), parts)
             parent = type.__dict__["__base__"].__get__(value)

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The interpreter's sources up to the membrane and the processes on both sides of it.
-pub const SIDES: [&str; 8] = [
+pub const SIDES: [&str; 9] = [
     "values.py",
     "crossing.py",
+    "common.py",
     "writing.py",
     "reading.py",
     "membrane.py",
