@@ -65,7 +65,7 @@ impl pipeline::Progress for Stderr {
                  anew",
                 path.display()
             ),
-            Note::Samples(note) => errln!("{} {}; the first is {}", note.count, note.what, note.first),
+            Note::Samples(note) => errln!("{}: {}; the first is {}", note.what, note.count, note.first),
             Note::NoKnownInputs { count, first } => errln!(
                 "{count} {} at this level; the first is {first}. Their candidates are compared on guessed inputs, as \
                  at level 0",

@@ -121,9 +121,9 @@ fn what_is_wrong_is_named() {
 #[test]
 fn limits_that_make_no_sense_are_named() {
     for (flag, value, expected) in [
-        ("--timeout", "nan", "a number of seconds above 0"),
-        ("--timeout", "0", "a number of seconds above 0"),
-        ("--timeout", "inf", "a number of seconds above 0"),
+        ("--timeout", "nan", "a number of seconds from 0.01"),
+        ("--timeout", "0", "a number of seconds from 0.01"),
+        ("--timeout", "inf", "a number of seconds from 0.01"),
         ("--memory", "0", "a number of MiB from 64"),
         ("--workers", "many", "a number from 1"),
         ("--packages", "numpy,1x", "names as Python imports them"),

@@ -100,11 +100,11 @@ impl OldVerdict {
             reason: reason.to_owned(),
             tests: self.tests.into_iter().map(test).collect::<Result<_, String>>()?,
             parts: Vec::new(),
-            separation: match self.mode {
+            separation: Some(match self.mode {
                 OldMode::Compared => Separation::Compared,
                 OldMode::Proxied => Separation::Proxied,
                 OldMode::InProcess => Separation::Shared,
-            },
+            }),
             cpu_milliseconds: self.cpu_milliseconds,
             wall_milliseconds: self.wall_milliseconds,
             peak_memory_kib: self.peak_memory_kib,
@@ -178,7 +178,7 @@ mod tests {
         let old: StoredVerdict = serde_json::from_str(OLD).expect("an old verdict");
         assert!(old.is_old);
         assert_eq!((old.verdict.outcome, old.verdict.reason.as_str()), (Outcome::Failed, "wrong answer"));
-        assert_eq!(old.verdict.separation, Separation::Shared);
+        assert_eq!(old.verdict.separation, Some(Separation::Shared));
         let (at, failure) = old.verdict.first_failure().expect("a failure");
         assert_eq!((at, failure.reason.as_str(), failure.detail.as_str()), (1, "wrong answer", "5"));
         let text = serde_json::to_string(&old.verdict).expect("JSON");

@@ -9,6 +9,8 @@ use verify::{Client, Domain, Pool};
 
 /// Longest CPU time of a candidate, in seconds.
 const MOST_SECONDS: f64 = 3600.0;
+/// Less than starting a program takes would be no limit on it.
+const LEAST_SECONDS: f64 = 0.01;
 /// Address space of a candidate in MiB: at least what an interpreter needs, at most 16 TiB.
 const MEBIBYTES: RangeInclusive<u64> = 64..=1 << 24;
 /// Most candidates at the same time.
@@ -98,11 +100,15 @@ pub fn seconds(text: &str) -> Result<f64, String> {
 
 fn check_seconds(value: f64) -> Result<(), String> {
     // A NaN is in no range.
-    if value > 0.0 && value <= MOST_SECONDS { Ok(()) } else { Err(seconds_expected(&value.to_string())) }
+    if (LEAST_SECONDS..=MOST_SECONDS).contains(&value) {
+        Ok(())
+    } else {
+        Err(seconds_expected(&value.to_string()))
+    }
 }
 
 fn seconds_expected(found: &str) -> String {
-    format!("expected a number of seconds above 0, at most {MOST_SECONDS}, found {found}")
+    format!("expected a number of seconds from {LEAST_SECONDS} to {MOST_SECONDS}, found {found}")
 }
 
 /// A candidate's address space in MiB, as a person writes it.
@@ -168,7 +174,7 @@ mod tests {
         assert_eq!((seconds("2"), seconds("0.25"), mebibytes("64")), (Ok(2.0), Ok(0.25), Ok(64)));
         for wrong in ["nan", "0", "-0", "-1", "inf", "1e9", "two", ""] {
             let message = seconds(wrong).expect_err(wrong);
-            assert!(message.contains("a number of seconds above 0"), "{message}");
+            assert!(message.contains("a number of seconds from 0.01"), "{message}");
         }
         for wrong in ["0", "63", "-1", "1.5", "18446744073709551615", "99999999999999999999"] {
             let message = mebibytes(wrong).expect_err(wrong);

@@ -33,6 +33,22 @@ pub(crate) fn quoted(text: &str) -> String {
     result
 }
 
+/// Whether two names differ by one letter, or by two where they are long (Levenshtein's distance).
+fn is_nearly(name: &str, known: &str) -> bool {
+    let (name, known): (Vec<char>, Vec<char>) = (name.chars().take(100).collect(), known.chars().collect());
+    let mut row: Vec<usize> = (0..=known.len()).collect();
+    for (at, letter) in name.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = at + 1;
+        for (column, other) in known.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != other);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[known.len()] <= if known.len() > 7 { 2 } else { 1 }
+}
+
 /// The fields of a record, with the place to name in errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Fields<'a> {
@@ -67,6 +83,19 @@ impl<'a> Fields<'a> {
     pub(crate) fn text(&self, name: &str) -> Result<String, Error> {
         let text = self.fields.get(name).and_then(Value::as_str);
         text.map(str::to_owned).ok_or_else(|| self.wrong(name, "text"))
+    }
+
+    /// Refuses a field that is one of these but for a letter or two: what a person meant would be left
+    /// out without a word. Others' fields may stand beside them.
+    pub(crate) fn refuse_misspelled(&self, known: &[&str]) -> Result<(), Error> {
+        for name in self.fields.keys().filter(|name| !known.contains(&name.as_str())) {
+            let meant = known.iter().find(|known| !self.has(known) && is_nearly(name, known));
+            if let Some(meant) = meant {
+                let within = self.within;
+                return Err(self.error(format!("{within}{}: unknown field; expected {meant}", quoted(name))));
+            }
+        }
+        Ok(())
     }
 
     /// A problem's name within its set.

@@ -11,7 +11,9 @@ use serde_json::Value;
 
 /// A record with `id`, `shown`, `check`, `references` and `split`.
 pub(crate) fn problem(fields: &Fields) -> Result<Problem, Error> {
+    fields.refuse_misspelled(&["id", "shown", "check", "references", "split"])?;
     let shown = fields.object("shown", "shown.")?;
+    shown.refuse_misspelled(&["statement", "examples", "default_examples", "opening", "name"])?;
     let check = fields.object("check", "check.")?;
     let shown = Shown {
         statement: shown.text("statement")?,
@@ -39,6 +41,7 @@ pub(crate) fn problem(fields: &Fields) -> Result<Problem, Error> {
 }
 
 fn python_check(fields: &Fields) -> Result<Check, Error> {
+    fields.refuse_misspelled(&["entry_point", "setup", "prompt", "test_setup", "tests", "plus"])?;
     let text = |name: &str| fields.optional(name, Fields::text).map(Option::unwrap_or_default);
     let tests = fields.texts("tests")?;
     let plus = match fields.fields.get("plus") {
@@ -69,6 +72,20 @@ fn python_check(fields: &Fields) -> Result<Check, Error> {
     })
 }
 
+/// Fields of a record of an earlier version.
+const EARLIER: [&str; 10] = [
+    "id",
+    "text",
+    "entry_point",
+    "tests",
+    "split",
+    "setup",
+    "test_setup",
+    "completion_prefix",
+    "visible_tests",
+    "references",
+];
+
 /// A record of an earlier version: `id`, `text`, `entry_point`, `tests` (`source`), `split`; optional
 /// `setup`, `test_setup`, `completion_prefix`, `visible_tests`, `references`.
 ///
@@ -76,6 +93,7 @@ fn python_check(fields: &Fields) -> Result<Check, Error> {
 /// `completion_prefix` only visible tests that are asserts are shown, or else the examples in the
 /// prefix: the other tests are `check` functions.
 pub(crate) fn earlier_problem(fields: &Fields) -> Result<Problem, Error> {
+    fields.refuse_misspelled(&EARLIER)?;
     let entry_point = fields.text("entry_point")?;
     let tests = earlier_tests(fields)?;
     let visible = fields.optional("visible_tests", Fields::count)?.unwrap_or(1);

@@ -112,6 +112,7 @@ fn what_is_wrong_is_named_with_its_field() {
     assert!(with("visible_tests", json!(-1)).starts_with("1: visible_tests: expected a whole number"));
     assert!(with("split", json!("dev")).starts_with("1: split: expected one of train"));
     assert!(with("references", json!("def f")).starts_with("1: references: expected a list of texts"));
+    assert_eq!(with("visible_test", json!(2)), "1: visible_test: unknown field; expected visible_tests");
     let new = |shown: serde_json::Value, check: serde_json::Value| {
         message(&json!({ "id": "a", "shown": shown, "check": check, "split": "test" }))
     };
@@ -127,6 +128,8 @@ fn what_is_wrong_is_named_with_its_field() {
         new(shown.clone(), check(json!({ "tests": [] })))
             .contains("check.payload.tests: expected at least one")
     );
+    let setup = new(shown.clone(), check(json!({ "tests": ["assert f(1)"], "set_up": "" })));
+    assert_eq!(setup, "1: check.payload.set_up: unknown field; expected setup");
     let plus = |plus: serde_json::Value| new(shown.clone(), check(json!({ "tests": [], "plus": plus })));
     assert_eq!(plus(json!({ "base": 5 })), "1: check.payload.plus.base: expected a list, found 5");
     let nothing = json!({ "base": [], "plus": [], "tolerance": 0.0 });

@@ -328,8 +328,9 @@ pub struct Verdict {
     /// Outcomes of named parts of the check, where it has such: EvalPlus's `base` and `plus`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<(String, Outcome)>,
-    /// Where the expected values were.
-    pub separation: Separation,
+    /// Where the expected values were; none where nothing was judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub separation: Option<Separation>,
     /// CPU time of the candidate's process.
     pub cpu_milliseconds: f64,
     /// Wall time from hand-over to verdict.
@@ -359,7 +360,7 @@ impl Verdict {
             reason: reason.into(),
             tests: Vec::new(),
             parts: Vec::new(),
-            separation: Separation::default(),
+            separation: None,
             cpu_milliseconds: 0.0,
             wall_milliseconds: 0.0,
             peak_memory_kib: 0,

@@ -191,7 +191,7 @@ impl Judge {
             reason,
             // Of a program that cannot be loaded one result says why.
             tests: run.tests,
-            separation: plan.separation(),
+            separation: Some(plan.separation()),
             cpu_milliseconds: run.ended.cpu.as_secs_f64() * 1e3,
             peak_memory_kib: run.ended.peak_memory_kib,
             isolation: self.shared.tier.name().to_owned(),

@@ -103,7 +103,8 @@ pub(crate) fn verdict(
     solution: &str,
     watch: &Watch,
 ) -> io::Result<Verdict> {
-    let mut verdict = Verdict { separation: Separation::Compared, ..Verdict::infrastructure("", 0, "") };
+    let mut verdict =
+        Verdict { separation: Some(Separation::Compared), ..Verdict::infrastructure("", 0, "") };
     verdict.isolation = judge.shared.tier.name().to_owned();
     for part in &expected.parts {
         let (result, ended) = run_part(judge, check, &expected.plus, part, solution, watch)?;

@@ -171,7 +171,7 @@ fn judge_suite(tier: Tier) {
         let mut separation = None;
         let task = Task { problem: &problem, index: 0, solution: RIGHT };
         pool.client("separation").judge_all(&[task], &mut |verdict| {
-            separation = Some(verdict.separation);
+            separation = verdict.separation;
             ControlFlow::Continue(())
         });
         assert_eq!(separation, Some(form.separation), "{}", form.name);

@@ -55,7 +55,7 @@ fn check(cases: &[Case]) {
     for (case, verdict) in cases.iter().zip(&verdicts) {
         let (test, program) = (case.test, case.program);
         assert_eq!(verdict.outcome, case.expected, "{test}\n{program}\n{verdict:?}");
-        assert_ne!(verdict.separation, Separation::Shared, "{test}\n{program}");
+        assert_ne!(verdict.separation, Some(Separation::Shared), "{test}\n{program}");
     }
 }
 

@@ -64,7 +64,7 @@ impl Doctor {
         found.push(("cgroup v2", control_groups()));
         if self.json {
             let ready = [("ready".to_owned(), json!(judging.is_ok()))];
-            let fields = found.into_iter().map(|(name, value)| (name.to_owned(), json!(value)));
+            let fields = found.into_iter().map(|(name, value)| (name.replace(' ', "_"), json!(value)));
             outln!("{}", serde_json::Value::Object(fields.chain(ready).collect()));
         } else {
             let lines: Vec<[String; 1]> =

@@ -29,7 +29,7 @@ pub struct Execute {
     /// directory as EvalPlus has it (Mbpp_11/0.py); - is standard input, and needs --out
     #[arg(long)]
     samples: Option<PathBuf>,
-    /// Problem set: mbpp, mbpp-sanitized, humaneval, or a file
+    /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, doctests:PACKAGE, or a file
     #[arg(long)]
     problems: String,
     /// File of verdicts to write [default: beside the samples]
@@ -82,6 +82,9 @@ impl Execute {
         let results = eval_results::path_beside(&out);
         eval_results::write(&results, &candidates, &verdicts)?;
         name_failures(&verdicts);
+        if self.samples.is_some() {
+            name_failing_references(&client, &problems, &verdicts);
+        }
         let unasked = problems.len() - judged.len();
         if unasked > 0 {
             let whose = if self.samples.is_some() { "sample" } else { "solution of its own" };
@@ -104,22 +107,57 @@ impl Execute {
 fn refuse_unusable(client: &Client, problems: Vec<&Problem>) -> Result<()> {
     let refused: Vec<ProblemError> =
         problems.iter().filter_map(|problem| client.pool().prepare([*problem]).err()).collect();
-    match refused.first() {
-        Some(first) if refused.len() == problems.len() => bail!("{first}"),
-        _ => refused.iter().for_each(|error| errln!("not judged: {error}")),
+    if let [only] = &refused[..]
+        && problems.len() == 1
+    {
+        bail!("{only}");
     }
+    refused.iter().for_each(|error| errln!("not judged: {error}"));
+    ensure!(refused.len() < problems.len(), "none of the {} problems can be judged", problems.len());
     Ok(())
 }
 
-/// Says what the verifier itself failed on: such candidates are neither right nor wrong.
+/// Says what could not be judged, and why, once for each problem: such candidates are neither right nor
+/// wrong.
 fn name_failures(verdicts: &[Verdict]) {
-    let failed: Vec<&Verdict> =
-        verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Infrastructure).collect();
-    if let Some(first) = failed.first() {
-        let count = failed.len();
-        let candidates = if count == 1 { "candidate" } else { "candidates" };
-        errln!("{count} {candidates} could not be judged; the first, of {}: {}", first.problem, first.reason);
+    let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for verdict in verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Infrastructure) {
+        *reasons.entry((&verdict.problem, &verdict.reason)).or_default() += 1;
     }
+    for ((problem, reason), count) in reasons.iter().take(MOST_NAMED) {
+        errln!("not judged: {}: {problem}: {reason}", counted(*count, "candidate"));
+    }
+    if reasons.len() > MOST_NAMED {
+        errln!("not judged: candidates of {} more problems", reasons.len() - MOST_NAMED);
+    }
+}
+
+/// Reasons that are named one by one.
+const MOST_NAMED: usize = 20;
+
+/// A number of things.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Names the problems that no candidate passes and whose own solution does not either: the tests, or the
+/// limits, may be what is wrong.
+fn name_failing_references(client: &Client, problems: &[Problem], verdicts: &[Verdict]) {
+    let passed: HashSet<&str> = verdicts.iter().filter(|v| v.passed()).map(|v| v.problem.as_str()).collect();
+    let failed: HashSet<&str> = verdicts.iter().map(|v| v.problem.as_str()).collect();
+    let doubtful = problems
+        .iter()
+        .filter(|problem| failed.contains(problem.id.as_str()) && !passed.contains(problem.id.as_str()));
+    let with_solution = doubtful.filter_map(|problem| Some((problem, problem.references.first()?)));
+    let tasks: Vec<Task> =
+        with_solution.map(|(problem, solution)| Task { problem, index: 0, solution }).collect();
+    client.judge_all(&tasks, &mut |verdict| {
+        if !verdict.passed() && verdict.outcome != Outcome::Infrastructure {
+            let how = word(verdict.outcome, &verdict.reason);
+            errln!("{}: its own solution does not pass its tests either: {how}", verdict.problem);
+        }
+        if interrupted() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
 }
 
 /// Problems whose tests let a program pass that answers nothing.
@@ -288,11 +326,11 @@ fn print_verdicts(
         outln!("{count} judged at isolation tier {tier}, separation {}", separation.name());
     }
     for (k, share) in passes(&base) {
-        outln!("pass@{k}, base tests: {:.1} % of {} problems", 100.0 * share, base.len());
+        outln!("pass@{k}, base tests: {:.1} % of {}", 100.0 * share, counted(base.len(), "problem"));
     }
     let which = if base.is_empty() { "" } else { ", base and plus tests" };
     for (k, share) in passes(&all) {
-        outln!("pass@{k}{which}: {:.1} % of {} problems", 100.0 * share, all.len());
+        outln!("pass@{k}{which}: {:.1} % of {}", 100.0 * share, counted(all.len(), "problem"));
     }
     for verdict in failures {
         let detail = verdict.first_failure().map_or("", |(_, test)| &test.detail);
@@ -307,8 +345,10 @@ fn print_verdicts(
 /// How many verdicts were made with each separation at each tier. What was not judged has neither.
 fn separations_and_tiers(verdicts: &[Verdict]) -> BTreeMap<(Separation, &str), usize> {
     let mut counts = BTreeMap::new();
-    for verdict in verdicts.iter().filter(|verdict| verdict.outcome != Outcome::Infrastructure) {
-        *counts.entry((verdict.separation, verdict.isolation.as_str())).or_default() += 1;
+    for verdict in verdicts {
+        if let Some(separation) = verdict.separation {
+            *counts.entry((separation, verdict.isolation.as_str())).or_default() += 1;
+        }
     }
     counts
 }

@@ -24,7 +24,7 @@ pub struct Generate {
     /// the one in models/learned, here or beside the program
     #[arg(long, value_name = "DIR|auto", num_args = 0..=1, default_missing_value = "auto")]
     learned: Option<String>,
-    /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, or a file
+    /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, doctests:PACKAGE, or a file
     #[arg(long, default_value = "basics")]
     problems: String,
     /// Part of the set: train, validation, test or all

@@ -103,7 +103,9 @@ impl Rank {
         }
         let named = samples.candidates.iter().filter(|c| !is_given || c.generator != UNNAMED);
         let uncalibrated = uncalibrated(&ranker, named);
-        if let Some(generators) = &uncalibrated {
+        if let Some(generators) = &uncalibrated
+            && selectors.contains(&Selector::Combined)
+        {
             errln!(
                 "combined's confidence is not calibrated for {generators}: `ncomp train ranker --calibrate` does \
                  it with verdicts on candidates of this model"

@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn limits_that_make_no_sense_are_named() {
         for (text, field) in [
-            ("timeout = nan", "executor.timeout: expected a number of seconds above 0"),
+            ("timeout = nan", "executor.timeout: expected a number of seconds from 0.01"),
             ("timeout = 0", "executor.timeout"),
             ("timeout = -1.0", "executor.timeout"),
             ("timeout = inf", "executor.timeout"),

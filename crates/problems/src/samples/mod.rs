@@ -62,16 +62,16 @@ pub struct Note {
 /// The generator of samples that do not say which model wrote them.
 pub const UNNAMED: &str = "file";
 
-const UNKNOWN: &str = "samples left out: their problem is not in the set";
-const NO_SAMPLE: &str = "lines left out: they hold null, which names no problem";
-const EMPTY: &str = "samples are empty: they are judged as they are";
-const NO_PROGRAM: &str = "samples have null for a program: they are judged as empty";
-const NOT_UTF8: &str = "samples are not UTF-8: what cannot be read was replaced by U+FFFD";
-const NOT_TEXT: &str = "samples hold a lone surrogate (such as \\ud800), which no Python program may hold: inside \
-                        of the program it makes this invalid";
+const UNKNOWN: &str = "samples of problems that are not in the set, left out";
+const NO_SAMPLE: &str = "lines that hold null, which names no problem, left out";
+const EMPTY: &str = "empty samples, judged as they are";
+const NO_PROGRAM: &str = "samples with null for a program, judged as empty";
+const NOT_UTF8: &str = "samples that are not UTF-8, with U+FFFD for what cannot be read";
+const NOT_TEXT: &str =
+    "samples with a lone surrogate (such as \\ud800), which makes a program invalid that holds it";
 const NO_PROBABILITIES: &str =
-    "samples have log_probabilities that are not numbers: they are taken for samples without any";
-const DUPLICATE: &str = "samples have an index that another has: they got the next free one";
+    "samples with log_probabilities that are not numbers, taken for samples without any";
+const DUPLICATE: &str = "samples with an index that another has, given the next free one";
 
 impl Samples {
     fn note(&mut self, what: &'static str, first: impl FnOnce() -> String) {
