@@ -65,6 +65,8 @@ impl Execute {
             Some(samples) => samples.with_extension("verdicts.jsonl"),
             None => references_file(&self.problems),
         });
+        let inputs = [self.samples.as_deref(), Some(Path::new(&self.problems))];
+        samples::ensure_no_input(&out, &inputs.into_iter().flatten().collect::<Vec<_>>())?;
         let client = self.limits.start()?.client("execute");
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
         let asked = problems.iter().filter(|problem| judged.contains(problem.id.as_str()));

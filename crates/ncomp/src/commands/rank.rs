@@ -5,7 +5,7 @@ use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
 use crate::learned_parts::{LearnedChoice, announce};
 use crate::samples::{self, problem_set};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use learned::Learned;
 use problems::samples::UNNAMED;
 use records::{Candidate, Verdict, jsonl};
@@ -28,7 +28,7 @@ pub struct Rank {
     #[arg(long, default_value = "basics")]
     problems: String,
     /// Verdicts, as `execute` writes them: to say how good the choices are; without them give --out
-    #[arg(long, required_unless_present = "out")]
+    #[arg(long)]
     verdicts: Option<PathBuf>,
     /// A ranker's file, as `train ranker` writes it, for the selector combined [default: the
     /// built-in one of the level]
@@ -66,6 +66,10 @@ struct Line {
 
 impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
+        ensure!(
+            self.verdicts.is_some() || self.out.is_some(),
+            "give --verdicts to say how good the choices are, or --out to write them"
+        );
         let problems = problem_set(&self.problems)?;
         if let Some(out) = &self.out {
             let others = [&self.verdicts, &self.ranker].map(|path| path.as_deref());
