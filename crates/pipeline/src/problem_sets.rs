@@ -6,6 +6,7 @@ use hub::Hub;
 use problems::basics::World;
 use problems::sets;
 use records::{Problem, Split};
+use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
@@ -14,6 +15,9 @@ use std::path::Path;
 pub struct ProblemSets {
     /// To learn from.
     pub train: Vec<Problem>,
+    /// The share of the training problems that the critic is measured on and rankers learn from; the critic
+    /// does not learn from them.
+    pub held_out: Vec<Problem>,
     /// For rankers to learn from, where the recipe asks for candidates of validation problems.
     pub validation: Vec<Problem>,
     /// To report on: the source's, then those of the further sets.
@@ -67,8 +71,10 @@ impl ProblemSets {
         let (wanted, world) = (&recipe.problems, World::new());
         let test = world.problems(wanted.report_on, wanted.test, wanted.seed);
         let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
+        let (train, held_out) = apart(world.problems(Split::Train, wanted.train, wanted.seed), recipe);
         ProblemSets {
-            train: world.problems(Split::Train, wanted.train, wanted.seed),
+            train,
+            held_out,
             validation: if learns {
                 world.problems(Split::Validation, wanted.test, wanted.seed)
             } else {
@@ -93,9 +99,10 @@ impl ProblemSets {
         let mut kept_from_rankers = KeptOut::of_reported(&all, wanted.report_on, reported_further());
         let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
         // The source's own split is taken as it is; what is like a further set's problems is left out.
-        let apart = KeptOut::like(&[], reported_further());
-        let own =
-            |split: Split| of_split(all.iter().cloned(), split).filter(|problem| !apart.is_like(problem));
+        let like_reported = KeptOut::like(&[], reported_further());
+        let own = |split: Split| {
+            of_split(all.iter().cloned(), split).filter(|problem| !like_reported.is_like(problem))
+        };
         let mut train: Vec<Problem> = own(Split::Train).take(limit(wanted.train)).collect();
         let mut validation: Vec<Problem> = own(Split::Validation).filter(|_| learns).collect();
         for more in also_train {
@@ -127,17 +134,53 @@ impl ProblemSets {
             let is_taken = reported.iter().any(|(other, _)| *other == name);
             reported.push((if is_taken { source.clone() } else { name }, first..test.len()));
         }
-        Ok(ProblemSets { train, validation, test, reported })
+        let (train, held_out) = apart(train, recipe);
+        Ok(ProblemSets { train, held_out, validation, test, reported })
     }
 
-    /// Refuses a recipe that learns from training problems where there are none.
+    /// Every problem of the run.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Problem> {
+        self.train.iter().chain(&self.held_out).chain(&self.validation).chain(&self.test)
+    }
+
+    /// What GRPO learns from.
+    pub(crate) fn for_grpo(&self, recipe: &Recipe) -> Vec<Problem> {
+        let also = self.held_out.iter().filter(|_| !recipe.selection.kept_from_grpo);
+        self.train.iter().chain(also).cloned().collect()
+    }
+
+    /// What a step of GRPO is chosen by: problems that nothing is reported on, and that GRPO does not learn from.
+    pub(crate) fn to_choose_by(&self, recipe: &Recipe) -> Vec<Problem> {
+        let held_out = self.held_out.iter().filter(|_| recipe.selection.kept_from_grpo);
+        self.validation.iter().chain(held_out).cloned().collect()
+    }
+
+    /// Refuses a recipe that learns from training problems where there are none, or chooses by problems that it
+    /// does not have.
     ///
     /// # Errors
     /// Names what would learn from them, and what to do.
     pub(crate) fn check_training(&self, recipe: &Recipe) -> Result<()> {
+        let chooses = recipe.grpo.steps > 0 && recipe.grpo.choose_every > 0;
+        if chooses && self.to_choose_by(recipe).is_empty() {
+            let message = format!(
+                "a step is chosen every {} steps, and no problem is kept from learning to choose by; set \
+                 critic.validation above 0, or selection.validation_samples where the set has validation problems",
+                recipe.grpo.choose_every
+            );
+            return Err(Error::Problems { field: "grpo.choose_every", message });
+        }
         let learners = [("grpo.steps", recipe.grpo.steps), ("critic.problems", recipe.critic.problems)];
         let mut learners = learners.into_iter().filter(|(_, count)| *count > 0);
         let Some((name, count)) = learners.next().filter(|_| self.train.is_empty()) else { return Ok(()) };
+        if let Some(problem) = self.held_out.first() {
+            let message = format!(
+                "expected a share that leaves training problems to learn from, found {}: {} and the others are \
+                 all held out; lower it",
+                recipe.critic.validation, problem.id
+            );
+            return Err(Error::Problems { field: "critic.validation", message });
+        }
         let source = &recipe.problems.source;
         if source == "basics" {
             let message = format!(
@@ -202,6 +245,23 @@ impl KeptOut {
     }
 }
 
+/// Training problems to learn from, and those held out.
+fn apart(train: Vec<Problem>, recipe: &Recipe) -> (Vec<Problem>, Vec<Problem>) {
+    let share = recipe.critic.validation;
+    train.into_iter().partition(|problem| !is_held_out(&problem.id, share, recipe.seed))
+}
+
+/// Whether a problem is held out, as its name and the seed say: whoever splits problems, and whatever others
+/// there are, it is always on the same side.
+pub(crate) fn is_held_out(id: &str, share: f64, seed: u64) -> bool {
+    let mut digest = Sha256::new();
+    digest.update(seed.to_le_bytes());
+    digest.update(id);
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest.finalize()[..8]);
+    u64::from_le_bytes(bytes) as f64 / (u64::MAX as f64) < share
+}
+
 /// The problems of a split.
 fn of_split(problems: impl IntoIterator<Item = Problem>, split: Split) -> impl Iterator<Item = Problem> {
     problems.into_iter().filter(move |problem| problem.split == split)
@@ -263,6 +323,37 @@ mod tests {
         assert!(!may("x/3", "close", "x"), "the name of a further set's problem");
         assert!(may("x/4", "chain", "Find the chain."), "another problem like a training problem");
         assert!(!may("x/4", "again", "again"), "an id twice");
+    }
+
+    #[test]
+    fn a_problem_is_held_out_whatever_others_there_are() {
+        let all = |count: usize| -> Vec<Problem> {
+            (0..count).map(|n| problem(&format!("p/{n}"), &format!("f{n}"), "x", Split::Train)).collect()
+        };
+        let mut recipe = Recipe::default();
+        recipe.critic.validation = 0.25;
+        let ids = |problems: &[Problem]| problems.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+        let (train, held_out) = apart(all(400), &recipe);
+        assert!((70..130).contains(&held_out.len()), "{} of 400", held_out.len());
+        assert_eq!(train.len() + held_out.len(), 400);
+        let fewer = ids(&apart(all(100), &recipe).1);
+        assert_eq!(ids(&held_out)[..fewer.len()], fewer[..]);
+        recipe.seed = 1;
+        assert_ne!(ids(&apart(all(400), &recipe).1), ids(&held_out), "another seed holds out others");
+
+        let sets = |train, held_out| ProblemSets {
+            train,
+            held_out,
+            validation: Vec::new(),
+            test: Vec::new(),
+            reported: Vec::new(),
+        };
+        let own = sets(train.clone(), held_out.clone());
+        assert_eq!(ids(&own.for_grpo(&recipe)), ids(&train));
+        recipe.selection.kept_from_grpo = false;
+        assert_eq!(own.for_grpo(&recipe).len(), 400);
+        let error = sets(Vec::new(), held_out).check_training(&recipe).expect_err("nothing is left");
+        assert!(error.to_string().contains("critic.validation"), "{error}");
     }
 
     #[test]

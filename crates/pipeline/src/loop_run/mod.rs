@@ -1,5 +1,6 @@
 //! The whole loop of a recipe: greedy baseline → pool → GRPO → pool → critic → selection → report.
 
+mod choose_step;
 mod examples;
 mod learn;
 mod results;
@@ -129,15 +130,19 @@ impl<'a> Loop<'a> {
         let client = verifier.client("run");
         let problems = ProblemSets::of(recipe, context.hub)?;
         problems.check_training(recipe)?;
-        verifier.pool.prepare(problems.train.iter().chain(&problems.validation).chain(&problems.test))?;
+        verifier.pool.prepare(problems.all())?;
         let model = models::find(&recipe.model.path, context.hub)?;
         let base = Generator::load(&model, recipe.model.prompt, context.device).map_err(learning)?;
         if !run.has_origin() {
             check_unnoted(&run, &problems.test, &client, &verifier)?;
         }
         run.begin(&model, &verifier.python.fingerprint())?;
-        let parts =
-            [("train", &problems.train), ("validation", &problems.validation), ("test", &problems.test)];
+        let parts = [
+            ("train", &problems.train),
+            ("held-out", &problems.held_out),
+            ("validation", &problems.validation),
+            ("test", &problems.test),
+        ];
         for (split, problems) in parts.into_iter().filter(|(_, problems)| !problems.is_empty()) {
             let path = run.path(&format!("problems/{split}.jsonl"));
             if !path.exists() {

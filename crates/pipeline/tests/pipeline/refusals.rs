@@ -118,7 +118,12 @@ fn a_set_without_training_problems_is_refused_where_something_learns() {
 fn rollouts_and_verdicts_of_different_lengths_are_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     // Two steps of four prompts of four problems: every index comes twice.
-    let recipe = recipe(&[("train = 16", "train = 4"), ("\nproblems = 10", "\nproblems = 0")]);
+    let changes = [
+        ("train = 16", "train = 4"),
+        ("\nproblems = 10", "\nproblems = 0"),
+        ("validation = 0.5", "validation = 0.0"),
+    ];
+    let recipe = recipe(&changes);
     until(&recipe, directory.path(), 10);
     edit(&directory.path().join("verdicts/rollouts.jsonl"), |text| {
         let lines: Vec<&str> = text.lines().collect();
