@@ -4,6 +4,7 @@ use crate::recipe::Recipe;
 use crate::{Error, Result};
 use hub::Hub;
 use problems::basics::World;
+use problems::kept_out::KeptOut;
 use problems::sets;
 use records::{Problem, Split};
 use sha2::{Digest, Sha256};
@@ -95,26 +96,29 @@ impl ProblemSets {
         let wanted = &recipe.problems;
         let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
         let reported_further = || further.iter().flat_map(|(_, problems)| problems);
-        let mut kept = KeptOut::new(&all, reported_further());
-        let mut kept_from_rankers = KeptOut::of_reported(&all, wanted.report_on, reported_further());
         let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
-        // The source's own split is taken as it is; what is like a further set's problems is left out.
-        let like_reported = KeptOut::like(&[], reported_further());
-        let own = |split: Split| {
-            of_split(all.iter().cloned(), split).filter(|problem| !like_reported.is_like(problem))
+        // Nothing like what is reported on is learned from; what GRPO and the critic learn from is not like what
+        // settings or steps are chosen by either.
+        let reported =
+            KeptOut::of(all.iter().filter(|p| p.split == wanted.report_on).chain(reported_further()));
+        let not_learned =
+            KeptOut::of(all.iter().filter(|p| p.split != Split::Train).chain(reported_further()));
+        let may = |problem: &Problem, kept: &KeptOut| {
+            kept.like(&problem.shown.name, &problem.shown.statement).is_none()
         };
-        let mut train: Vec<Problem> = own(Split::Train).take(limit(wanted.train)).collect();
-        let mut validation: Vec<Problem> = own(Split::Validation).filter(|_| learns).collect();
+        let own = |split: Split| of_split(all.iter().cloned(), split);
+        let mut train: Vec<Problem> = own(Split::Train)
+            .filter(|problem| may(problem, &not_learned))
+            .take(limit(wanted.train))
+            .collect();
+        let mut validation: Vec<Problem> =
+            own(Split::Validation).filter(|problem| learns && may(problem, &reported)).collect();
+        let mut ids: HashSet<String> = all.iter().map(|problem| problem.id.clone()).collect();
         for more in also_train {
-            for problem in more {
-                match problem.split {
-                    Split::Train if kept.may_learn(&problem) => train.push(problem),
-                    Split::Validation if learns && kept_from_rankers.may_learn(&problem) => {
-                        validation.push(problem);
-                    }
-                    _ => {}
-                }
-            }
+            let (more, rest): (Vec<_>, Vec<_>) = more.into_iter().partition(|p| p.split == Split::Train);
+            extend(&mut train, more.into_iter().filter(|problem| may(problem, &not_learned)), &mut ids);
+            let more = of_split(rest, Split::Validation).filter(|p| learns && may(p, &reported));
+            extend(&mut validation, more, &mut ids);
         }
         let mut test: Vec<Problem> = of_split(all, wanted.report_on).take(limit(wanted.test)).collect();
         if test.is_empty() {
@@ -197,52 +201,9 @@ impl ProblemSets {
     }
 }
 
-/// What further training problems must not be: those of the set itself, whose training problems are taken as
-/// it has them, and those whose name or text is that of a problem to report on or to choose by.
-struct KeptOut {
-    ids: HashSet<String>,
-    names: HashSet<String>,
-    texts: HashSet<Vec<String>>,
-}
-
-impl KeptOut {
-    /// Problems to train on must be like none that is reported on or chosen by.
-    fn new<'a>(own: &'a [Problem], further: impl Iterator<Item = &'a Problem>) -> Self {
-        let apart = own.iter().filter(|problem| problem.split != Split::Train);
-        Self::like(own, apart.chain(further))
-    }
-
-    /// Problems for rankers to learn from must be like none that is reported on.
-    fn of_reported<'a>(
-        own: &'a [Problem],
-        reported: Split,
-        further: impl Iterator<Item = &'a Problem>,
-    ) -> Self {
-        let apart = own.iter().filter(move |problem| problem.split == reported);
-        Self::like(own, apart.chain(further))
-    }
-
-    fn like<'a>(own: &[Problem], apart: impl Iterator<Item = &'a Problem>) -> Self {
-        let ids = own.iter().map(|problem| problem.id.clone()).collect();
-        let mut kept = KeptOut { ids, names: HashSet::new(), texts: HashSet::new() };
-        for problem in apart {
-            if !problem.shown.name.is_empty() {
-                kept.names.insert(problem.shown.name.clone());
-            }
-            kept.texts.insert(words(&problem.shown.statement));
-        }
-        kept
-    }
-
-    /// Whether it may be learned from; the next of the same id may not.
-    fn may_learn(&mut self, problem: &Problem) -> bool {
-        !self.is_like(problem) && self.ids.insert(problem.id.clone())
-    }
-
-    /// Whether it has the name or the text of one that is kept apart.
-    fn is_like(&self, problem: &Problem) -> bool {
-        self.names.contains(&problem.shown.name) || self.texts.contains(&words(&problem.shown.statement))
-    }
+/// Adds the problems that have an id which is not there yet.
+fn extend(problems: &mut Vec<Problem>, more: impl IntoIterator<Item = Problem>, ids: &mut HashSet<String>) {
+    problems.extend(more.into_iter().filter(|problem| ids.insert(problem.id.clone())));
 }
 
 /// Training problems to learn from, and those held out.
@@ -277,12 +238,6 @@ fn plain_name(source: &str) -> String {
     name.split('.').next().unwrap_or(source).to_owned()
 }
 
-/// The words of a text, without case and punctuation.
-fn words(text: &str) -> Vec<String> {
-    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
-}
-
 /// The problems of a set; the built-in one gives 1,000 of each split.
 ///
 /// # Errors
@@ -307,22 +262,36 @@ mod tests {
 
     #[test]
     fn nothing_to_report_on_or_to_choose_by_is_learned_from() {
-        let own = [
-            problem("Mbpp/11", "remove_occ", "Write a function to remove it.", Split::Test),
+        let text = "Write a function to count the distinct characters of a string.";
+        let own = vec![
+            problem("Mbpp/11", "remove_occ", text, Split::Test),
             problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
             problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
+            problem("Mbpp/602", "near", "Count distinct characters of two strings.", Split::Train),
+            problem("Mbpp/603", "Smallest", "Another.", Split::Train),
         ];
-        let further = [problem("HumanEval/0", "close", "Are any two close?", Split::Test)];
-        let mut kept = KeptOut::new(&own, further.iter());
-        let mut may =
-            |id: &str, name: &str, text: &str| kept.may_learn(&problem(id, name, text, Split::Train));
-        assert!(!may("x/1", "remove_occ", "another text"), "the name of a test problem");
-        assert!(!may("x/2", "other", "write a function, to REMOVE it"), "the text of a test problem");
-        assert!(!may("x/3", "smallest", "x"), "the name of a validation problem");
-        assert!(!may("Mbpp/601", "new", "new"), "a problem that the set has");
-        assert!(!may("x/3", "close", "x"), "the name of a further set's problem");
-        assert!(may("x/4", "chain", "Find the chain."), "another problem like a training problem");
-        assert!(!may("x/4", "again", "again"), "an id twice");
+        let train = |id: &str, name: &str, text: &str| problem(id, name, text, Split::Train);
+        let more = vec![
+            train("x/1", "remove_occ", "The name of a test problem."),
+            train("x/2", "other", "write a function: count the DISTINCT characters of one string"),
+            train("x/3", "smallest", "The name of a validation problem."),
+            train("Mbpp/601", "new", "A problem that the set has."),
+            train("x/3", "close", "The name of a further set's problem."),
+            train("x/4", "chain", "Find the chain."),
+            train("x/4", "again", "An id twice."),
+        ];
+        let source = "humaneval".to_owned();
+        let further =
+            vec![(&source, vec![problem("HumanEval/0", "close", "Are any two near?", Split::Test)])];
+        let sets = ProblemSets::join(&learns_from_all(), own, vec![more], further).expect("problems");
+        let ids: Vec<&str> = sets.train.iter().map(|problem| problem.id.as_str()).collect();
+        assert_eq!(ids, ["Mbpp/601", "x/4"]);
+    }
+
+    fn learns_from_all() -> Recipe {
+        let mut recipe = Recipe::default();
+        recipe.critic.validation = 0.0;
+        recipe
     }
 
     #[test]
@@ -379,7 +348,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let source = "humaneval".to_owned();
         let further = || vec![(&source, vec![problem("HumanEval/0", "close", "Are they?", Split::Test)])];
-        let mut recipe = Recipe::default();
+        let mut recipe = learns_from_all();
         recipe.selection.validation_samples = 1;
         let sets = ProblemSets::join(&recipe, own(), vec![more()], further()).expect("problems");
         let ids = |problems: &[Problem]| problems.iter().map(|p| p.id.clone()).collect::<Vec<_>>();

@@ -100,10 +100,11 @@ pub struct ModelRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProblemsRecipe {
-    /// `basics`, `mbpp`, `mbpp-sanitized`, `humaneval`, or a file.
+    /// `basics`, `mbpp`, `mbpp-sanitized`, `humaneval`, or a file. Of its training problems those are left out
+    /// that are like a problem to report on or to choose by ([`problems::kept_out`]).
     pub source: String,
-    /// Further sets to learn from: their training problems, but for those that the source has, and those
-    /// whose name or text is that of a problem to report on or to choose by.
+    /// Further sets to learn from: their training problems, but for those that the source has, and those like
+    /// a problem to report on or to choose by.
     pub also_train: Vec<String>,
     /// Further sets to report on, their test problems; each has rows of its own. Nothing that is like them
     /// is learned from. Where validation problems are reported on these are left alone.
