@@ -266,6 +266,17 @@ impl Critic {
     }
 }
 
+/// Refuses a directory that [`Critic::load`] would refuse, without reading the backbone's weights. How many
+/// logits the head has.
+///
+/// # Errors
+/// Where a file is missing, damaged or of another shape.
+pub fn check(directory: &Path) -> Result<usize> {
+    let (backbone, _) =
+        Checkpoint::open_with_tokenizer(directory).context("cannot load the critic's backbone")?;
+    Ok(read_head(directory, backbone.config().hidden_size)?.outputs())
+}
+
 /// The head that a critic's directory has for hidden states of this size.
 fn read_head(directory: &Path, hidden: usize) -> Result<Head> {
     let files = TensorFiles::open_file(&directory.join(HEAD)).context("cannot load the critic's head")?;

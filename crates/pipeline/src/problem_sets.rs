@@ -8,7 +8,7 @@ use problems::kept_out::KeptOut;
 use problems::sets;
 use records::{Problem, Split};
 use sha2::{Digest, Sha256};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -25,6 +25,8 @@ pub struct ProblemSets {
     pub test: Vec<Problem>,
     /// Each set's name, and which of `test` are its; the source's is first.
     pub reported: Vec<(String, Range<usize>)>,
+    /// Digests of each set as it was read, by the recipe's field and its name, and of the run's parts.
+    pub(crate) digests: BTreeMap<String, String>,
 }
 
 impl ProblemSets {
@@ -47,13 +49,19 @@ impl ProblemSets {
                     format!("expected none beside the built-in set; give {name} to a set of real problems");
                 return Err(Error::Problems { field: "problems.source", message });
             }
-            return Ok(Self::built_in(recipe));
+            return Self::built_in(recipe).digested();
         }
-        let all = sets::load_from(&wanted.source, hub)?;
+        let mut digests = BTreeMap::new();
+        let mut load = |field: &str, source: &String| {
+            let problems = sets::load_from(source, hub)?;
+            digests.insert(format!("{field} {source}"), digest(&problems)?);
+            Ok::<_, Error>(problems)
+        };
+        let all = load("problems.source", &wanted.source)?;
         let mut further = Vec::new();
         let reports_on_test = wanted.report_on == Split::Test;
         for source in wanted.also_report.iter().filter(|_| reports_on_test) {
-            let found = of_split(sets::load_from(source, hub)?, Split::Test).collect::<Vec<Problem>>();
+            let found: Vec<Problem> = of_split(load("problems.also_report", source)?, Split::Test).collect();
             if found.is_empty() {
                 let message = format!("{source} has no test problems");
                 return Err(Error::Problems { field: "problems.also_report", message });
@@ -62,9 +70,25 @@ impl ProblemSets {
         }
         let mut also_train = Vec::new();
         for source in &wanted.also_train {
-            also_train.push(sets::load_from(source, hub)?);
+            also_train.push(load("problems.also_train", source)?);
         }
-        Self::join(recipe, all, also_train, further)
+        let mut joined = Self::join(recipe, all, also_train, further)?;
+        joined.digests = digests;
+        joined.digested()
+    }
+
+    /// With digests of its parts: with the same sets, another version may divide them otherwise.
+    fn digested(mut self) -> Result<Self> {
+        let parts = [
+            ("training", &self.train),
+            ("held-out", &self.held_out),
+            ("validation", &self.validation),
+            ("reported", &self.test),
+        ];
+        for (name, problems) in parts {
+            self.digests.insert(format!("the choice of {name} problems"), digest(problems)?);
+        }
+        Ok(self)
     }
 
     /// Problems of the built-in world.
@@ -83,6 +107,7 @@ impl ProblemSets {
             },
             reported: vec![(wanted.source.clone(), 0..test.len())],
             test,
+            digests: BTreeMap::new(),
         }
     }
 
@@ -139,7 +164,7 @@ impl ProblemSets {
             reported.push((if is_taken { source.clone() } else { name }, first..test.len()));
         }
         let (train, held_out) = apart(train, recipe);
-        Ok(ProblemSets { train, held_out, validation, test, reported })
+        Ok(ProblemSets { train, held_out, validation, test, reported, digests: BTreeMap::new() })
     }
 
     /// Every problem of the run.
@@ -148,7 +173,7 @@ impl ProblemSets {
     }
 
     /// What GRPO learns from.
-    pub(crate) fn for_grpo(&self, recipe: &Recipe) -> Vec<Problem> {
+    pub fn for_grpo(&self, recipe: &Recipe) -> Vec<Problem> {
         let also = self.held_out.iter().filter(|_| !recipe.selection.kept_from_grpo);
         self.train.iter().chain(also).cloned().collect()
     }
@@ -221,6 +246,16 @@ pub(crate) fn is_held_out(id: &str, share: f64, seed: u64) -> bool {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&digest.finalize()[..8]);
     u64::from_le_bytes(bytes) as f64 / (u64::MAX as f64) < share
+}
+
+/// Names problems by all that is said of them.
+fn digest(problems: &[Problem]) -> Result<String> {
+    let mut digest = Sha256::new();
+    for problem in problems {
+        digest.update(serde_json::to_string(problem)?);
+        digest.update("\n");
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The problems of a split.
@@ -316,6 +351,7 @@ mod tests {
             validation: Vec::new(),
             test: Vec::new(),
             reported: Vec::new(),
+            digests: BTreeMap::new(),
         };
         let own = sets(train.clone(), held_out.clone());
         assert_eq!(ids(&own.for_grpo(&recipe)), ids(&train));

@@ -21,6 +21,10 @@ impl Recipe {
 
     fn check_learning(&self) -> Result<()> {
         let grpo = &self.grpo;
+        if grpo.steps > 0 && grpo.group_size < 2 {
+            let message = format!("expected at least 2, found {}", grpo.group_size);
+            return Err(wrong("grpo.group_size", message));
+        }
         within("grpo.oversampling", grpo.oversampling, 1.0, 16.0)?;
         if grpo.objective == Objective::BestOf && !(2..=grpo.group_size).contains(&grpo.best_of) {
             let message =
