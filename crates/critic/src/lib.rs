@@ -12,6 +12,9 @@
 //! directory of PEFT's two files and the head is enough beside the model that they were trained on
 //! ([`Critic::attach`]): on the processor the critic then shares that model's weights.
 //!
+//! Several critics of the same examples err differently: a directory may hold further ones in `2`, `3` and so
+//! on ([`directory_of`]), and the logits of all of them are averaged.
+//!
 //! ```no_run
 //! use critic::{Critic, Question};
 //! use transformer::Cpu;
@@ -28,7 +31,7 @@ pub use head::{Head, HeadActivations};
 
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use transformer::batch::split_by_rows;
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
@@ -52,6 +55,22 @@ pub struct Critic {
     pub tokenizer: Tokenizer,
     /// Longest text, in tokens; a longer one loses its beginning.
     pub max_tokens: usize,
+    /// Critics whose logits are averaged with this one's.
+    further: Vec<Critic>,
+}
+
+/// Where the critic of a number, from 0, of those in a directory is: the first is the directory itself.
+pub fn directory_of(directory: &Path, number: usize) -> PathBuf {
+    match number {
+        0 => directory.to_owned(),
+        number => directory.join((number + 1).to_string()),
+    }
+}
+
+/// The directories of the further critics that a critic's directory has.
+fn further(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    let directory = directory.to_owned();
+    (1..).map(move |number| directory_of(&directory, number)).take_while(|path| path.join(HEAD).exists())
 }
 
 /// A problem's prompt and the programs to judge.
@@ -75,14 +94,21 @@ pub struct TokenizedQuestion {
 impl Critic {
     /// A critic of a backbone and a head.
     pub fn new(backbone: Box<dyn Reader>, head: Head, tokenizer: Tokenizer) -> Self {
-        Critic { backbone: Mutex::new(backbone), head, tokenizer, max_tokens: 512 }
+        Critic { backbone: Mutex::new(backbone), head, tokenizer, max_tokens: 512, further: Vec::new() }
     }
 
-    /// Reads a critic's directory, to run on a device.
+    /// Reads a critic's directory with the further ones in it, to run on a device.
     ///
     /// # Errors
     /// Where a file is missing, damaged or of another shape.
     pub fn load(directory: &Path, device: &dyn Device) -> Result<Self> {
+        let mut critic = Self::load_one(directory, device)?;
+        critic.further =
+            further(directory).map(|path| Self::load_one(&path, device)).collect::<Result<_>>()?;
+        Ok(critic)
+    }
+
+    fn load_one(directory: &Path, device: &dyn Device) -> Result<Self> {
         let (backbone, tokenizer) =
             Checkpoint::open_with_tokenizer(directory).context("cannot load the critic's backbone")?;
         let head = read_head(directory, backbone.config().hidden_size)?;
@@ -90,11 +116,19 @@ impl Critic {
         Ok(Critic::new(backbone, head, tokenizer))
     }
 
-    /// Reads a critic's directory of adapters and head, to run beside the model that they were trained on.
+    /// Reads a critic's directory of adapters and head, with the further ones in it, to run beside the model
+    /// that they were trained on.
     ///
     /// # Errors
     /// Where a file is missing, damaged or of another shape.
     pub fn attach(directory: &Path, base: &dyn Reader, tokenizer: Tokenizer) -> Result<Self> {
+        let attach = |path: PathBuf| Self::attach_one(&path, base, tokenizer.clone());
+        let mut critic = attach(directory.to_owned())?;
+        critic.further = further(directory).map(attach).collect::<Result<_>>()?;
+        Ok(critic)
+    }
+
+    fn attach_one(directory: &Path, base: &dyn Reader, tokenizer: Tokenizer) -> Result<Self> {
         let head = read_head(directory, base.config().hidden_size)?;
         let adapters =
             Adapters::load(directory, base.config()).context("cannot load the critic's adapters")?;
@@ -107,7 +141,12 @@ impl Critic {
         self.backbone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The backbone's weights.
+    /// How many critics this is.
+    pub fn count(&self) -> usize {
+        1 + self.further.len()
+    }
+
+    /// The backbone's weights, of the first where there are several.
     ///
     /// # Errors
     /// Where the device fails.
@@ -115,7 +154,7 @@ impl Critic {
         Ok(self.backbone().model()?.into_owned())
     }
 
-    /// Writes the critic's directory.
+    /// Writes the critic's directory, of the first where there are several.
     ///
     /// # Errors
     /// Where it cannot be written.
@@ -195,11 +234,23 @@ impl Critic {
             .collect())
     }
 
-    /// One logit for each program of each question.
+    /// One logit for each program of each question: the mean of all critics'.
     ///
     /// # Errors
     /// Where the device fails.
     pub fn logits(&self, questions: &[TokenizedQuestion]) -> Result<Vec<Vec<f32>>> {
+        let mut mean = self.own_logits(questions)?;
+        for critic in &self.further {
+            let more = critic.own_logits(questions)?;
+            let pairs = mean.iter_mut().flatten().zip(more.into_iter().flatten());
+            pairs.for_each(|(sum, more)| *sum += more);
+        }
+        let count = self.count() as f32;
+        mean.iter_mut().flatten().for_each(|logit| *logit /= count);
+        Ok(mean)
+    }
+
+    fn own_logits(&self, questions: &[TokenizedQuestion]) -> Result<Vec<Vec<f32>>> {
         let mut logits = Vec::with_capacity(questions.len());
         let mut backbone = self.backbone();
         for group in split_by_rows(questions, TokenizedQuestion::rows, ROWS) {
@@ -213,6 +264,17 @@ impl Critic {
         }
         Ok(logits)
     }
+}
+
+/// Refuses a directory that [`Critic::load`] would refuse, without reading the backbone's weights. How many
+/// logits the head has.
+///
+/// # Errors
+/// Where a file is missing, damaged or of another shape.
+pub fn check(directory: &Path) -> Result<usize> {
+    let (backbone, _) =
+        Checkpoint::open_with_tokenizer(directory).context("cannot load the critic's backbone")?;
+    Ok(read_head(directory, backbone.config().hidden_size)?.outputs())
 }
 
 /// The head that a critic's directory has for hidden states of this size.
@@ -254,4 +316,42 @@ pub fn pack(questions: &[TokenizedQuestion]) -> (PackedBatch, Vec<usize>) {
         last_rows.extend(rows.into_iter().map(|rows| rows.end - 1));
     }
     (batch, last_rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use transformer::{Config, Cpu, Model};
+
+    #[test]
+    fn several_critics_in_a_directory_are_averaged() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let texts = ["def f(a, b):\n    return a + b\n"];
+        let tokenizer = Tokenizer::train(texts.into_iter(), 300, &["<|endoftext|>"]).expect("a tokenizer");
+        let config = Config { vocab_size: tokenizer.vocab_size(), ..Config::tiny() };
+        let device = Cpu::default();
+        let one = |seed: u64| {
+            let backbone = device.reader(Model::random(config.clone(), seed)).expect("a reader");
+            Critic::new(backbone, Head::random(config.hidden_size, 8, 1, seed), tokenizer.clone())
+        };
+        let save = |critic: &Critic, number: usize| {
+            let path = directory_of(directory.path(), number);
+            critic.save(&path, Precision::F32).expect("saved");
+        };
+        let question = Question { prompt: "p".into(), programs: vec!["a".into(), "bc".into()] };
+        let tokens = [one(1).tokenize(&question)];
+        let own: Vec<Vec<f32>> =
+            (1..4).map(|seed| one(seed).logits(&tokens).expect("logits").concat()).collect();
+        save(&one(1), 0);
+        save(&one(2), 1);
+        save(&one(3), 2);
+        let all = Critic::load(directory.path(), &device).expect("critics");
+        assert_eq!(all.count(), 3);
+        let found = all.logits(&tokens).expect("logits").concat();
+        for (at, found) in found.iter().enumerate() {
+            let mean = own.iter().map(|logits| logits[at]).sum::<f32>() / 3.0;
+            assert!((found - mean).abs() < 1e-5, "{found} {mean} {own:?}");
+            assert!(own.iter().all(|logits| (logits[at] - mean).abs() > 1e-4), "{own:?} tell nothing");
+        }
+    }
 }

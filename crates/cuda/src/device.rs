@@ -44,6 +44,10 @@ impl Device for Cuda {
         format!("cuda:{}, {}", self.gpu.ordinal(), self.gpu.name())
     }
 
+    fn weights(&self) -> &'static str {
+        "bf16"
+    }
+
     fn reader(&self, model: Model) -> Result<Box<dyn Reader>, ModelError> {
         Ok(Box::new(GpuReader::new(Network::new(&self.gpu, &model)?)))
     }

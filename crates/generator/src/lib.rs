@@ -100,13 +100,19 @@ impl Generator {
     /// # Errors
     /// Where the model, its tokenizer or its chat template is missing, damaged, or does not fit.
     pub fn load(path: &Path, format: PromptFormat, device: &dyn Device) -> Result<Self> {
-        Self::read(path, device, |checkpoint| match format {
-            PromptFormat::Comment => Ok(Prompter::Comment),
-            PromptFormat::Chat => {
-                let missing = || TemplateError { path: path.to_owned(), problem: TemplateProblem::Missing };
-                Ok(Prompter::Chat(chat_template(checkpoint)?.ok_or_else(missing)?))
-            }
-        })
+        Self::read(path, device, |checkpoint| prompter(checkpoint, format))
+    }
+
+    /// Refuses what [`load`](Self::load) would refuse, without reading the weights.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn check(path: &Path, format: PromptFormat, device: &dyn Device) -> Result<Config> {
+        let checkpoint = Checkpoint::open(path).context("cannot load the generator")?;
+        device.check_room(&checkpoint).context("cannot run the generator")?;
+        prompter(&checkpoint, format)?;
+        checkpoint.tokenizer().context("cannot load the generator")?;
+        Ok(checkpoint.config().clone())
     }
 
     /// Reads a model; it is asked as a chat where it has a template for that.
@@ -390,6 +396,18 @@ impl Generator {
                 Ok(comment_prompt_of(last, std::iter::empty()))
             }
             Prompter::Chat(template) => Ok(template.render(messages, stops)?),
+        }
+    }
+}
+
+/// How a model is asked in this form.
+fn prompter(checkpoint: &Checkpoint, format: PromptFormat) -> Result<Prompter> {
+    match format {
+        PromptFormat::Comment => Ok(Prompter::Comment),
+        PromptFormat::Chat => {
+            let path = checkpoint.path().to_owned();
+            let missing = || TemplateError { path, problem: TemplateProblem::Missing };
+            Ok(Prompter::Chat(chat_template(checkpoint)?.ok_or_else(missing)?))
         }
     }
 }

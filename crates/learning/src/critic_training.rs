@@ -75,6 +75,20 @@ impl CriticSettings {
         if self.details > 0.0 { 1 + DETAILS } else { 1 }
     }
 
+    /// Refuses a head of so many logits where it does not fit these settings.
+    ///
+    /// # Errors
+    /// Says what was expected and found.
+    pub fn check_head(&self, found: usize) -> Result<()> {
+        let wanted = self.outputs();
+        ensure!(
+            found == wanted,
+            "critic.training.details = {} takes a head of {wanted} logits, and that of the critic to go on from has {found}",
+            self.details
+        );
+        Ok(())
+    }
+
     /// Number of steps for so many questions.
     pub fn total_steps(&self, questions: usize) -> usize {
         self.epochs * questions.div_ceil(self.problems_per_step.max(1))
@@ -131,12 +145,7 @@ impl CriticTrainer {
     /// # Errors
     /// Where the device has no room for it.
     pub fn new(backbone: Model, head: Head, settings: &CriticSettings, device: &dyn Device) -> Result<Self> {
-        let (found, wanted) = (head.outputs(), settings.outputs());
-        ensure!(
-            found == wanted,
-            "critic.training.details = {} takes a head of {wanted} logits, and that of the critic to go on from has {found}",
-            settings.details
-        );
+        settings.check_head(head.outputs())?;
         let layers = backbone.config.num_hidden_layers;
         let plan = Plan {
             optimizer: settings.optimizer.adamw(),

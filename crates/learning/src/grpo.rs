@@ -10,7 +10,7 @@
 use crate::advantage::{Objective, advantages, mean_and_deviation};
 use crate::rewards::{CriticGroups, rewards};
 use crate::rounds::step_problems;
-use crate::surrogate::{Clip, token_gradient};
+use crate::surrogate::{Clip, Terms, token_gradient};
 use crate::{OnStep, OptimizerSettings, StepReport, Trainer};
 use anyhow::{Context, Result, ensure};
 use critic::Critic;
@@ -59,6 +59,9 @@ pub struct GrpoSettings {
     pub clip_range_high: f64,
     /// Coefficient of the KL term to the starting model; 0 leaves it out, and saves its pass.
     pub kl_coefficient: f64,
+    /// Coefficient of a bonus for the entropy of each token: what learning takes of it, the best of several
+    /// loses. 0 leaves it out.
+    pub entropy_coefficient: f64,
     /// Weight of execution in the reward: 1 for a completion that passes. 0 leaves learning to the critic, as
     /// for problems without tests; what execution says is measured all the same.
     pub execution_reward: f64,
@@ -68,6 +71,11 @@ pub struct GrpoSettings {
     pub critic_groups: CriticGroups,
     /// Tests that the prompt shows.
     pub prompt_tests: PromptTests,
+    /// Steps after which the answers selected among candidates for problems that nothing is learned from are
+    /// measured, again and again; the weights with the best of them are kept. 0 keeps the last step's.
+    pub choose_every: usize,
+    /// Candidates of each of these problems.
+    pub choose_samples: usize,
     /// How weights are updated.
     pub optimizer: OptimizerSettings,
 }
@@ -89,10 +97,13 @@ impl Default for GrpoSettings {
             clip_range: 0.2,
             clip_range_high: 0.2,
             kl_coefficient: 0.0,
+            entropy_coefficient: 0.0,
             execution_reward: 1.0,
             critic_reward: 0.0,
             critic_groups: CriticGroups::All,
             prompt_tests: PromptTests::Visible,
+            choose_every: 0,
+            choose_samples: 16,
             optimizer: OptimizerSettings { learning_rate: 1e-4, ..OptimizerSettings::default() },
         }
     }
@@ -418,8 +429,8 @@ fn add_gradient(
     let per_token = rollouts.flat_map(|r| r.old.iter().map(|&old| (old, r.advantage)));
     let per_token: Vec<(f32, f32)> = per_token.collect();
     same_length("targets", targets.len(), "tokens", per_token.len())?;
-    let kl_coefficient = settings.kl_coefficient as f32;
-    let reference = match reference.filter(|_| kl_coefficient > 0.0) {
+    let terms = Terms { kl: settings.kl_coefficient as f32, entropy: settings.entropy_coefficient as f32 };
+    let reference = match reference.filter(|_| terms.kl > 0.0) {
         Some(reference) => Some(reference.predictions(&batch, &targets)?),
         None => None,
     };
@@ -427,8 +438,7 @@ fn add_gradient(
     let mut weigh = |index: usize, prediction: Prediction| {
         let (old, advantage) = per_token[index];
         let reference = reference.as_ref().map(|reference| reference[index].log_probability);
-        let token =
-            token_gradient(prediction.log_probability, old, advantage, clip, reference, kl_coefficient);
+        let token = token_gradient(prediction, old, advantage, clip, reference, terms);
         sums.tokens += 1.0;
         sums.entropy += f64::from(prediction.entropy);
         sums.kl += f64::from(token.kl);

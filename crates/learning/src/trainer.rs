@@ -4,11 +4,11 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use transformer::Model;
 use transformer::checkpoint::{Precision, TensorFiles, save_tensors};
 use transformer::device::{Device, Learner, Plan};
 use transformer::lora::LoraSettings;
 use transformer::optimizer::{AdamWSettings, Decay, Schedule};
-use transformer::{Config, Model, Weights};
 
 /// How weights are updated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -149,18 +149,18 @@ impl Trainer {
         save(path, self.step, &*self.learner, Vec::new()).context("cannot save the state of training")
     }
 
-    /// Goes on from a file that [`save_state`](Self::save_state) wrote.
+    /// Goes on from a file that [`save_state`](Self::save_state) wrote of a training that started from `model`:
+    /// the state of adapters does not hold the weights that they are added to.
     ///
     /// # Errors
     /// Where the file is damaged or belongs to a model of another shape.
     pub fn load_state(
-        config: &Config,
+        model: Model,
         settings: &OptimizerSettings,
         path: &Path,
         device: &dyn Device,
     ) -> Result<Self> {
         let files = TensorFiles::open_file(path)?;
-        let model = Model { config: config.clone(), weights: Weights::zeros(config) };
         let mut trainer = Trainer::new(model, settings, device)?;
         trainer.step = load(&files, &mut *trainer.learner)?;
         Ok(trainer)
@@ -230,7 +230,7 @@ pub(crate) fn load(files: &TensorFiles, learner: &mut dyn Learner) -> Result<usi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use transformer::Cpu;
+    use transformer::{Config, Cpu};
 
     #[test]
     fn the_state_is_saved_from_time_to_time() {
@@ -249,7 +249,23 @@ mod tests {
         trainer(10.0);
         assert!(!path.exists(), "not before it is time");
         let settings = trainer(1e-9);
-        let again = Trainer::load_state(&Config::tiny(), &settings, &path, &Cpu::default()).expect("a state");
+        let model = Model::random(Config::tiny(), 1);
+        let again = Trainer::load_state(model, &settings, &path, &Cpu::default()).expect("a state");
         assert_eq!(again.step(), 3);
+    }
+
+    /// A state of adapters is small: what they are added to comes from the model that training started from.
+    #[test]
+    fn adapters_go_on_beside_the_weights_that_they_began_with() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.safetensors");
+        let lora = LoraSettings { rank: 8, ..LoraSettings::default() };
+        let settings = OptimizerSettings { lora, ..OptimizerSettings::default() };
+        let model = || Model::random(Config::tiny(), 1);
+        let trainer = Trainer::new(model(), &settings, &Cpu::default()).expect("a trainer");
+        trainer.save_state(&path).expect("saved");
+        let again = Trainer::load_state(model(), &settings, &path, &Cpu::default()).expect("a state");
+        let weights = |trainer: &Trainer| trainer.model().expect("a model").weights.tensors().concat();
+        assert_eq!(weights(&again), weights(&trainer));
     }
 }

@@ -111,8 +111,13 @@ pub fn advised(error: Error) -> anyhow::Error {
         error @ (Error::OtherRecipe { .. }
         | Error::OtherModel { .. }
         | Error::ModelChanged { .. }
+        | Error::ProblemsChanged { .. }
+        | Error::RecipeMissing { .. }
         | Error::OtherVerifier { .. }) => {
             anyhow!("{error}; give another directory with --out, or delete this one")
+        }
+        error @ Error::OtherWeights { .. } => {
+            anyhow!("{error}; --weights and --device choose the form; --out names another directory")
         }
         error => error.into(),
     }

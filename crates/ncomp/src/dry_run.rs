@@ -1,15 +1,15 @@
 //! `ncomp run --dry-run`: what a recipe would do, and the memory it takes on the processor and on a GPU.
 
-use crate::context::{advised, hub};
+use crate::context::{advised, context};
 use anyhow::Result;
 use learning::OptimizerSettings;
-use pipeline::models;
+use pipeline::loop_run::{self, Plan};
 use pipeline::problem_sets::ProblemSets;
 use pipeline::recipe::Recipe;
 use report::table::align;
 use serde_json::json;
 use std::path::Path;
-use transformer::{Checkpoint, Config};
+use transformer::Config;
 
 /// Bytes on the processor and on a GPU.
 #[derive(Clone, Copy)]
@@ -27,13 +27,18 @@ struct Step {
 
 /// Prints the steps of a run as a table, or as JSON.
 pub fn print(recipe: &Recipe, root: &Path, as_json: bool) -> Result<()> {
-    let (config, note) = match models::find_here(&recipe.model.path, hub()).map_err(advised)? {
-        Some(path) => (Some(Checkpoint::open(&path)?.config().clone()), "present"),
+    let plan = match &recipe.pretrain {
+        Some(_) => Plan { problems: None, model: None },
+        None => loop_run::plan(recipe, root, context()?).map_err(advised)?,
+    };
+    let (config, note) = match plan.model {
+        Some((_, config)) => (Some(config), "present"),
+        None if recipe.pretrain.is_some() => (None, "made from nothing"),
         None => {
             (known_shape(&recipe.model.path), "not on this machine yet: fetched from the Hub when it runs")
         }
     };
-    let steps = steps(recipe, root, config.as_ref());
+    let steps = steps(recipe, root, config.as_ref(), plan.problems.as_ref());
     if as_json {
         let steps: Vec<_> = steps.iter().map(Step::to_json).collect();
         let whole =
@@ -75,7 +80,7 @@ fn gibibytes(bytes: f64) -> String {
     format!("{:.2} GiB", bytes / (1u64 << 30) as f64)
 }
 
-fn steps(recipe: &Recipe, root: &Path, config: Option<&Config>) -> Vec<Step> {
+fn steps(recipe: &Recipe, root: &Path, config: Option<&Config>, problems: Option<&ProblemSets>) -> Vec<Step> {
     if let Some(pretrain) = &recipe.pretrain {
         let what = format!(
             "{} programs, {} layers of width {}",
@@ -83,7 +88,7 @@ fn steps(recipe: &Recipe, root: &Path, config: Option<&Config>) -> Vec<Step> {
         );
         return vec![Step { name: "pretrain", what, memory: None }];
     }
-    let counts = ProblemSets::of(recipe, hub()).ok().map(|sets| (sets.train.len(), sets.test.len()));
+    let counts = problems.map(|sets| (sets.for_grpo(recipe).len(), sets.test.len()));
     let (train, test) = counts.map_or(("all".into(), "all".into()), |(a, b)| (a.to_string(), b.to_string()));
     let memory = |part: fn(&Config, &Recipe) -> Memory| config.map(|config| part(config, recipe));
     let (grpo, critic) = (&recipe.grpo, &recipe.critic);

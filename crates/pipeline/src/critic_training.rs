@@ -1,11 +1,12 @@
 //! How a critic is trained: one function, for a run's stage and for files.
 
 use crate::error::learning;
+use crate::problem_sets::is_held_out;
 use crate::recipe::CriticRecipe;
 use crate::recorder::Recorder;
 use crate::stages::Prompt;
 use crate::{Context, Error, Result};
-use critic::{Critic, Head, Question};
+use critic::{Critic, Head, Question, directory_of};
 use generator::Generator;
 use learning::critic_training::{self, CriticSettings, CriticTrainer, DETAILS, LabelledQuestion, details};
 use problems::prompt::PromptTests;
@@ -104,8 +105,9 @@ pub fn label(candidates: Vec<Candidate>, verdicts: &[Verdict]) -> Result<Vec<Lab
 }
 
 impl CriticTraining<'_> {
-    /// Trains a critic on labelled candidates, measures it on problems kept apart, and writes it. None where
-    /// it was stopped: the next call resumes.
+    /// Trains as many critics as the recipe says on labelled candidates, each with a seed of its own, measures
+    /// them on problems held out, and writes them; `new` gives one of a seed that has learned nothing yet. None
+    /// where it was stopped: the next call resumes.
     ///
     /// # Errors
     /// Where there is nothing to learn from, the state of an earlier call is from other examples or settings,
@@ -113,24 +115,67 @@ impl CriticTraining<'_> {
     pub fn run(
         &self,
         context: &Context,
-        mut critic: Critic,
+        new: &dyn Fn(u64) -> Result<Critic>,
         generator: &Generator,
         problems: &[Problem],
         labelled: &[Labelled],
     ) -> Result<Option<Trained>> {
-        let settings = &self.recipe.training;
-        critic.max_tokens = settings.max_tokens;
         let prompt =
             |problem: &Problem| generator.prompt(&problem.shown, PromptTests::Visible).map_err(learning);
-        let questions = labelled_questions(&critic, &prompt, problems, labelled)?;
-        let (held_out, training) = split(questions, self.recipe.validation, self.seed);
-        let ids: Vec<&str> = held_out.iter().map(|question| question.problem.as_str()).collect();
+        let examples = self.digest(generator, labelled)?;
+        let (count, finished) = (self.recipe.seeds.max(1), self.finished(&examples)?);
+        let mut validation = None;
+        for number in finished..count {
+            let mut critic = new(self.seed_of(number))?;
+            critic.max_tokens = self.recipe.training.max_tokens;
+            let questions = labelled_questions(&critic, &prompt, problems, labelled)?;
+            let sides = self.sides(questions);
+            let ids: Vec<&str> = sides.0.iter().map(|question| question.problem.as_str()).collect();
+            self.write(HELD_OUT, &serde_json::to_string(&ids)?)?;
+            let Some(trained) = self.train_one(context, number, critic, generator, &sides)? else {
+                return Ok(None);
+            };
+            validation = trained.validation;
+            self.note(&examples, number + 1)?;
+        }
+        if let (Some(target), true) = (self.target, count > 1) {
+            let mut critics = Critic::load(target, context.device).map_err(learning)?;
+            critics.max_tokens = self.recipe.training.max_tokens;
+            let (held_out, training) = self.sides(labelled_questions(&critics, &prompt, problems, labelled)?);
+            let measured = validate(&critics, &held_out, training.len())?;
+            self.write(VALIDATION, &measured.to_string())?;
+            validation = Some(measured);
+        }
+        let _ = fs::remove_file(self.root.join(STATE_OF));
+        // If nothing else is in it.
+        let _ = fs::remove_dir(self.root.join("states"));
+        Ok(Some(Trained { validation }))
+    }
+
+    /// Questions held out, and those to learn from.
+    fn sides(&self, questions: Vec<LabelledQuestion>) -> (Vec<LabelledQuestion>, Vec<LabelledQuestion>) {
+        let share = self.recipe.validation;
+        questions.into_iter().partition(|question| is_held_out(&question.problem, share, self.seed))
+    }
+
+    /// The seed of one of the critics: far from the others', for an epoch adds one.
+    fn seed_of(&self, number: usize) -> u64 {
+        self.seed.wrapping_add(1_000_003 * number as u64)
+    }
+
+    /// Trains one of the critics. None where it was stopped.
+    fn train_one(
+        &self,
+        context: &Context,
+        number: usize,
+        critic: Critic,
+        generator: &Generator,
+        (held_out, training): &(Vec<LabelledQuestion>, Vec<LabelledQuestion>),
+    ) -> Result<Option<Trained>> {
+        let (settings, seed) = (&self.recipe.training, self.seed_of(number));
         let state = self.root.join(STATE);
-        let resumes = state.exists();
-        self.check_state(generator, labelled, resumes)?;
-        self.write(HELD_OUT, &serde_json::to_string(&ids)?)?;
         let (model, head) = (critic.model().map_err(learning)?, critic.head.clone());
-        let trainer = match resumes {
+        let trainer = match state.exists() {
             true => CriticTrainer::load_state(model, head, settings, &state, context.device),
             false => CriticTrainer::new(model, head, settings, context.device),
         };
@@ -138,11 +183,13 @@ impl CriticTraining<'_> {
         trainer.save_regularly(&state, settings);
         let total = settings.total_steps(training.len());
         let (metrics, steps) = (self.root.join("metrics"), (trainer.step(), total));
-        let mut recorder =
-            Recorder::open(context.watch, (&metrics, "critic"), ("critic", "accuracy"), steps)?;
+        let name = match number {
+            0 => "critic".to_owned(),
+            number => format!("critic-{}", number + 1),
+        };
+        let mut recorder = Recorder::open(context.watch, (&metrics, &name), (&name, "accuracy"), steps)?;
         let mut on_step = |report: &_| recorder.step(report);
-        let trained = critic_training::train(&mut trainer, &training, settings, self.seed, &mut on_step);
-        trained.map_err(learning)?;
+        critic_training::train(&mut trainer, training, settings, seed, &mut on_step).map_err(learning)?;
         recorder.finish()?;
         if trainer.step() < total {
             trainer.save_state(&state).map_err(learning)?;
@@ -154,24 +201,47 @@ impl CriticTraining<'_> {
             let critic = trained_critic(critic, trainer, context.device)?;
             if let Some(adapters) = adapters {
                 // A critic that runs beside the generator's weights.
-                let (directory, precision) = (target.join("adapter"), self.recipe.precision);
+                let directory = directory_of(&target.join("adapter"), number);
+                let precision = self.recipe.precision;
                 critic.save_adapted(&directory, &adapters, &generator.name, precision).map_err(learning)?;
             }
-            let measured = validate(&critic, &held_out, training.len())?;
-            self.write(VALIDATION, &measured.to_string())?;
-            critic.save(target, self.recipe.precision).map_err(learning)?;
+            let measured = validate(&critic, held_out, training.len())?;
+            self.write(&format!("metrics/{name}-validation.json"), &measured.to_string())?;
+            let directory = directory_of(target, number);
+            critic.save(&directory, self.recipe.precision).map_err(learning)?;
             validation = Some(measured);
         }
         let _ = fs::remove_file(state);
-        let _ = fs::remove_file(self.root.join(STATE_OF));
-        // If nothing else is in it.
-        let _ = fs::remove_dir(self.root.join("states"));
         Ok(Some(Trained { validation }))
     }
 
-    /// Refuses a state that was learned from other examples or with other settings, and notes what a new one
-    /// will be learned from.
-    fn check_state(&self, generator: &Generator, labelled: &[Labelled], resumes: bool) -> Result<()> {
+    /// How many critics earlier calls finished of those that are under way. Refuses a state that was learned
+    /// from other examples or with other settings, and notes what a new one will be learned from.
+    fn finished(&self, examples: &str) -> Result<usize> {
+        let resumes = self.root.join(STATE).exists();
+        // A state of an earlier version has no such file.
+        let Ok(text) = fs::read_to_string(self.root.join(STATE_OF)) else {
+            self.note(examples, 0)?;
+            return Ok(0);
+        };
+        let before: Value = serde_json::from_str(&text).unwrap_or_default();
+        if before.get("examples").and_then(Value::as_str) == Some(examples) {
+            return Ok(before.get("finished").and_then(Value::as_u64).unwrap_or(0) as usize);
+        }
+        if resumes {
+            return Err(Error::OtherTraining { path: self.root.join(STATE) });
+        }
+        self.note(examples, 0)?;
+        Ok(0)
+    }
+
+    /// Notes what is learned from, and how many critics are finished.
+    fn note(&self, examples: &str, finished: usize) -> Result<()> {
+        self.write(STATE_OF, &json!({ "examples": examples, "finished": finished }).to_string())
+    }
+
+    /// What a critic depends on: examples, settings, seed and generator.
+    fn digest(&self, generator: &Generator, labelled: &[Labelled]) -> Result<String> {
         let mut digest = Sha256::new();
         let mut part = |text: &str| {
             digest.update((text.len() as u64).to_le_bytes());
@@ -185,16 +255,7 @@ impl CriticTraining<'_> {
                 .into_iter()
                 .for_each(&mut part);
         }
-        let examples: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        let now = json!({ "examples": examples }).to_string();
-        // A state of an earlier version has no such file.
-        match fs::read_to_string(self.root.join(STATE_OF)) {
-            Ok(before) if resumes && before != now => {
-                Err(Error::OtherTraining { path: self.root.join(STATE) })
-            }
-            _ if resumes => Ok(()),
-            _ => self.write(STATE_OF, &now),
-        }
+        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn write(&self, name: &str, text: &str) -> Result<()> {
@@ -236,17 +297,6 @@ fn labelled_questions(
         });
     }
     Ok(questions)
-}
-
-/// Some problems kept apart, and the others.
-fn split(
-    questions: Vec<LabelledQuestion>,
-    share: f64,
-    seed: u64,
-) -> (Vec<LabelledQuestion>, Vec<LabelledQuestion>) {
-    use rand::{Rng, SeedableRng};
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
-    questions.into_iter().partition(|_| random.random::<f64>() < share)
 }
 
 /// Accuracy, AUC and calibration on problems that training never saw; every candidate counts.

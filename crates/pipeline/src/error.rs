@@ -67,19 +67,61 @@ pub enum Error {
     },
     /// A file of the model is not what it was when the run began.
     #[error(
-        "{}: {file} of the model changed since this run began: expected SHA-256 {expected}, found {found}; \
+        "{}: {file} of {what} changed since this run began: expected SHA-256 {expected}, found {found}; \
          bring the file back, or begin a new run",
         root.display()
     )]
     ModelChanged {
         /// The run's directory.
         root: PathBuf,
+        /// Which model: the recipe's, or the critic to start from.
+        what: &'static str,
         /// The model's file.
         file: PathBuf,
         /// Its digest when the run began.
         expected: String,
         /// Its digest now, or that it is missing.
         found: String,
+    },
+    /// Problems are not what they were when the run began.
+    #[error(
+        "{}: {what} changed since this run began: expected SHA-256 {expected}, found {found}; bring them back, or \
+         begin a new run: what was learned, and what is reported on, would be of two sets",
+        root.display()
+    )]
+    ProblemsChanged {
+        /// The run's directory.
+        root: PathBuf,
+        /// The recipe's field and the set, or the part of the run's problems.
+        what: String,
+        /// Their digest when the run began.
+        expected: String,
+        /// Their digest now, or that they are missing.
+        found: String,
+    },
+    /// The run's weights are kept in another form.
+    #[error(
+        "{}: its models ran with weights kept as {expected}, here they are kept as {found}; go on with that form, \
+         or begin a new run: the numbers of two forms cannot be compared",
+        root.display()
+    )]
+    OtherWeights {
+        /// The run's directory.
+        root: PathBuf,
+        /// The form that it was begun with.
+        expected: String,
+        /// The form on this device.
+        found: String,
+    },
+    /// What was done is there, and the recipe that did it is not.
+    #[error(
+        "{}: recipe.toml is missing beside state.json: what is there may be another recipe's; bring it back, or \
+         begin a new run",
+        root.display()
+    )]
+    RecipeMissing {
+        /// The run's directory.
+        root: PathBuf,
     },
     /// The run's verdicts were made by another verifier.
     #[error(

@@ -35,10 +35,11 @@ pub(crate) fn of(model: &Path) -> Result<Vec<ModelFile>> {
 
 /// Refuses a model whose files are not these. A file that was added counts too: a tokenizer's template, for
 /// one, changes every prompt.
-pub(crate) fn check(root: &Path, expected: &[ModelFile], model: &Path) -> Result<()> {
+pub(crate) fn check(root: &Path, what: &'static str, expected: &[ModelFile], model: &Path) -> Result<()> {
     let paths = paths(model)?;
     let changed = |file: PathBuf, expected: &str, found: &str| Error::ModelChanged {
         root: root.to_owned(),
+        what,
         file,
         expected: expected.to_owned(),
         found: found.to_owned(),
@@ -139,7 +140,7 @@ mod tests {
             files.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(),
             ["config.json", "model.safetensors"]
         );
-        let again = || check(Path::new("run"), &files, directory.path());
+        let again = || check(Path::new("run"), "the model", &files, directory.path());
         write("model.safetensors", "weights");
         write("README.md", "other words");
         again().expect("the same model");

@@ -47,9 +47,10 @@ pub fn run(recipe: &Recipe, pretrain: &PretrainRecipe, root: &Path, context: Con
     watch.note(&Note::Pretraining { parameters: config.parameters(), programs: examples.len() });
     let settings = &pretrain.training;
     let state = run.path("states/pretrain.safetensors");
+    let model = Model::random(config, recipe.seed);
     let trainer = match state.exists() {
-        true => Trainer::load_state(&config, &settings.optimizer, &state, context.device),
-        false => Trainer::new(Model::random(config, recipe.seed), &settings.optimizer, context.device),
+        true => Trainer::load_state(model, &settings.optimizer, &state, context.device),
+        false => Trainer::new(model, &settings.optimizer, context.device),
     };
     let mut trainer = trainer.map_err(learning)?;
     trainer.save_regularly(&state);

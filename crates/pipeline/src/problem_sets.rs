@@ -4,9 +4,11 @@ use crate::recipe::Recipe;
 use crate::{Error, Result};
 use hub::Hub;
 use problems::basics::World;
+use problems::kept_out::KeptOut;
 use problems::sets;
 use records::{Problem, Split};
-use std::collections::HashSet;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 
@@ -14,12 +16,17 @@ use std::path::Path;
 pub struct ProblemSets {
     /// To learn from.
     pub train: Vec<Problem>,
+    /// The share of the training problems that the critic is measured on and rankers learn from; the critic
+    /// does not learn from them.
+    pub held_out: Vec<Problem>,
     /// For rankers to learn from, where the recipe asks for candidates of validation problems.
     pub validation: Vec<Problem>,
     /// To report on: the source's, then those of the further sets.
     pub test: Vec<Problem>,
     /// Each set's name, and which of `test` are its; the source's is first.
     pub reported: Vec<(String, Range<usize>)>,
+    /// Digests of each set as it was read, by the recipe's field and its name, and of the run's parts.
+    pub(crate) digests: BTreeMap<String, String>,
 }
 
 impl ProblemSets {
@@ -42,13 +49,19 @@ impl ProblemSets {
                     format!("expected none beside the built-in set; give {name} to a set of real problems");
                 return Err(Error::Problems { field: "problems.source", message });
             }
-            return Ok(Self::built_in(recipe));
+            return Self::built_in(recipe).digested();
         }
-        let all = sets::load_from(&wanted.source, hub)?;
+        let mut digests = BTreeMap::new();
+        let mut load = |field: &str, source: &String| {
+            let problems = sets::load_from(source, hub)?;
+            digests.insert(format!("{field} {source}"), digest(&problems)?);
+            Ok::<_, Error>(problems)
+        };
+        let all = load("problems.source", &wanted.source)?;
         let mut further = Vec::new();
         let reports_on_test = wanted.report_on == Split::Test;
         for source in wanted.also_report.iter().filter(|_| reports_on_test) {
-            let found = of_split(sets::load_from(source, hub)?, Split::Test).collect::<Vec<Problem>>();
+            let found: Vec<Problem> = of_split(load("problems.also_report", source)?, Split::Test).collect();
             if found.is_empty() {
                 let message = format!("{source} has no test problems");
                 return Err(Error::Problems { field: "problems.also_report", message });
@@ -57,9 +70,25 @@ impl ProblemSets {
         }
         let mut also_train = Vec::new();
         for source in &wanted.also_train {
-            also_train.push(sets::load_from(source, hub)?);
+            also_train.push(load("problems.also_train", source)?);
         }
-        Self::join(recipe, all, also_train, further)
+        let mut joined = Self::join(recipe, all, also_train, further)?;
+        joined.digests = digests;
+        joined.digested()
+    }
+
+    /// With digests of its parts: with the same sets, another version may divide them otherwise.
+    fn digested(mut self) -> Result<Self> {
+        let parts = [
+            ("training", &self.train),
+            ("held-out", &self.held_out),
+            ("validation", &self.validation),
+            ("reported", &self.test),
+        ];
+        for (name, problems) in parts {
+            self.digests.insert(format!("the choice of {name} problems"), digest(problems)?);
+        }
+        Ok(self)
     }
 
     /// Problems of the built-in world.
@@ -67,8 +96,10 @@ impl ProblemSets {
         let (wanted, world) = (&recipe.problems, World::new());
         let test = world.problems(wanted.report_on, wanted.test, wanted.seed);
         let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
+        let (train, held_out) = apart(world.problems(Split::Train, wanted.train, wanted.seed), recipe);
         ProblemSets {
-            train: world.problems(Split::Train, wanted.train, wanted.seed),
+            train,
+            held_out,
             validation: if learns {
                 world.problems(Split::Validation, wanted.test, wanted.seed)
             } else {
@@ -76,6 +107,7 @@ impl ProblemSets {
             },
             reported: vec![(wanted.source.clone(), 0..test.len())],
             test,
+            digests: BTreeMap::new(),
         }
     }
 
@@ -89,25 +121,29 @@ impl ProblemSets {
         let wanted = &recipe.problems;
         let limit = |limit: usize| if limit == 0 { usize::MAX } else { limit };
         let reported_further = || further.iter().flat_map(|(_, problems)| problems);
-        let mut kept = KeptOut::new(&all, reported_further());
-        let mut kept_from_rankers = KeptOut::of_reported(&all, wanted.report_on, reported_further());
         let learns = recipe.selection.validation_samples > 0 && wanted.report_on == Split::Test;
-        // The source's own split is taken as it is; what is like a further set's problems is left out.
-        let apart = KeptOut::like(&[], reported_further());
-        let own =
-            |split: Split| of_split(all.iter().cloned(), split).filter(|problem| !apart.is_like(problem));
-        let mut train: Vec<Problem> = own(Split::Train).take(limit(wanted.train)).collect();
-        let mut validation: Vec<Problem> = own(Split::Validation).filter(|_| learns).collect();
+        // Nothing like what is reported on is learned from; what GRPO and the critic learn from is not like what
+        // settings or steps are chosen by either.
+        let reported =
+            KeptOut::of(all.iter().filter(|p| p.split == wanted.report_on).chain(reported_further()));
+        let not_learned =
+            KeptOut::of(all.iter().filter(|p| p.split != Split::Train).chain(reported_further()));
+        let may = |problem: &Problem, kept: &KeptOut| {
+            kept.like(&problem.shown.name, &problem.shown.statement).is_none()
+        };
+        let own = |split: Split| of_split(all.iter().cloned(), split);
+        let mut train: Vec<Problem> = own(Split::Train)
+            .filter(|problem| may(problem, &not_learned))
+            .take(limit(wanted.train))
+            .collect();
+        let mut validation: Vec<Problem> =
+            own(Split::Validation).filter(|problem| learns && may(problem, &reported)).collect();
+        let mut ids: HashSet<String> = all.iter().map(|problem| problem.id.clone()).collect();
         for more in also_train {
-            for problem in more {
-                match problem.split {
-                    Split::Train if kept.may_learn(&problem) => train.push(problem),
-                    Split::Validation if learns && kept_from_rankers.may_learn(&problem) => {
-                        validation.push(problem);
-                    }
-                    _ => {}
-                }
-            }
+            let (more, rest): (Vec<_>, Vec<_>) = more.into_iter().partition(|p| p.split == Split::Train);
+            extend(&mut train, more.into_iter().filter(|problem| may(problem, &not_learned)), &mut ids);
+            let more = of_split(rest, Split::Validation).filter(|p| learns && may(p, &reported));
+            extend(&mut validation, more, &mut ids);
         }
         let mut test: Vec<Problem> = of_split(all, wanted.report_on).take(limit(wanted.test)).collect();
         if test.is_empty() {
@@ -127,17 +163,53 @@ impl ProblemSets {
             let is_taken = reported.iter().any(|(other, _)| *other == name);
             reported.push((if is_taken { source.clone() } else { name }, first..test.len()));
         }
-        Ok(ProblemSets { train, validation, test, reported })
+        let (train, held_out) = apart(train, recipe);
+        Ok(ProblemSets { train, held_out, validation, test, reported, digests: BTreeMap::new() })
     }
 
-    /// Refuses a recipe that learns from training problems where there are none.
+    /// Every problem of the run.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Problem> {
+        self.train.iter().chain(&self.held_out).chain(&self.validation).chain(&self.test)
+    }
+
+    /// What GRPO learns from.
+    pub fn for_grpo(&self, recipe: &Recipe) -> Vec<Problem> {
+        let also = self.held_out.iter().filter(|_| !recipe.selection.kept_from_grpo);
+        self.train.iter().chain(also).cloned().collect()
+    }
+
+    /// What a step of GRPO is chosen by: problems that nothing is reported on, and that GRPO does not learn from.
+    pub(crate) fn to_choose_by(&self, recipe: &Recipe) -> Vec<Problem> {
+        let held_out = self.held_out.iter().filter(|_| recipe.selection.kept_from_grpo);
+        self.validation.iter().chain(held_out).cloned().collect()
+    }
+
+    /// Refuses a recipe that learns from training problems where there are none, or chooses by problems that it
+    /// does not have.
     ///
     /// # Errors
     /// Names what would learn from them, and what to do.
     pub(crate) fn check_training(&self, recipe: &Recipe) -> Result<()> {
+        let chooses = recipe.grpo.steps > 0 && recipe.grpo.choose_every > 0;
+        if chooses && self.to_choose_by(recipe).is_empty() {
+            let message = format!(
+                "a step is chosen every {} steps, and no problem is kept from learning to choose by; set \
+                 critic.validation above 0, or selection.validation_samples where the set has validation problems",
+                recipe.grpo.choose_every
+            );
+            return Err(Error::Problems { field: "grpo.choose_every", message });
+        }
         let learners = [("grpo.steps", recipe.grpo.steps), ("critic.problems", recipe.critic.problems)];
         let mut learners = learners.into_iter().filter(|(_, count)| *count > 0);
         let Some((name, count)) = learners.next().filter(|_| self.train.is_empty()) else { return Ok(()) };
+        if let Some(problem) = self.held_out.first() {
+            let message = format!(
+                "expected a share that leaves training problems to learn from, found {}: {} and the others are \
+                 all held out; lower it",
+                recipe.critic.validation, problem.id
+            );
+            return Err(Error::Problems { field: "critic.validation", message });
+        }
         let source = &recipe.problems.source;
         if source == "basics" {
             let message = format!(
@@ -154,52 +226,36 @@ impl ProblemSets {
     }
 }
 
-/// What further training problems must not be: those of the set itself, whose training problems are taken as
-/// it has them, and those whose name or text is that of a problem to report on or to choose by.
-struct KeptOut {
-    ids: HashSet<String>,
-    names: HashSet<String>,
-    texts: HashSet<Vec<String>>,
+/// Adds the problems that have an id which is not there yet.
+fn extend(problems: &mut Vec<Problem>, more: impl IntoIterator<Item = Problem>, ids: &mut HashSet<String>) {
+    problems.extend(more.into_iter().filter(|problem| ids.insert(problem.id.clone())));
 }
 
-impl KeptOut {
-    /// Problems to train on must be like none that is reported on or chosen by.
-    fn new<'a>(own: &'a [Problem], further: impl Iterator<Item = &'a Problem>) -> Self {
-        let apart = own.iter().filter(|problem| problem.split != Split::Train);
-        Self::like(own, apart.chain(further))
-    }
+/// Training problems to learn from, and those held out.
+fn apart(train: Vec<Problem>, recipe: &Recipe) -> (Vec<Problem>, Vec<Problem>) {
+    let share = recipe.critic.validation;
+    train.into_iter().partition(|problem| !is_held_out(&problem.id, share, recipe.seed))
+}
 
-    /// Problems for rankers to learn from must be like none that is reported on.
-    fn of_reported<'a>(
-        own: &'a [Problem],
-        reported: Split,
-        further: impl Iterator<Item = &'a Problem>,
-    ) -> Self {
-        let apart = own.iter().filter(move |problem| problem.split == reported);
-        Self::like(own, apart.chain(further))
-    }
+/// Whether a problem is held out, as its name and the seed say: whoever splits problems, and whatever others
+/// there are, it is always on the same side.
+pub(crate) fn is_held_out(id: &str, share: f64, seed: u64) -> bool {
+    let mut digest = Sha256::new();
+    digest.update(seed.to_le_bytes());
+    digest.update(id);
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&digest.finalize()[..8]);
+    u64::from_le_bytes(bytes) as f64 / (u64::MAX as f64) < share
+}
 
-    fn like<'a>(own: &[Problem], apart: impl Iterator<Item = &'a Problem>) -> Self {
-        let ids = own.iter().map(|problem| problem.id.clone()).collect();
-        let mut kept = KeptOut { ids, names: HashSet::new(), texts: HashSet::new() };
-        for problem in apart {
-            if !problem.shown.name.is_empty() {
-                kept.names.insert(problem.shown.name.clone());
-            }
-            kept.texts.insert(words(&problem.shown.statement));
-        }
-        kept
+/// Names problems by all that is said of them.
+fn digest(problems: &[Problem]) -> Result<String> {
+    let mut digest = Sha256::new();
+    for problem in problems {
+        digest.update(serde_json::to_string(problem)?);
+        digest.update("\n");
     }
-
-    /// Whether it may be learned from; the next of the same id may not.
-    fn may_learn(&mut self, problem: &Problem) -> bool {
-        !self.is_like(problem) && self.ids.insert(problem.id.clone())
-    }
-
-    /// Whether it has the name or the text of one that is kept apart.
-    fn is_like(&self, problem: &Problem) -> bool {
-        self.names.contains(&problem.shown.name) || self.texts.contains(&words(&problem.shown.statement))
-    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// The problems of a split.
@@ -215,12 +271,6 @@ fn plain_name(source: &str) -> String {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').next().unwrap_or(source).to_owned()
-}
-
-/// The words of a text, without case and punctuation.
-fn words(text: &str) -> Vec<String> {
-    let words = text.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_lowercase).collect()
 }
 
 /// The problems of a set; the built-in one gives 1,000 of each split.
@@ -247,22 +297,68 @@ mod tests {
 
     #[test]
     fn nothing_to_report_on_or_to_choose_by_is_learned_from() {
-        let own = [
-            problem("Mbpp/11", "remove_occ", "Write a function to remove it.", Split::Test),
+        let text = "Write a function to count the distinct characters of a string.";
+        let own = vec![
+            problem("Mbpp/11", "remove_occ", text, Split::Test),
             problem("Mbpp/511", "smallest", "Find the smallest.", Split::Validation),
             problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
+            problem("Mbpp/602", "near", "Count distinct characters of two strings.", Split::Train),
+            problem("Mbpp/603", "Smallest", "Another.", Split::Train),
         ];
-        let further = [problem("HumanEval/0", "close", "Are any two close?", Split::Test)];
-        let mut kept = KeptOut::new(&own, further.iter());
-        let mut may =
-            |id: &str, name: &str, text: &str| kept.may_learn(&problem(id, name, text, Split::Train));
-        assert!(!may("x/1", "remove_occ", "another text"), "the name of a test problem");
-        assert!(!may("x/2", "other", "write a function, to REMOVE it"), "the text of a test problem");
-        assert!(!may("x/3", "smallest", "x"), "the name of a validation problem");
-        assert!(!may("Mbpp/601", "new", "new"), "a problem that the set has");
-        assert!(!may("x/3", "close", "x"), "the name of a further set's problem");
-        assert!(may("x/4", "chain", "Find the chain."), "another problem like a training problem");
-        assert!(!may("x/4", "again", "again"), "an id twice");
+        let train = |id: &str, name: &str, text: &str| problem(id, name, text, Split::Train);
+        let more = vec![
+            train("x/1", "remove_occ", "The name of a test problem."),
+            train("x/2", "other", "write a function: count the DISTINCT characters of one string"),
+            train("x/3", "smallest", "The name of a validation problem."),
+            train("Mbpp/601", "new", "A problem that the set has."),
+            train("x/3", "close", "The name of a further set's problem."),
+            train("x/4", "chain", "Find the chain."),
+            train("x/4", "again", "An id twice."),
+        ];
+        let source = "humaneval".to_owned();
+        let further =
+            vec![(&source, vec![problem("HumanEval/0", "close", "Are any two near?", Split::Test)])];
+        let sets = ProblemSets::join(&learns_from_all(), own, vec![more], further).expect("problems");
+        let ids: Vec<&str> = sets.train.iter().map(|problem| problem.id.as_str()).collect();
+        assert_eq!(ids, ["Mbpp/601", "x/4"]);
+    }
+
+    fn learns_from_all() -> Recipe {
+        let mut recipe = Recipe::default();
+        recipe.critic.validation = 0.0;
+        recipe
+    }
+
+    #[test]
+    fn a_problem_is_held_out_whatever_others_there_are() {
+        let all = |count: usize| -> Vec<Problem> {
+            (0..count).map(|n| problem(&format!("p/{n}"), &format!("f{n}"), "x", Split::Train)).collect()
+        };
+        let mut recipe = Recipe::default();
+        recipe.critic.validation = 0.25;
+        let ids = |problems: &[Problem]| problems.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+        let (train, held_out) = apart(all(400), &recipe);
+        assert!((70..130).contains(&held_out.len()), "{} of 400", held_out.len());
+        assert_eq!(train.len() + held_out.len(), 400);
+        let fewer = ids(&apart(all(100), &recipe).1);
+        assert_eq!(ids(&held_out)[..fewer.len()], fewer[..]);
+        recipe.seed = 1;
+        assert_ne!(ids(&apart(all(400), &recipe).1), ids(&held_out), "another seed holds out others");
+
+        let sets = |train, held_out| ProblemSets {
+            train,
+            held_out,
+            validation: Vec::new(),
+            test: Vec::new(),
+            reported: Vec::new(),
+            digests: BTreeMap::new(),
+        };
+        let own = sets(train.clone(), held_out.clone());
+        assert_eq!(ids(&own.for_grpo(&recipe)), ids(&train));
+        recipe.selection.kept_from_grpo = false;
+        assert_eq!(own.for_grpo(&recipe).len(), 400);
+        let error = sets(Vec::new(), held_out).check_training(&recipe).expect_err("nothing is left");
+        assert!(error.to_string().contains("critic.validation"), "{error}");
     }
 
     #[test]
@@ -288,7 +384,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let source = "humaneval".to_owned();
         let further = || vec![(&source, vec![problem("HumanEval/0", "close", "Are they?", Split::Test)])];
-        let mut recipe = Recipe::default();
+        let mut recipe = learns_from_all();
         recipe.selection.validation_samples = 1;
         let sets = ProblemSets::join(&recipe, own(), vec![more()], further()).expect("problems");
         let ids = |problems: &[Problem]| problems.iter().map(|p| p.id.clone()).collect::<Vec<_>>();

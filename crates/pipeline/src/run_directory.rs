@@ -29,13 +29,37 @@ struct State {
     origin: Option<Origin>,
 }
 
-/// What all numbers of a run depend on besides its recipe.
-#[derive(Serialize, Deserialize)]
+/// What all numbers of a run depend on besides its recipe, as the run began with it. Runs of earlier versions
+/// noted less: what they lack is noted when they go on.
+#[derive(Default, Serialize, Deserialize)]
 struct Origin {
     /// The model's files.
     model: Vec<ModelFile>,
     /// The verifier's version, interpreter and limits.
     verifier: String,
+    /// The form of weights.
+    #[serde(default)]
+    weights: Option<String>,
+    /// The files of the critic to start from.
+    #[serde(default)]
+    critic: Vec<ModelFile>,
+    /// Digests of the sets and of the parts of the run's problems, by name.
+    #[serde(default)]
+    problems: BTreeMap<String, String>,
+}
+
+/// The same as it is now.
+pub(crate) struct Inputs<'a> {
+    /// Where the model is.
+    pub model: &'a Path,
+    /// The verifier's [fingerprint](verify::Domain::fingerprint).
+    pub verifier: String,
+    /// The form of weights of the device.
+    pub weights: &'static str,
+    /// The directory of the critic to start from.
+    pub critic: Option<&'a Path>,
+    /// Digests of the sets and of the parts of the run's problems, by name.
+    pub problems: &'a BTreeMap<String, String>,
 }
 
 impl RunDirectory {
@@ -44,19 +68,33 @@ impl RunDirectory {
     /// # Errors
     /// Where it cannot be written, or belongs to another recipe.
     pub fn open(root: &Path, recipe: &Recipe) -> Result<Self> {
+        let run = Self::look(root, recipe)?;
+        let path = root.join("recipe.toml");
+        if !path.exists() {
+            let resolved = recipe.resolved()?;
+            jsonl::write_atomically(&path, |file| file.write_all(resolved.as_bytes()))
+                .map_err(|source| Error::Directory { root: root.to_owned(), source })?;
+        }
+        Ok(run)
+    }
+
+    /// As [`open`](Self::open), and writes nothing.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn look(root: &Path, recipe: &Recipe) -> Result<Self> {
         let resolved = recipe.resolved()?;
-        let recipe_path = root.join("recipe.toml");
         // A recipe of an earlier version lacks fields that there were not: with their defaults it may be
         // this one all the same.
-        let old = std::fs::read_to_string(&recipe_path)
+        let old = std::fs::read_to_string(root.join("recipe.toml"))
             .map(|old| Recipe::parse(&old).and_then(|recipe| recipe.resolved()).unwrap_or(old));
+        let state_path = root.join("state.json");
         match old {
             Ok(old) if old != resolved => return Err(another(root, &old, recipe, &resolved)),
             Ok(_) => {}
-            Err(_) => jsonl::write_atomically(&recipe_path, |file| file.write_all(resolved.as_bytes()))
-                .map_err(|source| Error::Directory { root: root.to_owned(), source })?,
+            Err(_) if state_path.exists() => return Err(Error::RecipeMissing { root: root.to_owned() }),
+            Err(_) => {}
         }
-        let state_path = root.join("state.json");
         let state = match std::fs::read_to_string(&state_path) {
             Ok(text) => serde_json::from_str(&text).map_err(|source| Error::Damaged {
                 path: state_path,
@@ -83,22 +121,59 @@ impl RunDirectory {
         self.state.origin.is_some()
     }
 
-    /// Refuses to go on with another model or verifier than the run began with, and notes them where they
-    /// are not noted yet. `verifier` is its [fingerprint](verify::Domain::fingerprint).
+    /// Refuses to go on with other inputs than the run began with; `computes` says whether models have yet
+    /// something to do, for which the form of their weights counts.
     ///
     /// # Errors
-    /// Names the model's file that changed, or both verifiers; or `state.json` cannot be written.
-    pub(crate) fn begin(&mut self, model: &Path, verifier: &str) -> Result<()> {
-        let Some(origin) = &self.state.origin else {
-            let model = model_files::of(model)?;
-            self.state.origin = Some(Origin { model, verifier: verifier.to_owned() });
-            return self.write_state();
-        };
-        let (root, found) = (self.root.clone(), verifier.to_owned());
-        if origin.verifier != verifier {
+    /// Names what changed.
+    pub(crate) fn check(&self, now: &Inputs, computes: bool) -> Result<()> {
+        let Some(origin) = &self.state.origin else { return Ok(()) };
+        let (root, found) = (self.root.clone(), now.verifier.clone());
+        if origin.verifier != now.verifier {
             return Err(Error::OtherVerifier { root, expected: origin.verifier.clone(), found });
         }
-        model_files::check(&root, &origin.model, model)
+        for (what, expected) in &origin.problems {
+            let found = now.problems.get(what).map_or("none", String::as_str);
+            if found != expected {
+                let (what, expected, found) = (what.clone(), expected.clone(), found.to_owned());
+                return Err(Error::ProblemsChanged { root, what, expected, found });
+            }
+        }
+        match &origin.weights {
+            Some(expected) if computes && expected != now.weights => {
+                let (expected, found) = (expected.clone(), now.weights.to_owned());
+                return Err(Error::OtherWeights { root, expected, found });
+            }
+            _ => {}
+        }
+        if let Some(critic) = now.critic.filter(|_| !origin.critic.is_empty()) {
+            model_files::check(&root, "the critic to start from (critic.start)", &origin.critic, critic)?;
+        }
+        model_files::check(&root, "the model", &origin.model, now.model)
+    }
+
+    /// Notes what the run begins with, or, where an earlier version noted less, the rest.
+    ///
+    /// # Errors
+    /// Where a file cannot be read, or `state.json` not written.
+    pub(crate) fn begin(&mut self, now: &Inputs) -> Result<()> {
+        let mut origin = match self.state.origin.take() {
+            Some(origin) => origin,
+            None => Origin {
+                model: model_files::of(now.model)?,
+                verifier: now.verifier.clone(),
+                ..Origin::default()
+            },
+        };
+        origin.weights.get_or_insert_with(|| now.weights.to_owned());
+        if let Some(critic) = now.critic.filter(|_| origin.critic.is_empty()) {
+            origin.critic = model_files::of(critic)?;
+        }
+        if origin.problems.is_empty() {
+            origin.problems = now.problems.clone();
+        }
+        self.state.origin = Some(origin);
+        self.write_state()
     }
 
     /// Whether a stage is finished.
@@ -169,5 +244,16 @@ mod tests {
         let other = Recipe { seed: 7, ..recipe };
         let error = RunDirectory::open(directory.path(), &other).err().expect("another run").to_string();
         assert!(error.contains("`seed = 0`") && error.contains("`seed = 7`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_there_without_its_recipe_is_no_run() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let recipe = Recipe::default();
+        let mut run = RunDirectory::open(directory.path(), &recipe).expect("a new run");
+        run.finish("grpo", 1.0).expect("noted");
+        std::fs::remove_file(directory.path().join("recipe.toml")).expect("removed");
+        let error = RunDirectory::open(directory.path(), &recipe).err().expect("no run").to_string();
+        assert!(error.contains("recipe.toml is missing") && error.contains("bring it back"), "{error}");
     }
 }

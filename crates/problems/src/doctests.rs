@@ -1,24 +1,20 @@
 //! Problems from documented functions: a docstring's words ask, its examples are the tests.
 //!
 //! The interpreter finds the package and parses its files ([`collect.py`](collect)); nothing of the
-//! package is imported. A function whose name or words are those of a problem that others report on
-//! (MBPP's test split, HumanEval) is left out: what is learned from must not hold what is measured by.
+//! package is imported. A function that is like a problem that others report on ([`kept_out`](crate::kept_out))
+//! is left out: what is learned from must not hold what is measured by.
 
+use crate::kept_out::{KeptOut, Like};
 use crate::sets::PROTOCOL_IMPORTS;
 use python::Check;
 use records::{Problem, Shown, Split};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 
 /// What the interpreter runs.
 const COLLECT: &str = include_str!("doctests/collect.py");
-/// Digests of the names and words of MBPP's test split and of HumanEval.
-const RESERVED: &str = include_str!("doctests/reserved.txt");
 
 /// Problems, and the functions that are none.
 #[derive(Debug, Default)]
@@ -146,21 +142,10 @@ fn problem(line: Line) -> Problem {
 
 /// Why a function must not be learned from.
 fn reserved(line: &Line) -> Option<&'static str> {
-    static DIGESTS: LazyLock<HashSet<&str>> = LazyLock::new(|| RESERVED.lines().collect());
-    if DIGESTS.contains(format!("name {}", digest(&line.name)).as_str()) {
-        return Some("a problem of MBPP's test split or of HumanEval has its name");
-    }
-    if DIGESTS.contains(format!("text {}", digest(&line.text)).as_str()) {
-        return Some("a problem of MBPP's test split or of HumanEval has its words");
-    }
-    None
-}
-
-/// Names a text by its letters and digits alone.
-fn digest(text: &str) -> String {
-    let plain: String =
-        text.to_lowercase().chars().filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit()).collect();
-    Sha256::digest(plain).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    KeptOut::published().like(&line.name, &line.text).map(|like| match like {
+        Like::Name => "a problem of MBPP's test split or of HumanEval has its name",
+        Like::Text => "a problem of MBPP's test split or of HumanEval has nearly its words",
+    })
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod doctests;
 pub mod entry_point;
 mod evalplus;
 mod fields;
+pub mod kept_out;
 mod own;
 pub mod prompt;
 pub mod samples;

@@ -48,6 +48,16 @@ impl Format {
         ("as-stored", Format::AsStored),
     ];
 
+    /// Its name; that of [`Auto`](Format::Auto) is the name of what it stands for.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Format::F32 => "f32",
+            Format::Bf16 => "bf16",
+            Format::Q8_0 => "q8_0",
+            Format::Auto | Format::AsStored => "as-stored",
+        }
+    }
+
     /// The form for a model on disk; none is single precision as it is trained.
     pub(crate) fn of(self, checkpoint: &Checkpoint) -> Result<Option<Format>, Error> {
         let is_small = 4 * checkpoint.config().parameters() <= SMALL;

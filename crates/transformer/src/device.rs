@@ -18,6 +18,9 @@ pub trait Device: Send + Sync {
     /// In words, for people.
     fn describe(&self) -> String;
 
+    /// The form in which it keeps the weights of a model that only reads: what it computes depends on it.
+    fn weights(&self) -> &'static str;
+
     /// Takes a model to predict and sample with.
     ///
     /// # Errors

@@ -26,6 +26,10 @@ impl Device for Cpu {
         "cpu".to_owned()
     }
 
+    fn weights(&self) -> &'static str {
+        self.format.name()
+    }
+
     fn reader(&self, model: Model) -> Result<Box<dyn Reader>, Error> {
         Ok(Box::new(CpuReader { model, workspace: Workspace::for_inference() }))
     }

@@ -133,12 +133,13 @@ impl TrainCritic {
         }
         let recipe = Recipe::load(&self.recipe)?;
         let sets = ProblemSets::of(&recipe, hub()).map_err(advised)?;
-        let problems: Vec<Problem> = sets.train.into_iter().chain(sets.test).collect();
+        let problems: Vec<Problem> = sets.train.into_iter().chain(sets.held_out).chain(sets.test).collect();
         let mut candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts = samples::verdicts_on(&self.verdicts, &mut candidates)?;
         let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let settings = &recipe.critic.training;
-        let critic = new_critic(&generator, settings, recipe.seed, device()?).map_err(advised)?;
+        let device = device()?;
+        let new = |seed: u64| new_critic(&generator, settings, seed, device);
         let labelled = label(candidates, &verdicts).map_err(advised)?;
         let root = match rank() {
             0 => self.out.clone(),
@@ -151,7 +152,7 @@ impl TrainCritic {
             // Of several processes the first one writes and tells.
             target: (rank() == 0).then_some(&*self.out),
         };
-        let trained = training.run(&context()?, critic, &generator, &problems, &labelled).map_err(advised)?;
+        let trained = training.run(&context()?, &new, &generator, &problems, &labelled).map_err(advised)?;
         let Some(trained) = trained else {
             errln!("stopped; the same command resumes from here");
             return Ok(());

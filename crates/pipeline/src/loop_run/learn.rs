@@ -7,10 +7,12 @@ use crate::recorder::Recorder;
 use crate::verdicts::StoredVerdict;
 use crate::{Done, Result};
 use critic::Critic;
-use learning::Trainer;
 use learning::grpo::{self, RolloutContext};
+use learning::{StepReport, Trainer};
 use records::jsonl::Appender;
 use records::{Candidate, Problem, jsonl, paired};
+use std::ops::ControlFlow;
+use std::path::Path;
 use transformer::Checkpoint;
 
 impl Loop<'_> {
@@ -22,14 +24,10 @@ impl Loop<'_> {
         }
         let state = self.run.path("states/grpo.safetensors");
         let device = self.context.device;
-        let trainer = if state.exists() {
-            Trainer::load_state(self.base.config(), &settings.optimizer, &state, device)
-        } else {
-            Trainer::new(self.base.model().map_err(learning)?, &settings.optimizer, device)
-        };
-        let mut trainer = trainer.map_err(learning)?;
+        let mut trainer = self.trainer(&state)?;
         trainer.save_regularly(&state);
-        let rollouts = settings.sampled_prompts(self.problems.train.len()) * settings.group_size;
+        let problems = self.problems.for_grpo(self.recipe);
+        let rollouts = settings.sampled_prompts(problems.len()) * settings.group_size;
         let done = trainer.step();
         let mut candidates = self.reopen::<Candidate>("generated/rollouts.jsonl", done * rollouts)?;
         let mut verdicts = self.reopen::<StoredVerdict>("verdicts/rollouts.jsonl", done * rollouts)?;
@@ -45,7 +43,7 @@ impl Loop<'_> {
         let mut context = RolloutContext {
             generator: &self.base,
             client: &self.client,
-            problems: &self.problems.train,
+            problems: &problems,
             critic: shaping.as_ref(),
             reference: (settings.kl_coefficient > 0.0).then_some(&self.base),
             on_rollouts: &mut |sampled, judged| {
@@ -58,13 +56,15 @@ impl Loop<'_> {
             },
             interrupted: watch.interrupted,
         };
-        let mut on_step = |report: &_| recorder.step(report);
-        grpo::train(&mut trainer, &mut context, settings, self.recipe.seed, &mut on_step)
-            .map_err(learning)?;
+        let is_whole = self.go_through_steps(&mut trainer, &mut context, &mut recorder, &state)?;
         recorder.finish()?;
-        if trainer.step() < settings.steps {
+        if !is_whole {
             trainer.save_state(&state).map_err(learning)?;
             return Ok(Done::Interrupted);
+        }
+        if self.best_step()?.is_some_and(|best| best != trainer.step()) {
+            drop(trainer);
+            trainer = self.trainer(&self.best_state())?;
         }
         let target = self.run.path("grpo");
         trainer.model().map_err(learning)?.save(&target, Default::default())?;
@@ -72,8 +72,53 @@ impl Loop<'_> {
             adapters.save(&target.join("adapter"), &self.recipe.model.path, Default::default())?;
         }
         conversion::write_tokenizer(&Checkpoint::open(&self.model)?, &target)?;
+        let _ = std::fs::remove_file(self.best_state());
         let _ = std::fs::remove_file(state);
         Ok(Done::Whole)
+    }
+
+    /// Goes through the steps that are left, and measures those of them that are to be. False where it was stopped.
+    fn go_through_steps(
+        &self,
+        trainer: &mut Trainer,
+        context: &mut RolloutContext,
+        recorder: &mut Recorder,
+        state: &Path,
+    ) -> Result<bool> {
+        let settings = &self.recipe.grpo;
+        loop {
+            if self.is_measured(trainer.step()) {
+                trainer.save_state(state).map_err(learning)?;
+                if self.measure_step(trainer)? == Done::Interrupted {
+                    return Ok(false);
+                }
+            }
+            let before = trainer.step();
+            if before >= settings.steps {
+                return Ok(true);
+            }
+            let mut on_step = |report: &StepReport| {
+                let flow = recorder.step(report);
+                if self.is_measured(report.step) { ControlFlow::Break(()) } else { flow }
+            };
+            grpo::train(trainer, context, settings, self.recipe.seed, &mut on_step).map_err(learning)?;
+            let step = trainer.step();
+            // Where it did not come to the end, nor to a step to measure, it was stopped.
+            if step == before || step < settings.steps && !self.is_measured(step) {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// GRPO's trainer, where a state is as it left off there.
+    fn trainer(&self, state: &Path) -> Result<Trainer> {
+        let (settings, device) = (&self.recipe.grpo.optimizer, self.context.device);
+        let model = self.base.model().map_err(learning)?;
+        let trainer = match state.exists() {
+            true => Trainer::load_state(model, settings, state, device),
+            false => Trainer::new(model, settings, device),
+        };
+        trainer.map_err(learning)
     }
 
     /// Opens a file of rollouts and drops what a step that did not count left in it.
@@ -95,9 +140,14 @@ impl Loop<'_> {
     /// Labelled candidates of training problems, by the generators before and after GRPO.
     pub(super) fn critic_data(&mut self) -> Result<Done> {
         let recipe = &self.recipe.critic;
-        let count = recipe.problems.min(self.problems.train.len());
+        let (train, held_out) = (&self.problems.train, &self.problems.held_out);
+        let count = recipe.problems.min(train.len() + held_out.len());
+        // As many of those held out as their share says.
+        let of_held_out = ((count as f64 * recipe.validation).round() as usize).min(held_out.len());
+        let of_train = (count - of_held_out).min(train.len());
         // From the end: GRPO's rollouts are about the first ones, if it does not get through all.
-        let problems: Vec<Problem> = self.problems.train[self.problems.train.len() - count..].to_vec();
+        let last = |problems: &[Problem], count: usize| problems[problems.len() - count..].to_vec();
+        let problems = [last(train, of_train), last(held_out, of_held_out)].concat();
         for (pool, samples) in [(PoolName::Before, recipe.base_samples), (PoolName::After, recipe.samples)] {
             if problems.is_empty() || samples == 0 {
                 continue;
@@ -115,15 +165,10 @@ impl Loop<'_> {
     pub(super) fn train_critic(&mut self) -> Result<Done> {
         let recipe = &self.recipe.critic;
         let settings = &recipe.training;
-        let critic = if recipe.start.is_empty() {
-            let seed = self.recipe.seed;
-            let device = self.context.device;
-            // Adapters are of the model that the run began with: one copy of it serves policy and critic.
-            let backbone = if settings.optimizer.lora.rank > 0 { &self.base } else { self.tuned()? };
-            new_critic(backbone, settings, seed, device)?
-        } else {
-            Critic::load(recipe.start.as_ref(), self.context.device).map_err(learning)?
-        };
+        // Adapters are of the model that the run began with: one copy of it serves policy and critic.
+        if recipe.start.is_empty() && settings.optimizer.lora.rank == 0 {
+            self.tuned()?;
+        }
         let mut sources = Vec::new();
         if recipe.problems > 0 && recipe.base_samples > 0 {
             sources.push("critic-data-base");
@@ -140,8 +185,18 @@ impl Loop<'_> {
             labelled.extend(label(self.candidates(name)?, &self.verdicts(name)?)?);
         }
         let (root, target) = (self.run.root().to_owned(), self.run.path("critic"));
+        let problems = [&self.problems.train[..], &self.problems.held_out].concat();
         let training = CriticTraining { recipe, seed: self.recipe.seed, root: &root, target: Some(&target) };
-        let trained = training.run(&self.context, critic, &self.base, &self.problems.train, &labelled)?;
+        let device = self.context.device;
+        let backbone = match settings.optimizer.lora.rank {
+            0 => self.tuned.as_ref().unwrap_or(&self.base),
+            _ => &self.base,
+        };
+        let new = |seed: u64| match recipe.start.as_str() {
+            "" => new_critic(backbone, settings, seed, device),
+            start => Critic::load(start.as_ref(), device).map_err(learning),
+        };
+        let trained = training.run(&self.context, &new, &self.base, &problems, &labelled)?;
         Ok(if trained.is_some() { Done::Whole } else { Done::Interrupted })
     }
 }

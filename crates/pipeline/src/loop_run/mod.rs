@@ -1,11 +1,15 @@
 //! The whole loop of a recipe: greedy baseline → pool → GRPO → pool → critic → selection → report.
 
+mod choose_step;
 mod examples;
 mod learn;
+mod preflight;
 mod results;
 mod rows;
 mod school;
 mod select;
+
+pub use preflight::{Plan, plan};
 
 use crate::error::learning;
 use crate::problem_sets::ProblemSets;
@@ -13,7 +17,7 @@ use crate::recipe::Recipe;
 use crate::run_directory::RunDirectory;
 use crate::verdicts::{self, StoredVerdict};
 use crate::verifier::Verifier;
-use crate::{Context, Done, Error, Result, models, stages};
+use crate::{Context, Done, Error, Result, stages};
 use generator::{Generator, Request, Sampling};
 use records::{Candidate, Problem, Verdict, jsonl};
 use report::html::Report;
@@ -124,20 +128,23 @@ pub fn reinforce_only(recipe: &Recipe, root: &Path, context: Context) -> Result<
 
 impl<'a> Loop<'a> {
     fn open(recipe: &'a Recipe, root: &Path, context: Context<'a>) -> Result<Self> {
-        let mut run = RunDirectory::open(root, recipe)?;
-        let verifier = Verifier::start(&recipe.executor)?;
+        RunDirectory::look(root, recipe)?;
+        let (verifier, problems, model) = preflight::prepare(recipe, context)?;
         let client = verifier.client("run");
-        let problems = ProblemSets::of(recipe, context.hub)?;
-        problems.check_training(recipe)?;
-        verifier.pool.prepare(problems.train.iter().chain(&problems.validation).chain(&problems.test))?;
-        let model = models::find(&recipe.model.path, context.hub)?;
-        let base = Generator::load(&model, recipe.model.prompt, context.device).map_err(learning)?;
+        let mut run = RunDirectory::open(root, recipe)?;
         if !run.has_origin() {
             check_unnoted(&run, &problems.test, &client, &verifier)?;
         }
-        run.begin(&model, &verifier.python.fingerprint())?;
-        let parts =
-            [("train", &problems.train), ("validation", &problems.validation), ("test", &problems.test)];
+        let inputs = preflight::inputs(recipe, &verifier, &problems, &model, context);
+        run.check(&inputs, preflight::computes(&run))?;
+        let base = Generator::load(&model, recipe.model.prompt, context.device).map_err(learning)?;
+        run.begin(&inputs)?;
+        let parts = [
+            ("train", &problems.train),
+            ("held-out", &problems.held_out),
+            ("validation", &problems.validation),
+            ("test", &problems.test),
+        ];
         for (split, problems) in parts.into_iter().filter(|(_, problems)| !problems.is_empty()) {
             let path = run.path(&format!("problems/{split}.jsonl"));
             if !path.exists() {

@@ -123,6 +123,9 @@ impl Loop<'_> {
             100.0 * calibration_error,
             "percent",
         ));
+        if let Some(step) = self.best_step()? {
+            facts.push(Fact::new("grpo_step", "step of GRPO that was kept", step as f64, "count"));
+        }
         let validation = std::fs::read_to_string(self.run.path(VALIDATION)).unwrap_or_default();
         if let Ok(Value::Object(fields)) = serde_json::from_str(&validation) {
             let get = |name: &str| fields.get(name).and_then(Value::as_f64);

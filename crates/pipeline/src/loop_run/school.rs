@@ -1,8 +1,8 @@
-//! What the run's rankers learn from: candidates for problems that nothing is reported on and that the
-//! critic did not learn from, for of the others a ranker would think that the critic is always right.
+//! What the run's rankers learn from: candidates for problems that nothing is reported on and that neither
+//! the critic nor, unless the recipe says so, GRPO learned from. Of the critic's a ranker would think that
+//! the critic is always right; of GRPO's, that candidates agree and pass as often on new problems.
 
 use super::{Loop, PoolName};
-use crate::critic_training::HELD_OUT;
 use crate::error::learning;
 use crate::{Done, Result, stages};
 use critic::Critic;
@@ -20,7 +20,7 @@ pub(super) struct Lesson {
 }
 
 impl PoolName {
-    /// The file of candidates for training problems, and the one for validation problems.
+    /// The file of the critic's examples, and the one of the rankers' own.
     pub(super) fn lessons(self) -> [&'static str; 2] {
         match self {
             PoolName::Before => ["critic-data-base", "ranker-data-base"],
@@ -30,10 +30,11 @@ impl PoolName {
 }
 
 impl Loop<'_> {
-    /// Labelled candidates for the validation problems, by the generators before and after GRPO.
+    /// Labelled candidates for validation problems and those held out, by the generators before and after
+    /// GRPO: as many for a problem as in a pool tell what is seen there.
     pub(super) fn ranker_data(&mut self) -> Result<Done> {
         let samples = self.recipe.selection.validation_samples;
-        let problems = self.problems.validation.clone();
+        let problems = self.rankers_problems();
         if samples == 0 || problems.is_empty() {
             return Ok(Done::Whole);
         }
@@ -46,6 +47,10 @@ impl Loop<'_> {
             self.check_likelihoods(name, &self.candidates(name)?)?;
         }
         Ok(Done::Whole)
+    }
+
+    fn rankers_problems(&self) -> Vec<Problem> {
+        [&self.problems.validation[..], &self.problems.held_out].concat()
     }
 
     /// Candidates of some problems by a pool's generator, other ones than the pool's, with their verdicts.
@@ -69,41 +74,30 @@ impl Loop<'_> {
         self.execute(name, problems, &self.candidates(name)?)
     }
 
-    /// What a ranker for a pool may learn from.
-    pub(super) fn lessons(&self, pool: PoolName) -> Result<Vec<Lesson>> {
-        let text = std::fs::read_to_string(self.run.path(HELD_OUT)).unwrap_or_default();
-        let held_out: HashSet<String> = serde_json::from_str(&text).unwrap_or_default();
-        let [training, validation] = pool.lessons();
+    /// What a ranker for a pool may learn from: its own examples, or else those of the critic's that the critic
+    /// was kept from.
+    pub(super) fn lesson(&self, pool: PoolName) -> Result<Option<Lesson>> {
+        let [critics, own] = pool.lessons();
         let exists = |name: &str| self.run.path(&format!("verdicts/{name}.jsonl")).exists();
-        let mut lessons = Vec::new();
-        if !held_out.is_empty() && exists(training) {
-            let is_kept = |id: &str| held_out.contains(id);
-            let mut candidates = self.candidates(training)?;
-            candidates.retain(|candidate| is_kept(&candidate.problem));
-            let mut verdicts = self.verdicts(training)?;
-            verdicts.retain(|verdict| is_kept(&verdict.problem));
-            let problems = self.problems.train.iter().filter(|problem| is_kept(&problem.id));
-            lessons.push(Lesson {
-                name: training,
-                problems: problems.cloned().collect(),
-                candidates,
-                verdicts,
-            });
-        }
-        if exists(validation) {
-            lessons.push(Lesson {
-                name: validation,
-                problems: self.problems.validation.clone(),
-                candidates: self.candidates(validation)?,
-                verdicts: self.verdicts(validation)?,
-            });
-        }
-        Ok(lessons)
+        let (name, problems) = match (exists(own), exists(critics)) {
+            (true, _) => (own, self.rankers_problems()),
+            (false, true) => (critics, self.problems.held_out.clone()),
+            (false, false) => return Ok(None),
+        };
+        let ids: HashSet<&str> = problems.iter().map(|problem| problem.id.as_str()).collect();
+        let mut candidates = self.candidates(name)?;
+        candidates.retain(|candidate| ids.contains(candidate.problem.as_str()));
+        let mut verdicts = self.verdicts(name)?;
+        verdicts.retain(|verdict| ids.contains(verdict.problem.as_str()));
+        let lesson = Lesson { name, problems, candidates, verdicts };
+        Ok(Some(lesson).filter(|lesson| !lesson.candidates.is_empty()))
     }
 
     /// The critic's scores of the pools, and of what rankers learn from.
     pub(super) fn score_candidates(&mut self) -> Result<Done> {
-        let critic = Critic::load(&self.run.path("critic"), self.context.device).map_err(learning)?;
+        let critic = Critic::load(&self.run.path("critic"), self.context.device);
+        let mut critic = critic.map_err(learning)?;
+        critic.max_tokens = self.recipe.critic.training.max_tokens;
         let score = |name: &str, problems: &[Problem], candidates: &[Candidate]| {
             let path = self.run.path(&format!("scores/{name}.jsonl"));
             let label = format!("critic's scores of {name}");
@@ -114,10 +108,10 @@ impl Loop<'_> {
             if score(pool.file(), &self.problems.test, &candidates)? == Done::Interrupted {
                 return Ok(Done::Interrupted);
             }
-            for Lesson { name, problems, candidates, .. } in self.lessons(pool)? {
-                if score(name, &problems, &candidates)? == Done::Interrupted {
-                    return Ok(Done::Interrupted);
-                }
+            if let Some(Lesson { name, problems, candidates, .. }) = self.lesson(pool)?
+                && score(name, &problems, &candidates)? == Done::Interrupted
+            {
+                return Ok(Done::Interrupted);
             }
         }
         Ok(Done::Whole)

@@ -35,18 +35,14 @@ impl Loop<'_> {
     pub(super) fn train_rankers(&mut self) -> Result<Done> {
         let mut observations = self.observations()?;
         for pool in PoolName::ALL {
-            let lessons = self.lessons(pool)?;
-            let candidates = lessons.iter().flat_map(|lesson| &lesson.candidates);
-            let generators: HashSet<&String> = candidates.map(|candidate| &candidate.generator).collect();
+            let Some(Lesson { name, problems, candidates, verdicts }) = self.lesson(pool)? else { continue };
+            let generators: HashSet<&String> =
+                candidates.iter().map(|candidate| &candidate.generator).collect();
             let generators: Vec<String> = generators.into_iter().cloned().collect();
             for &level in &self.recipe.selection.levels {
-                let mut known = Vec::new();
-                for Lesson { name, problems, candidates, verdicts } in &lessons {
-                    let pools =
-                        self.known_pools(&mut observations, name, problems, candidates, verdicts, level)?;
-                    let Some(pools) = pools else { return Ok(Done::Interrupted) };
-                    known.extend(pools);
-                }
+                let known =
+                    self.known_pools(&mut observations, name, &problems, &candidates, &verdicts, level)?;
+                let Some(known) = known else { return Ok(Done::Interrupted) };
                 let own_inputs = self.recipe.selection.own_inputs;
                 // Where all pass or none does there is nothing to learn, and the report has no such row.
                 if let Some(ranker) = own_ranker(&known, &generators, level, own_inputs) {
@@ -82,7 +78,7 @@ impl Loop<'_> {
     }
 
     /// What candidates gave in this run so far; a stage opens the file once.
-    fn observations(&self) -> Result<Observations> {
+    pub(super) fn observations(&self) -> Result<Observations> {
         Observations::open(&self.run.path(OBSERVATIONS)).map_err(Error::Resume)
     }
 

@@ -21,6 +21,10 @@ impl Recipe {
 
     fn check_learning(&self) -> Result<()> {
         let grpo = &self.grpo;
+        if grpo.steps > 0 && grpo.group_size < 2 {
+            let message = format!("expected at least 2, found {}", grpo.group_size);
+            return Err(wrong("grpo.group_size", message));
+        }
         within("grpo.oversampling", grpo.oversampling, 1.0, 16.0)?;
         if grpo.objective == Objective::BestOf && !(2..=grpo.group_size).contains(&grpo.best_of) {
             let message =
@@ -60,7 +64,9 @@ impl Recipe {
             ("grpo.prompts_per_step", grpo.prompts_per_step),
             ("grpo.minibatches", grpo.minibatches),
             ("grpo.iterations", grpo.iterations),
+            ("grpo.choose_samples", grpo.choose_samples),
             ("grpo.max_new_tokens", grpo.max_new_tokens),
+            ("critic.seeds", self.critic.seeds),
             ("critic.training.problems_per_step", critic.problems_per_step),
             ("critic.training.epochs", critic.epochs),
             ("critic.training.head_width", critic.head_width),
@@ -82,6 +88,7 @@ impl Recipe {
             ("grpo.top_p", grpo.top_p, 0.01, 1.0),
             ("grpo.temperature", grpo.temperature, 0.01, 10.0),
             ("grpo.kl_coefficient", grpo.kl_coefficient, 0.0, 1000.0),
+            ("grpo.entropy_coefficient", grpo.entropy_coefficient, 0.0, 10.0),
             ("critic.validation", self.critic.validation, 0.0, 0.9),
             ("critic.training.dropout", critic.dropout, 0.0, 0.99),
             ("critic.training.pairwise", critic.pairwise, 0.0, 1000.0),

@@ -93,6 +93,7 @@ impl Default for CriticRecipe {
             base_samples: 0,
             rollouts: true,
             validation: 0.1,
+            seeds: 1,
             precision: Precision::F32,
             training: CriticSettings::default(),
         }
@@ -101,7 +102,7 @@ impl Default for CriticRecipe {
 
 impl Default for SelectionRecipe {
     fn default() -> Self {
-        SelectionRecipe { levels: vec![1], own_inputs: 10, validation_samples: 0 }
+        SelectionRecipe { levels: vec![1], own_inputs: 10, validation_samples: 0, kept_from_grpo: true }
     }
 }
 

@@ -100,10 +100,11 @@ pub struct ModelRecipe {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProblemsRecipe {
-    /// `basics`, `mbpp`, `mbpp-sanitized`, `humaneval`, or a file.
+    /// `basics`, `mbpp`, `mbpp-sanitized`, `humaneval`, or a file. Of its training problems those are left out
+    /// that are like a problem to report on or to choose by ([`problems::kept_out`]).
     pub source: String,
-    /// Further sets to learn from: their training problems, but for those that the source has, and those
-    /// whose name or text is that of a problem to report on or to choose by.
+    /// Further sets to learn from: their training problems, but for those that the source has, and those like
+    /// a problem to report on or to choose by.
     pub also_train: Vec<String>,
     /// Further sets to report on, their test problems; each has rows of its own. Nothing that is like them
     /// is learned from. Where validation problems are reported on these are left alone.
@@ -183,8 +184,10 @@ pub struct CriticRecipe {
     pub base_samples: usize,
     /// Whether GRPO's rollouts are learned from too.
     pub rollouts: bool,
-    /// Share of the problems kept apart to measure accuracy on.
+    /// Share of the training problems held out: the critic is measured on them, and rankers learn from them.
     pub validation: f64,
+    /// Critics to train on the same examples, each with a seed of its own; their logits are averaged.
+    pub seeds: usize,
     /// Form of the numbers on disk: `f32` or `bf16`.
     pub precision: Precision,
     /// The network and its training.
@@ -200,10 +203,15 @@ pub struct SelectionRecipe {
     pub levels: Vec<u8>,
     /// Inputs that the run makes up, on which a problem's candidates are compared.
     pub own_inputs: usize,
-    /// Candidates of each validation problem from each generator, for rankers to learn from beside the
-    /// training problems that the critic was kept from; 0 leaves validation problems to the reader. Those
-    /// of `problems.also_train` count too.
+    /// Candidates of each validation problem, and of each training problem held out (`critic.validation`), from
+    /// each generator, for rankers to learn from; as many as in a pool tell what is seen there. Validation
+    /// problems of `problems.also_train` count too. 0 leaves validation problems to the reader: rankers learn
+    /// from the critic's examples of problems held out.
     pub validation_samples: usize,
+    /// Whether the training problems held out (`critic.validation`) are kept from GRPO as from the critic: on
+    /// problems that it learned from, candidates agree and pass more often than on new ones, and rankers that
+    /// learn from them are over-sure.
+    pub kept_from_grpo: bool,
 }
 
 /// How the built-in model is made.

@@ -25,19 +25,25 @@ fn examples(problems: &[Problem]) -> Vec<Labelled> {
     label(candidates, &verdicts).expect("labels")
 }
 
+/// Those that the critic learns from, and those that it is measured on.
+fn all_problems(recipe: &Recipe, context: Context) -> Vec<Problem> {
+    let sets = ProblemSets::of(recipe, context.hub).expect("problems");
+    [sets.train, sets.held_out].concat()
+}
+
 fn train(
     recipe: &Recipe,
     directory: &Path,
     examples: &[Labelled],
     context: Context,
 ) -> Result<Option<Trained>, Error> {
-    let problems = ProblemSets::of(recipe, context.hub)?.train;
+    let problems = all_problems(recipe, context);
     let model = root().join("models/basics");
     let generator = Generator::load(&model, recipe.model.prompt, context.device).expect("the generator");
-    let critic: Critic = new_critic(&generator, &recipe.critic.training, recipe.seed, context.device)?;
+    let new = |seed: u64| new_critic(&generator, &recipe.critic.training, seed, context.device);
     let (root, target) = (directory, Some(directory));
     let training = CriticTraining { recipe: &recipe.critic, seed: recipe.seed, root, target };
-    training.run(&context, critic, &generator, &problems, examples)
+    training.run(&context, &new, &generator, &problems, examples)
 }
 
 #[test]
@@ -45,8 +51,7 @@ fn a_critic_whose_training_was_stopped_is_the_same() {
     let directory = tempfile::tempdir().expect("a directory");
     let (recipe, at) = (recipe(&[]), |name: &str| directory.path().join(name));
     let go_on = context(&|| false);
-    let problems = ProblemSets::of(&recipe, go_on.hub).expect("problems").train;
-    let examples = examples(&problems);
+    let examples = examples(&all_problems(&recipe, go_on));
     let whole = train(&recipe, &at("whole"), &examples, go_on).expect("trained").expect("to the end");
     let validation = whole.validation.expect("a measure");
     assert!(validation["auc"].as_f64().is_some(), "{validation}");
@@ -77,6 +82,44 @@ fn a_critic_whose_training_was_stopped_is_the_same() {
         assert!(read("whole") == read("parts"), "{file} differs");
     }
     assert!(!at("parts").join("states/critic.safetensors").exists());
+}
+
+/// Two critics, stopped in the midst of the second: the first is not trained again, and their mean is measured.
+#[test]
+fn several_critics_are_trained_one_after_another() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut recipe = recipe(&[]);
+    recipe.critic.seeds = 2;
+    let at = |name: &str| directory.path().join(name);
+    let go_on = context(&|| false);
+    let examples = examples(&all_problems(&recipe, go_on));
+    let whole = train(&recipe, &at("whole"), &examples, go_on).expect("trained").expect("to the end");
+    let steps = |name: &str| fs::read_to_string(at("whole").join(name)).expect(name).lines().count();
+    assert_eq!(steps("metrics/critic.jsonl"), steps("metrics/critic-2.jsonl"));
+    let of_first = steps("metrics/critic.jsonl");
+
+    let asked = Cell::new(0);
+    let in_second = || {
+        asked.set(asked.get() + 1);
+        asked.get() > of_first + 1
+    };
+    assert_eq!(train(&recipe, &at("parts"), &examples, context(&in_second)).expect("a part"), None);
+    let first = at("parts").join("score_head.safetensors");
+    let written = fs::metadata(&first).expect("the first critic").modified().expect("a time");
+    let resumed = train(&recipe, &at("parts"), &examples, go_on).expect("trained").expect("to the end");
+    assert_eq!(fs::metadata(&first).expect("the first critic").modified().expect("a time"), written);
+    assert_eq!(whole, resumed);
+    let read = |name: &str, file: &str| fs::read(at(name).join(file)).expect(file);
+    for file in ["score_head.safetensors", "2/score_head.safetensors", "2/model.safetensors"] {
+        assert!(read("whole", file) == read("parts", file), "{file} differs");
+    }
+    assert!(
+        read("whole", "score_head.safetensors") != read("whole", "2/score_head.safetensors"),
+        "the same seed"
+    );
+    let critics = Critic::load(&at("whole"), go_on.device).expect("critics");
+    assert_eq!(critics.count(), 2);
+    assert!(!at("whole").join("states").exists());
 }
 
 fn other_settings(recipe: &Recipe) -> Recipe {

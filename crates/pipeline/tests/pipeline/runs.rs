@@ -1,10 +1,16 @@
 //! A whole run, and the same one stopped and resumed.
 
 use crate::support::{assert_same, contents, context, finished, recipe, until, whole};
+use learning::grpo::GrpoSettings;
 use pipeline::loop_run::{self, Stage};
-use pipeline::{Context, Note, Progress, Task};
+use pipeline::recipe::Recipe;
+use pipeline::{Context, Done, Note, Progress, Task};
 use report::html::Report;
+use serde_json::Value;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 use std::rc::Rc;
 
 fn rows(report: &Report) -> Vec<(String, f64)> {
@@ -17,6 +23,7 @@ fn a_run_stopped_after_each_stage_gives_the_same_files() {
     let (recipe, at) = (recipe(&[]), |name: &str| directory.path().join(name));
     let report = whole(&recipe, &at("whole")).expect("a run");
     assert!(report.rows.iter().any(|row| row.name == "critic"), "{:?}", rows(&report));
+    nobody_learns_from_what_is_held_out(&at("whole"));
     let expected = contents(&at("whole"));
     for stages in 1..=Stage::ALL.len() {
         until(&recipe, &at("stages"), stages);
@@ -41,6 +48,83 @@ fn a_run_stopped_after_each_stage_gives_the_same_files() {
     }
     assert!(stopped > 3, "stopped {stopped} times only");
     assert_same(&expected, &contents(&at("midst")));
+}
+
+/// Each step of GRPO is measured once, however often the run is stopped, and the best one's weights are kept.
+#[test]
+fn the_step_with_the_best_selected_answers_is_kept() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let changes =
+        [("steps = 2", "steps = 3\nchoose_every = 1\nchoose_samples = 3\nentropy_coefficient = 0.01")];
+    let (recipe, at) = (recipe(&changes), |name: &str| directory.path().join(name));
+    let whole = || loop_run::reinforce_only(&recipe, &at("whole"), context(&|| false)).expect("a run");
+    assert_eq!(whole(), Done::Whole);
+    let measured: Vec<Value> = fs::read_to_string(at("whole/metrics/grpo-choice.jsonl"))
+        .expect("measures")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record"))
+        .collect();
+    assert_eq!(
+        measured.iter().map(|step| step["step"].as_u64()).collect::<Vec<_>>(),
+        [Some(1), Some(2), Some(3)]
+    );
+    let held_out = problems_of(&at("whole/problems/held-out.jsonl"));
+    for step in 1..=3 {
+        assert_eq!(problems_of(&at(&format!("whole/generated/grpo-step-{step}.jsonl"))), held_out);
+    }
+    let mut calls = 0;
+    loop {
+        let asked = Cell::new(0);
+        let interrupted = || {
+            asked.set(asked.get() + 1);
+            asked.get() > 7 + 12 * calls
+        };
+        let done = loop_run::reinforce_only(&recipe, &at("midst"), context(&interrupted)).expect("a run");
+        calls += 1;
+        if done == Done::Whole {
+            break;
+        }
+        assert!(calls < 100, "it does not come to an end");
+    }
+    assert!(calls > 3, "stopped {calls} times only");
+    for file in ["grpo/model.safetensors", "metrics/grpo-choice.jsonl"] {
+        let read = |run: &str| fs::read(at(run).join(file)).expect(file);
+        assert!(read("whole") == read("midst"), "{file} differs");
+    }
+    // The weights are those of the step that was best: its greedy answers come again from them.
+    assert!(!at("whole/states/grpo-best.safetensors").exists());
+    let mut best = 0;
+    for (at, step) in measured.iter().enumerate() {
+        if step["selected"].as_f64() > measured[best]["selected"].as_f64() {
+            best = at;
+        }
+    }
+    let last = Recipe { grpo: GrpoSettings { choose_every: 0, ..recipe.grpo.clone() }, ..recipe.clone() };
+    loop_run::reinforce_only(&last, &at("last"), context(&|| false)).expect("a run");
+    let model = |run: &str| fs::read(at(run).join("grpo/model.safetensors")).expect("a model");
+    assert_eq!(model("whole") == model("last"), best == 2, "step {} was best", best + 1);
+}
+
+/// The problems of a file's records.
+fn problems_of(path: &Path) -> HashSet<String> {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let id = |line: &str| {
+        let record: Value = serde_json::from_str(line).expect("a record");
+        record.get("problem").or(record.get("id")).and_then(Value::as_str).expect("an id").to_owned()
+    };
+    text.lines().map(id).collect()
+}
+
+fn nobody_learns_from_what_is_held_out(run: &Path) {
+    let held_out = problems_of(&run.join("problems/held-out.jsonl"));
+    let rollouts = problems_of(&run.join("generated/rollouts.jsonl"));
+    assert!(held_out.is_disjoint(&rollouts), "{held_out:?} {rollouts:?}");
+    let measured = fs::read_to_string(run.join("metrics/critic-held-out.json")).expect("the critic's");
+    let measured: HashSet<String> = serde_json::from_str(&measured).expect("ids");
+    assert!(!measured.is_empty() && measured.is_subset(&held_out), "{measured:?} {held_out:?}");
+    // What the rankers learned from is scored.
+    let scored = problems_of(&run.join("scores/critic-data.jsonl"));
+    assert_eq!(scored, measured);
 }
 
 /// Every label that began, of how many parts, how many of them were done, and whether it was finished.
