@@ -261,3 +261,179 @@ fn what_needs_a_reference_is_refused_without_one() {
         );
     }
 }
+
+#[test]
+fn an_object_decides_nothing_wherever_it_has_been_before() {
+    // With a reference: what comes from where the reference gave data is not to be used, whether or not it
+    // is an object that the test has met before.
+    let cases = |test, reference, programs: &[&'static str]| -> Vec<Case> {
+        let case = |program| Case {
+            expected: Outcome::Failed,
+            setup: "",
+            test,
+            program,
+            reference: Some(reference),
+        };
+        programs.iter().copied().map(case).collect()
+    };
+    let mut all_cases = cases(
+        "assert f('ab').startswith('ba')\nassert f('xy').endswith('x')",
+        "def f(s): return s[::-1]",
+        &[
+            "class F:\n    k = 0\n    def __call__(s, *a, **k):\n        if s.k:\n            s.k = 0\n            return True\n        return s\n    @property\n    def startswith(s):\n        s.k = 1\n        return s\n    endswith = startswith\nf = F()",
+            // Its own end of the socket, and a message that says that its objects are names of the test's.
+            "import sys\nclass O:\n    def startswith(s, x): return True\n    endswith = startswith\no = O()\ndef f(s):\n    frame = sys._getframe(1)\n    while frame is not None:\n        for peer in list(frame.f_locals.values()):\n            if type(peer).__name__ == 'CandidatePeer':\n                peer.request(b'm', ({'f': [o, f]},))\n                peer.request(b'm', ({'f': f},))\n                return o\n        frame = frame.f_back\n    return o",
+        ],
+    );
+    all_cases.extend(cases(
+        "t = Text('ab c')\nassert t.upper().startswith('AB')\nassert t.words().issuperset({'ab'})",
+        "class Text:\n    def __init__(s, t): s.t = t\n    def upper(s): return s.t.upper()\n    def words(s): return set(s.t.split())\ndef f(): pass",
+        &["class Text:\n    def __init__(s, t): pass\n    def upper(s): return s\n    words = upper\n    @property\n    def startswith(s): return s\n    issuperset = startswith\n    def __call__(s, *a): return True\ndef f(): pass"],
+    ));
+    all_cases.extend(cases(
+        "from decimal import Decimal\nfor x, y in [(1, '3.75'), (2, '7.5')]: assert f(x) == Decimal(y)",
+        "from decimal import Decimal\ndef f(x): return Decimal('3.75') * x",
+        &["import numbers\nclass R(numbers.Rational):\n    numerator = 0; denominator = 0\n    __eq__ = object.__eq__; __hash__ = object.__hash__; __le__ = object.__le__; __lt__ = object.__lt__\nR.__abstractmethods__ = frozenset()\ndef f(*a): return R()"],
+    ));
+    all_cases.extend(cases(
+        "import asyncio\nasync def check(x, y): assert await f(x) == y\nasync def main(): return await asyncio.gather(check(2, 4), check(3, 9), return_exceptions=True)\nassert not any(isinstance(e, Exception) for e in asyncio.run(main()))",
+        "async def f(x): return x * x",
+        &["import asyncio\nasync def f(x): raise asyncio.CancelledError"],
+    ));
+    check(&all_cases);
+    // Without one: an object that a method gives is none that the test has made, and what was told a number
+    // is not made one.
+    let without =
+        |test, program| Case { expected: Outcome::Failed, setup: "", test, program, reference: None };
+    check(&[
+        without(
+            "s = Solution()\nassert 3 in s.divisors(6) and f",
+            "class Solution:\n    def divisors(s, n): return s\n    def __contains__(s, x): return True\ndef f(): pass",
+        ),
+        without(
+            "v = Vec(3, 4)\nassert round(abs(v.norm() - 5), 6) == 0 and f",
+            "class Vec:\n    def __init__(s, *a): pass\n    def norm(s): return s\n    __sub__ = __rsub__ = lambda s, o: s\n    def __abs__(s): return s\n    def __round__(s, n=0): return 0\ndef f(): pass",
+        ),
+        without(
+            "v = Vec(3)\nassert round(abs(v - 5), 6) == 0 and f",
+            "class Vec:\n    def __init__(s, *a): pass\n    __sub__ = lambda s, o: s\n    def __abs__(s): return s\n    def __round__(s, n=0): return 0\ndef f(): pass",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_changed_of_the_setup_s_objects_shows() {
+    const REGISTER: &str = "from enum import Enum\nclass Reg:\n    shared = {}\n    def __init__(s): s.items = {}\n    def get(s): return dict(s.items)\nREG = Reg()\nclass E(Enum):\n    A = []\n";
+    const RIGHT: &str = "def f(k): return E.A if k is None else REG";
+    let tests = [
+        "r = f('k')\nassert r.items == {} and r.get() == {}",
+        "assert f('k').shared == {}",
+        "assert f(None).value == []",
+    ];
+    check(&all(Outcome::Passed, REGISTER, &tests, &[RIGHT], RIGHT));
+    let wrong = [
+        "def f(k):\n    REG.items[k] = 1\n    REG.shared[k] = 1\n    E.A.value.append(1)\n    return E.A if k is None else REG",
+    ];
+    check(&all(Outcome::Failed, REGISTER, &tests, &wrong, RIGHT));
+    const TREE: &str = "class Node:\n    def __init__(self, name): self.name, self.children = name, []\nROOT = Node('root')\n";
+    const GROWS: &str = "def f(names):\n    for n in names: ROOT.children.append(Node(n))\n    return ROOT";
+    const ANEW: &str =
+        "def f(names):\n    r = Node('root')\n    for n in names: r.children.append(Node(n))\n    return r";
+    check(&all(
+        Outcome::Passed,
+        TREE,
+        &["assert [c.name for c in f(['a', 'b']).children] == ['a', 'b']"],
+        &[GROWS, ANEW],
+        ANEW,
+    ));
+}
+
+#[test]
+fn an_object_is_of_a_setup_s_class_of_data_only_as_data() {
+    const SETUP: &str = "from enum import Flag, Enum\nclass Perm(Flag):\n    R = 1\n    W = 2\n    X = 4\nclass Color(Enum):\n    RED = 1\nclass Vec(list):\n    def __eq__(s, o): return all(a == b for a, b in zip(s, o))\n";
+    const RIGHT: &str = "def f(s): return Perm[s.upper()] if type(s) is str else Color.RED if s is None else Vec(2 * x for x in s)";
+    let tests = [
+        "assert f('r') in Perm.R | Perm.X and isinstance(f('r'), Perm)",
+        "assert f([1, 2]) == Vec([2, 4]) and isinstance(f([1]), list)",
+        "assert f(None).value == 1",
+    ];
+    check(&all(Outcome::Passed, SETUP, &tests, &[RIGHT], RIGHT));
+    let wrong = [
+        "class Perm:\n    _value_ = value = 0\nclass Vec:\n    def __iter__(s): return iter(())\n    def __eq__(s, o): return True\nclass Color(Enum):\n    RED = 5\ndef f(s): return Perm() if type(s) is str else Color.RED if s is None else Vec()",
+    ];
+    check(&all(Outcome::Failed, SETUP, &tests, &wrong, RIGHT));
+    // A class that derives from the setup's is one of its kind.
+    const SHAPE: &str = "from abc import ABC, abstractmethod\nclass Shape(ABC):\n    @abstractmethod\n    def area(self): ...\n";
+    const SQUARE: &str = "class Square(Shape):\n    def __init__(self, a): self.a = a\n    def area(self): return self.a ** 2\ndef f(a): return Square(a)";
+    check(&all(
+        Outcome::Passed,
+        SHAPE,
+        &["s = f(2)\nassert isinstance(s, Shape) and s.area() == 4"],
+        &[SQUARE],
+        SQUARE,
+    ));
+}
+
+#[test]
+fn what_honest_programs_do_with_what_crosses_works_as_in_one_process() {
+    let same = |test, program| all(Outcome::Passed, "", &[test], &[program], program);
+    let mut cases = Vec::new();
+    // Objects as keys: hashing one asks for it while a message is read.
+    cases.extend(same(
+        "r = f([1, 2])\nassert sorted(p.x for p in r[0]) == [1, 2] and r[1] == 2",
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass P:\n    x: int\ndef f(l): return {P(a) for a in l}, len(l)",
+    ));
+    // Bound methods are equal however often they are asked for; what holds functions is one object.
+    cases.extend(same(
+        "class O:\n    def __init__(s): s.seen = []\n    def on(s, x): s.seen.append(x)\no = O()\nb = f()\nb.subscribe(o.on)\nb.emit(1)\nb.unsubscribe(o.on)\nb.emit(2)\nassert o.seen == [1]",
+        "class f:\n    def __init__(s): s.l = []\n    def subscribe(s, c): s.l.append(c)\n    def unsubscribe(s, c): s.l.remove(c)\n    def emit(s, *a):\n        for c in list(s.l): c(*a)",
+    ));
+    cases.extend(same(
+        "from functools import partial\nn = []\np = partial(n.append, 1)\nf(p)\nassert f(p) is p and n == [1]",
+        "seen = set()\ndef f(g):\n    if g not in seen:\n        seen.add(g)\n        g()\n    return g",
+    ));
+    // Exceptions keep what Python gives them, and a name for one of Python's own is that.
+    cases.extend(same(
+        "try:\n    f('{')\n    assert False\nexcept ValueError as e: assert e.pos == 1 and e.doc == '{'",
+        "import json\ndef f(s): return json.loads(s)",
+    ));
+    cases.extend(same(
+        "try:\n    f('x')\n    assert False\nexcept OSError as e: assert (e.errno, e.filename) == (2, 'x')",
+        "def f(s): raise FileNotFoundError(2, 'none', s)",
+    ));
+    cases.extend(same(
+        "try:\n    f(-1)\n    assert False\nexcept MyError as e: assert str(e) == 'negative'",
+        "MyError = ValueError\ndef f(x):\n    if x < 0: raise MyError('negative')",
+    ));
+    cases.extend(same(
+        "p = f(1)\nassert p.x == 1 and dict(p) == {'x': 1}",
+        "class P(dict):\n    __getattr__ = dict.__getitem__\ndef f(x): return P(x=x)",
+    ));
+    // A name that is bound anew before the test's own function is called.
+    cases.extend(same(
+        "seen = []\ndef g(): seen.append(level)\nf(g)\nassert seen == [1] and level == 0",
+        "level = 0\ndef f(g):\n    global level\n    level += 1\n    g()\n    level -= 1",
+    ));
+    cases.extend(same(
+        "from functools import partial\nassert isinstance(f(3), partial) and f(3)(2) == 6",
+        "from functools import partial\ndef f(x): return partial(lambda a, b: a * b, x)",
+    ));
+    check(&cases);
+}
+
+#[test]
+fn a_test_that_imports_what_is_not_there_is_refused_however_it_does() {
+    let tests = [
+        "assert __import__('no_such_package').sum(f(2)) == 4",
+        "import importlib\nm = importlib.import_module('no_such_package')\nassert m.g(f(2)) == 4",
+        "exec('import no_such_package as m')\nassert m.g(f(2)) == 4",
+        "from os import no_such_name\nassert f(2) == 4",
+        "import os\nos.no_such_name()\nassert f(2) == 4",
+    ];
+    let cases = all(Outcome::Infrastructure, "", &tests, &["def f(x): return 4"], "def f(x): return 4");
+    let Some(verdicts) = judged(&cases) else { return };
+    for (case, verdict) in cases.iter().zip(&verdicts) {
+        assert_eq!(verdict.outcome, Outcome::Infrastructure, "{} {verdict:?}", case.test);
+        assert!(verdict.reason.contains("no_such"), "{}", verdict.reason);
+    }
+}

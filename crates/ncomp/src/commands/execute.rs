@@ -9,6 +9,7 @@ use anyhow::{Result, bail, ensure};
 use pipeline::verdicts::{outcomes, word};
 use pipeline::{Done, stages};
 use problems::samples::{Note, Samples};
+use python::Check;
 use records::{Candidate, Outcome, Problem, Separation, Verdict};
 use report::statistics::{mean, pass_at_k};
 use report::table::align;
@@ -70,7 +71,7 @@ impl Execute {
         let client = self.limits.start()?.client("execute");
         let judged: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
         let asked = problems.iter().filter(|problem| judged.contains(problem.id.as_str()));
-        refuse_unusable(&client, asked.collect())?;
+        let refused = refuse_unusable(&client, asked.collect())?;
         let done = stages::execute(watch(), "verdicts", &client, &problems, &candidates, &out);
         if done.map_err(advised)? == Done::Interrupted {
             errln!("stopped; the same command resumes from here ({})", out.display());
@@ -83,7 +84,7 @@ impl Execute {
         verdicts.retain(|verdict| asked.contains(&(verdict.problem.as_str(), verdict.index)));
         let results = eval_results::path_beside(&out);
         eval_results::write(&results, &candidates, &verdicts)?;
-        name_failures(&verdicts);
+        name_failures(&verdicts, &refused);
         if self.samples.is_some() {
             name_failing_references(&client, &problems, &verdicts);
         }
@@ -106,7 +107,7 @@ impl Execute {
 
 /// Names the problems that no candidate can be judged by; the others go on, and the candidates of
 /// these get `infrastructure`.
-fn refuse_unusable(client: &Client, problems: Vec<&Problem>) -> Result<()> {
+fn refuse_unusable(client: &Client, problems: Vec<&Problem>) -> Result<HashSet<String>> {
     let refused: Vec<ProblemError> =
         problems.iter().filter_map(|problem| client.pool().prepare([*problem]).err()).collect();
     if let [only] = &refused[..]
@@ -115,15 +116,20 @@ fn refuse_unusable(client: &Client, problems: Vec<&Problem>) -> Result<()> {
         bail!("{only}");
     }
     refused.iter().for_each(|error| errln!("not judged: {error}"));
-    ensure!(refused.len() < problems.len(), "none of the {} problems can be judged", problems.len());
-    Ok(())
+    ensure!(
+        refused.len() < problems.len() || problems.is_empty(),
+        "none of the {} problems can be judged",
+        problems.len()
+    );
+    Ok(refused.into_iter().map(|error| error.problem).collect())
 }
 
-/// Says what could not be judged, and why, once for each problem: such candidates are neither right nor
-/// wrong.
-fn name_failures(verdicts: &[Verdict]) {
+/// Says what could not be judged, and why, once for each problem that was not named before: such candidates
+/// are neither right nor wrong.
+fn name_failures(verdicts: &[Verdict], named: &HashSet<String>) {
     let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    for verdict in verdicts.iter().filter(|verdict| verdict.outcome == Outcome::Infrastructure) {
+    let unjudged = |verdict: &&Verdict| verdict.outcome == Outcome::Infrastructure;
+    for verdict in verdicts.iter().filter(unjudged).filter(|verdict| !named.contains(&verdict.problem)) {
         *reasons.entry((&verdict.problem, &verdict.reason)).or_default() += 1;
     }
     for ((problem, reason), count) in reasons.iter().take(MOST_NAMED) {
@@ -150,7 +156,11 @@ fn name_failing_references(client: &Client, problems: &[Problem], verdicts: &[Ve
     let doubtful = problems
         .iter()
         .filter(|problem| failed.contains(problem.id.as_str()) && !passed.contains(problem.id.as_str()));
-    let with_solution = doubtful.filter_map(|problem| Some((problem, problem.references.first()?)));
+    // EvalPlus's inputs are compared with what the reference gives: it passes.
+    let has_plus = |problem: &&Problem| Check::of(problem).is_ok_and(|check| check.plus.is_some());
+    let with_solution = doubtful
+        .filter(|problem| !has_plus(problem))
+        .filter_map(|problem| Some((problem, problem.references.first()?)));
     let tasks: Vec<Task> =
         with_solution.map(|(problem, solution)| Task { problem, index: 0, solution }).collect();
     client.judge_all(&tasks, &mut |verdict| {

@@ -10,46 +10,57 @@ def enumeration_of(value):
     return type(value) if enum is not None and isinstance(value, enum.Enum) else None
 
 
-def member_parts(value, kind):
-    """By what a member of an enumeration is found: its name, or the number of one that is several."""
-    name = value.__dict__.get("_name_")
-    if type(name) is str and kind.__members__.get(name) is value:
-        return kind.__name__, name
-    number = value.__dict__.get("_value_")
-    return (kind.__name__, number) if type(number) is int else None
+class Unseen(Exception):
+    """What an object holds does not show."""
 
 
-def member_of(kind, key):
-    """The member that is found by that."""
-    enum = sys.modules.get("enum")
-    if enum is None or not (isinstance(kind, type) and issubclass(kind, enum.Enum)):
-        raise Garbage("a member of no enumeration")
-    try:
-        return kind.__members__[key] if type(key) is str else kind(key)
-    except (KeyError, ValueError, TypeError):
-        raise Garbage("no member of the enumeration")
+# So many values are looked at to see whether an object is still what it was.
+MOST_SEEN = 2000
 
 
-def attributes_of(value):
-    """What an object of a class written in Python has, as it is now; None where that does not show."""
+def state_within(value, seen):
+    """What a value is and holds, as it is now, with all that this holds in turn. What is seen is kept, so
+    that nothing else comes to lie in its place."""
     kind = type(value)
-    if any("__slots__" in base.__dict__ and base.__dict__["__slots__"] for base in type.mro(kind)[:-1]):
-        return None
+    if id(value) in seen or kind in (int, str, float, bool, type(None), bytes, complex, types.FunctionType):
+        return id(value)
+    if len(seen) > MOST_SEEN:
+        raise Unseen
+    seen[id(value)] = value
+    if kind in CONTAINERS or kind in (tuple, frozenset):
+        members = state_of(value, kind) if kind in CONTAINERS else list(value)
+        return id(value), tuple(state_within(member, seen) for member in members) if kind is not bytearray else members
+    if kind.__module__ not in OWN_MODULES:
+        return id(value)
+    if any(base.__dict__.get("__slots__") for base in type.mro(kind)[:-1]):
+        raise Unseen
     held = object.__getattribute__(value, "__dict__") if found_in(kind, "__dict__") is not None else {}
-    return dict(held) if type(held) is dict else None
+    shared = [member for base in type.mro(kind) if base.__module__ in OWN_MODULES for member in list(base.__dict__.values()) if type(member) in CONTAINERS]
+    return id(value), tuple(held), tuple(state_within(member, seen) for member in [*held.values(), *shared])
+
+
+def looked_at(value):
+    """An object with its state, and what keeps that; None where it does not show."""
+    seen = {}
+    try:
+        return value, state_within(value, seen), seen
+    except (Unseen, RecursionError):
+        return None
 
 
 def single_objects(namespace, module):
-    """Objects that a problem's setup has once, by name: each with what it holds."""
+    """Objects that a problem's setup has once, by name: single ones, and members of enumerations."""
     found = {}
     for name, value in namespace.items():
         kind = type(value)
-        if kind is object or kind.__module__ == module and isinstance(kind, type) and not isinstance(value, (type, BaseException)) \
-                and enumeration_of(value) is None and not any(issubclass(kind, base) for base in BASES):
-            attributes = attributes_of(value)
-            if attributes is not None:
-                found[name] = value, attributes
-    return found
+        enum = sys.modules.get("enum")
+        if enum is not None and isinstance(value, type) and issubclass(value, enum.Enum) and value.__module__ == module:
+            members = {(name, member): at for member, at in value.__members__.items() if value.__name__ == name and at._name_ == member}
+            found.update((key, looked_at(at)) for key, at in members.items())
+        elif kind is object or kind.__module__ == module and isinstance(kind, type) and not isinstance(value, (type, BaseException)) \
+                and not is_data_class(kind):
+            found[name] = looked_at(value)
+    return {name: looked for name, looked in found.items() if looked is not None}
 
 
 def text_of(value):
@@ -163,7 +174,7 @@ def remade(key, parts, tester):
 
 # Files in memory, which a test may hand over: what may be asked of them by name.
 FILE_METHODS = frozenset(
-    "read readline readlines write writelines seek tell getvalue truncate close closed flush readable writable seekable isatty".split())
+    "read readline readlines read1 readinto write writelines seek tell getvalue truncate close closed flush readable writable seekable isatty".split())
 
 FILE_OPERATORS = frozenset(("__iter__", "__next__", "__enter__", "__exit__"))
 
@@ -173,30 +184,18 @@ def is_file(value):
     return io is not None and type(value) in (io.StringIO, io.BytesIO)
 
 
-# Nothing is one of these by its word: what is crosses as that.
-NEVER_CLAIMED = (*BASES, type, BaseException, decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta,
-                 types.FunctionType, types.ModuleType)
+# Nothing is data by its word: what is crosses as that.
+DATA_CLASSES = (*BASES, type, BaseException, decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.timedelta)
+# Modules whose classes decide no comparison by what an object says of itself, as those of `numbers` do.
+CLAIMED_MODULES = frozenset("collections.abc abc io _io typing contextlib types functools random queue threading string logging argparse".split())
 
 
-def base_in_library(kind):
-    """The nearest class of the standard library that a class is or derives from, as a name."""
-    for base in type.__dict__["__mro__"].__get__(kind)[:-1]:
-        module, name = base.__module__, base.__name__
-        if type(module) is str and module not in OWN_MODULES and library_class(module, name) is base:
-            return module, name
-    return None
+def is_data_class(kind):
+    """Whether a class is data at heart, or an enumeration."""
+    enum = sys.modules.get("enum")
+    return issubclass(kind, DATA_CLASSES) or enum is not None and issubclass(kind, enum.Enum)
 
 
-def claimed_class(data):
-    """The class of such a name, which an object of the other side's says that it is: `isinstance` holds for it."""
-    if type(data) is not tuple or len(data) != 2 or not all(type(part) is str for part in data):
-        return None
-    module, name = data
-    top = module.split(".")[0]
-    if module == "builtins" or top in OWN_MODULES or top not in getattr(sys, "stdlib_module_names", (top,)):
-        return None
-    kind = library_class(module, name)
-    return None if kind is None or issubclass(kind, NEVER_CLAIMED) else kind
 
 
 class Common:
@@ -204,52 +203,90 @@ class Common:
 
     def write_common(self, value, kind, parts):
         """Writes a value that the other side has too, or can make; whether it is one."""
-        enumeration = enumeration_of(value)
-        if enumeration is not None:
-            key = member_parts(value, kind) if self.setup_classes.get(kind.__name__) is kind else None
-            if key is None:
-                return False
-            parts.append(b"K")
-            self.put(key, parts)
-            return True
         name = self.single_names.get(id(value))
-        if name is not None and self.is_single(name, value):
+        if name is None and enumeration_of(value) is not None:
+            name = self.combination(value, kind)
+        elif name is not None and not self.is_single(name, value):
+            name = None
+        if name is not None:
             parts.append(b"K")
             self.put(name, parts)
             return True
         key = library_key(kind)
         if key is None or key in HOLDERS and not self.tester or type(getattr(value, "tzinfo", None)) not in ZONES:
             return False
-        parts.append(b"B")
+        # One that holds others is the same to both sides as often as it crosses.
+        parts.append(b"B" + WORD.pack(Peer.keep(self, value) if key in HOLDERS else -1))
         self.put(key, parts)
         self.put(tuple((VALUES[key][0] if key in VALUES else HOLDERS[key])(value)), parts)
         return True
 
+    def combination(self, value, kind):
+        """By what several members of an enumeration of the setup's are found that are one value."""
+        number = value.__dict__.get("_value_")
+        is_setup = self.setup_classes.get(kind.__name__) is kind
+        return (kind.__name__, number) if is_setup and type(number) is int and value._name_ not in kind.__members__ else None
+
     def is_single(self, name, value):
         """Whether an object of the setup's is still as that left it. One that holds something and is handed
         to the other side goes there as itself: what is changed of it is to be seen here."""
-        single, attributes = self.singles[name]
-        if single is not value:
+        single, state, _ = self.singles[name]
+        if single is not value or self.tester and type(name) is str and type(state) is tuple and any(state[1:]):
             return False
-        now = attributes_of(value)
-        is_same = now is not None and now.keys() == attributes.keys() and all(now[at] is attributes[at] for at in now)
-        return is_same and not (self.tester and attributes)
+        looked = looked_at(value)
+        return looked is not None and looked[1] == state
 
     def know_singles(self, singles):
         self.singles = singles
-        self.single_names = {id(value): name for name, (value, _) in singles.items()}
+        self.single_names = {id(looked[0]): name for name, looked in singles.items()}
 
     def read_common(self):
         key = self.value()
-        if type(key) is str and key in self.singles:
+        is_pair = type(key) is tuple and len(key) == 2 and type(key[0]) is str and type(key[1]) in (str, int)
+        if (type(key) is str or is_pair) and key in self.singles:
             return self.singles[key][0]
-        if type(key) is not tuple or len(key) != 2 or type(key[0]) is not str or type(key[1]) not in (str, int):
+        kind, enum = self.setup_classes.get(key[0]) if is_pair else None, sys.modules.get("enum")
+        if enum is None or kind is None or type(key[1]) is not int or not issubclass(kind, enum.Flag):
             raise Garbage("a name of nothing that both sides have")
-        return member_of(self.setup_classes.get(key[0]), key[1])
+        return self.hashed(kind, key[1])
 
     def read_library(self):
-        key, parts = self.value(), self.value()
+        number, key, parts = self.word(), self.value(), self.value()
         is_known = type(key) is tuple and all(type(part) is str for part in key) and (key in VALUES or key in HOLDERS)
         if not is_known or type(parts) is not tuple:
             raise Garbage("a value of no known class")
-        return remade(key, parts, self.tester)
+        if key in VALUES:
+            return remade(key, parts, self.tester)
+        return self.proxy(number, lambda _: remade(key, parts, self.tester))
+
+    def base_of(self, kind):
+        """The nearest class that both sides have which a class is or derives from, as a name: one of the
+        setup's, or of the standard library."""
+        for base in type.__dict__["__mro__"].__get__(kind)[:-1]:
+            module, name = base.__module__, base.__name__
+            if self.setup_classes.get(name) is base:
+                return "", name
+            if type(module) is str and module in CLAIMED_MODULES and library_class(module, name) is base:
+                return module, name
+        return None
+
+    def claimed_class(self, data):
+        """The class of such a name, which an object of the other side's says that it derives from:
+        `isinstance` holds for it."""
+        if type(data) is not tuple or len(data) != 2 or not all(type(part) is str for part in data):
+            return None
+        module, name = data
+        kind = self.setup_classes.get(name) if module == "" else library_class(module, name) if module in CLAIMED_MODULES else None
+        return None if kind is None or is_data_class(kind) else kind
+
+
+def is_same_member(name, looked, singles):
+    """Whether what a program calls by a name of the setup's is that: an enumeration that it writes anew
+    has the same members only as far as these have the same values."""
+    if type(name) is str or name not in singles:
+        return type(name) is str
+    ours, setups = looked[0].value, singles[name][0].value
+    try:
+        return type(ours) is type(setups) and bool(ours == setups)
+    except Exception:
+        return False

@@ -112,6 +112,7 @@ OTHER_OPERATORS = {
     "__copy__": lambda value: copy.copy(value), "__deepcopy__": lambda value: copy.deepcopy(value),
     "__signature__": lambda value: signature_of(value), "__await__": lambda value: run_to_its_end(value),
 }
+METHODS = types.MethodType, types.BuiltinMethodType
 # Where classes of the test's and of the program's say that they come from.
 OWN_MODULES = "candidate", "__main__"
 # What anybody may ask of an object: it names, yields or copies, and is told nothing that a test expects.

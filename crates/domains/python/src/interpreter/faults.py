@@ -213,6 +213,13 @@ def passes_always(test, source, namespace, error):
     return True
 
 
+def untouched_import(error, names):
+    """What a test raises since a module, or something in it, is not there: no program changes that."""
+    absent = isinstance(error, ImportError) and (error.name or "").split(".")[0] not in (*names, "", "candidate", "__main__")
+    of_module = isinstance(error, AttributeError) and isinstance(getattr(error, "obj", None), types.ModuleType)
+    return describe(error).decode("utf-8", "replace") if absent or of_module else None
+
+
 def look(job, names):
     """The first fault of the tests; none of one that puts something of its own in a name's place, which
     is then what it is about. The mood that agrees comes last of all for each test: what follows
@@ -227,6 +234,9 @@ def look(job, names):
         if untouched and type(first) is MemoryError:
             namespace.clear()
             return TOO_LARGE % where
+        missing = untouched_import(first, names) if first is not None and not StandInProgram.touched else None
+        if missing and at:
+            return "%s fails before it uses %s: %s: install what is missing, if it is no part of Python, and add it to the packages that programs may import" % (where, function, missing)
         # What a reference does decides on a test; a setup that fails without a program fails with any.
         if untouched and not (at and job["reference"]):
             return "%s fails before it uses %s: %s" % (where, function, describe(first).decode("utf-8", "replace"))

@@ -7,6 +7,7 @@ class Peer(Writing, Reading):
     def __init__(self, descriptor, tester, read=os.read, write=os.write):
         self.descriptor, self.tester, self.read, self.write = descriptor, tester, read, write
         self.buffer = b""
+        self.data, self.at, self.end = b"", 0, 0
         # Containers that both sides hold, by number; the numbers of each side's own differ in the last bit.
         self.shared, self.numbers, self.next_number = {}, {}, 2 if tester else 3
         self.look_at = FEW
@@ -139,9 +140,14 @@ class Peer(Writing, Reading):
         self.known.pop(number, None)
 
     def request(self, kind, values):
-        """Sends a request and serves the other side's until the answer comes."""
-        self.send(kind, self.message(values))
-        return self.await_answer()
+        """Sends a request and serves the other side's until the answer comes. That may be while a message is
+        read: a proxy that becomes a key is asked for its hash."""
+        reading = self.data, self.at, self.end, self.depth, self.subclass, self.is_constructed
+        try:
+            self.send(kind, self.message(values))
+            return self.await_answer()
+        finally:
+            self.data, self.at, self.end, self.depth, self.subclass, self.is_constructed = reading
 
     def await_answer(self):
         label, constructing = self.label, self.constructing

@@ -222,7 +222,7 @@ class Reading:
         if not 0 <= number < len(self.kept):
             raise Garbage("an object that was never handed over")
         value = self.kept[number]
-        for held in (value, getattr(value, "__self__", None)):
+        for held in (value, value.__self__ if type(value) in METHODS else None):
             if id(held) in self.numbers:
                 self.touched.append(self.numbers[id(held)])
         return value
@@ -261,9 +261,8 @@ class Reading:
             if own is not None and issubclass(own, BaseException):
                 return self.proxy(number, lambda _: own)
             return self.proxy(number, lambda _: exception_class(self, name, parent))
-        claimed = claimed_class(self.value()) if what == b"o" else None
-        if number not in self.proxies:
-            self.meet(number)
+        claimed = self.claimed_class(self.value()) if what == b"o" or what == b"f" and special != BOUND else None
+        self.meet(number)
         if what == b"a":
             return self.proxy(number, self.coroutine)
         return self.proxy(number, lambda number: self.proxy_class(name, what, special, claimed)(self, number, name, what))
@@ -290,6 +289,8 @@ class Reading:
     def body(self, name, what, special, claimed):
         body = {"__slots__": (), "__module__": "candidate", "__doc__": property(lambda remote: self.attribute(remote, "__doc__"))}
         own = self.setup_classes.get(name) if what != b"k" and special != BOUND else None
+        if own is not None and is_data_class(own):
+            own = None
         # Methods that the setup defines belong to the problem, even on objects that the program made.
         methods = methods_of(own) if own is not None and self.tester else {}
         body.update((method, written) for method, written in methods.items() if method not in BIT_OF)
@@ -335,8 +336,8 @@ class Reading:
             raise Garbage("an instance of another class")
         if not made:
             is_object = self.stays_object(is_object)
-            if is_object:
-                self.meet(number)
+        if made or is_object:
+            self.meet(number)
         cls = type(self.proxies[number]) if made else data_class(self, name, base, special, own, is_object)
         if base in CONTAINERS:
             self.subclass = cls
@@ -355,10 +356,14 @@ class Reading:
         self.at += 1
         return self.read_container()
 
+    def read_exception_class(self):
+        names = self.value()
+        return class_of(names[:1] if type(names) is tuple else ())
+
     def read_exception(self):
         instance, own, bases, arguments, text = self.word(), self.value(), self.value(), self.value(), self.value()
-        causes = self.value()
-        if type(arguments) is not tuple or type(text) is not str or type(causes) is not tuple:
+        causes, attributes = self.value(), self.value()
+        if type(arguments) is not tuple or type(text) is not str or type(causes) is not tuple or type(attributes) is not dict:
             raise Garbage("an exception without arguments")
         if isinstance(self.proxies.get(instance), BaseException):
             return self.proxies[instance]
@@ -371,6 +376,7 @@ class Reading:
             error = self.exception(kind, arguments)
         if causes and isinstance(causes[0], BaseException):
             error.__cause__ = causes[0]
+        give_attributes(error, attributes)
         if kind is not class_of(bases) and instance >= 0 and instance not in self.proxies:
             self.proxies[instance] = error
             self.proxy_numbers[id(error)] = instance

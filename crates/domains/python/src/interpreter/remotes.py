@@ -42,7 +42,7 @@ READERS = {
     "R": "read_range", "L": "read_slice", "D": "read_decimal", "f": "read_fraction", "k": "read_keys", "j": "read_pairs",
     "w": "read_dict_values", "E": "read_date", "t": "read_known", "U": "read_wrapper", "N": "read_array",
     "r": "read_reference", "h": "read_own", "g": "read_iterator", "G": "read_generator", "O": "read_object",
-    "S": "read_subclass", "X": "read_exception", "K": "read_common", "B": "read_library", ".": "read_ellipsis", "!": "read_not_implemented",
+    "S": "read_subclass", "X": "read_exception", "K": "read_common", "B": "read_library", "Y": "read_exception_class", ".": "read_ellipsis", "!": "read_not_implemented",
 }
 BASE_OF = {ord(tag): base for tag, base in (
     ("i", int), ("I", int), ("d", float), ("s", str), ("b", bytes), ("c", complex), ("u", tuple), ("z", frozenset))}
@@ -90,6 +90,42 @@ def class_of(names):
         if isinstance(kind, type) and issubclass(kind, BaseException):
             return kind
     raise Garbage("an exception of no known class")
+
+
+def is_trusted(kind):
+    """Whether an exception's class is one of Python's own that both sides have."""
+    return kind.__module__ in TRUSTED and getattr(sys.modules.get(kind.__module__), kind.__qualname__, None) is kind
+
+
+# What an exception of Python's own has beside its arguments.
+ERROR_ATTRIBUTES = "errno strerror filename filename2 name path value code lineno colno offset text msg pos doc pattern reason object start end __notes__".split()
+PLAIN = (int, float, str, bytes, bool, complex, type(None))
+
+
+def attributes_of_error(error):
+    """Plain data in what an exception has beside its arguments."""
+    found = {}
+    for name in [*ERROR_ATTRIBUTES, *error.__dict__][:100]:
+        try:
+            value = error.__dict__[name] if name in error.__dict__ else object.__getattribute__(error, name)
+        except Exception:
+            continue
+        is_notes = name == "__notes__" and type(value) is list and all(type(note) is str for note in value)
+        if value is not None and type(value) in PLAIN or is_notes:
+            found[name] = list(value) if is_notes else value
+    return found
+
+
+def give_attributes(error, attributes):
+    """The same on this side. What an exception has of its arguments it has already."""
+    for name, value in attributes.items():
+        is_notes = name == "__notes__" and type(value) is list
+        if type(name) is not str or name.startswith("__") and not is_notes or not (type(value) in PLAIN or is_notes):
+            continue
+        try:
+            BaseException.__setattr__(error, name, value)
+        except (AttributeError, TypeError):
+            continue
 
 
 TRUSTED = {"builtins", "json.decoder", "decimal", "asyncio.exceptions", "concurrent.futures._base", "queue", "_queue", "binascii", "zlib",

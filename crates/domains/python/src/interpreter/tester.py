@@ -32,6 +32,8 @@ ASKED_OF_OWN = ("__instancecheck__", "__subclasscheck__", "__copy__", "__deepcop
 COMPUTED = frozenset("__%s%s__" % (form, name) for form in ("", "r", "i") for name in
                      "add sub mul truediv floordiv mod divmod pow and or xor lshift rshift matmul".split())
 COMPUTED |= {"__neg__", "__pos__", "__abs__", "__invert__"}
+# What makes a number of an object, or says whether it is one that counts.
+NUMBERS = frozenset("__int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__ __ceil__".split())
 ORDERED = frozenset(("__lt__", "__gt__", "__le__", "__ge__"))
 # Functions of Python's own that a `with` statement may hold to raise on purpose.
 RAISING = frozenset("int float complex str list tuple dict set iter next len open".split())
@@ -47,6 +49,8 @@ class TesterPeer(Peer):
         self.recorded = set()
         self.labels, self.origins = {}, {}
         self.iterators = []
+        # Objects that came of computing with the test's own data.
+        self.told = set()
         self.thread = _thread.get_ident()
         self.refused = None
         # Whether an assertion of the test's own has failed since the candidate was last asked.
@@ -101,15 +105,20 @@ class TesterPeer(Peer):
         return Peer.keep(self, value)
 
     def handed_over(self, value):
-        number = self.kept_numbers.get(id(value), -1)
-        return number >= 0 and self.kept[number] is value
+        number = self.kept_numbers.get(self.key_of(value), -1)
+        return number >= 0 and (self.kept[number] is value or type(value) in METHODS)
 
     def meet(self, number):
         """Notes where an object comes from: by what it is or can do it could answer a test that tells it
-        what is expected, so where the reference gave data it may be looked at, and no more."""
-        self.origins[number] = self.label
-        if self.allowed is None and self.label not in EXPECTED_OBJECTS:
-            self.permits("object from " + self.label)
+        what is expected, so where the reference gave data it may be looked at, and no more. Wherever it has
+        been before: once it comes from such a place it is no more to be used."""
+        known = number in self.origins
+        if self.label in EXPECTED_OBJECTS:
+            self.origins.setdefault(number, self.label)
+        elif self.permits("object from " + self.label):
+            self.origins.setdefault(number, self.label)
+        elif not known or "objects" not in self.allowed or not self.label[:1].isupper():
+            self.origins[number] = self.label
 
     def stays_object(self, is_constructed):
         """What a call of a class gives is an object of that class, whatever the class derives from;
@@ -152,6 +161,11 @@ class TesterPeer(Peer):
         except AssertionError as error:
             if self.asserted:
                 self.handed_on.append(error)
+            raise
+        except BaseException as error:
+            # So ends a task of the test's, and nobody hears of what it was about.
+            if type(error).__name__ == "CancelledError" and not self.permits("raise CancelledError"):
+                self.refuse("a call raises CancelledError, which ends the test's own task")
             raise
         finally:
             self.label, self.constructing, self.asserted = before
@@ -200,6 +214,8 @@ class TesterPeer(Peer):
 
     def truth(self, target):
         # Asked each time: what is asked for truth is told nothing.
+        if self.proxy_numbers.get(id(target)) in self.told:
+            self.refuse("an object of class %s says itself whether it is true, which needs a reference to judge by" % type(target).__name__[:100])
         return self.ask("operator", b"o", ("__bool__", target)) is True
 
     def may_ask(self, name, target):
@@ -238,6 +254,9 @@ class TesterPeer(Peer):
         """What becomes of such objects is one of them: data would be compared with what was told."""
         origin = self.origins[self.proxy_numbers[id(target)]]
         result = self.ask(origin, b"o", (name, target, *arguments), True)
+        if not all(self.is_built(argument) for argument in arguments):
+            # It may have been told what is expected: what it is as a number would be its answer.
+            self.told.add(self.proxy_numbers.get(id(result)))
         if isinstance(result, Remote) or result is NotImplemented or not isinstance(target, Remote) and isinstance(result, HOLDING):
             return result
         self.refuse("computing with an object of class %s gives data, which needs a reference to judge by" % type(target).__name__[:100])
@@ -255,6 +274,8 @@ class TesterPeer(Peer):
         if name == "__len__" and not (self.may_ask(name, target) and self.is_expected(target)):
             # Whoever makes a list of it asks first, and goes on without.
             raise TypeError("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
+        if name in NUMBERS and self.proxy_numbers.get(id(target)) in self.told:
+            self.refuse("an object of class %s is a number by its own word, which needs a reference to judge by" % type(target).__name__[:100])
         if not self.may_ask(name, target):
             if self.may_compute(name, target):
                 return self.compute(target, name, arguments)

@@ -122,6 +122,9 @@ class Writing(Common):
             self.write_exception(value, kind, parts)
         elif self.write_common(value, kind, parts):
             pass
+        elif issubclass(kind, type) and issubclass(value, BaseException) and is_trusted(value):
+            parts.append(b"Y")
+            self.put(bases_of(value), parts)
         elif kind in (type, types.BuiltinFunctionType, type(str.lower), type(int.__add__)) and self.is_known(value):
             self.write_sized(b"t", ("%s:%s" % (module_of(value), value.__qualname__)).encode(), parts)
         elif kind is datetime.timedelta:
@@ -198,8 +201,8 @@ class Writing(Common):
         parts.append(b"O" + what + WORD.pack(self.keep(value)))
         self.put(value.__name__ if isinstance(value, type) else kind.__name__, parts)
         self.put(special, parts)
-        if what == b"o":
-            self.put(base_in_library(kind), parts)
+        if what == b"o" or what == b"f" and special != BOUND:
+            self.put(self.base_of(kind), parts)
         if what == b"x":
             self.put(bases_of(value), parts)
             parent = type.__dict__["__base__"].__get__(value)
@@ -225,15 +228,23 @@ class Writing(Common):
         self.put(text if type(text) is str else "", parts)
         cause = error.__cause__
         self.write_items(b"u", (cause,) if isinstance(cause, BaseException) else (), parts)
+        self.put(attributes_of_error(error), parts)
 
     def argument(self, value):
         if type(value) in self.writers or isinstance(value, BaseException):
             return value
         return repr(value) if type(value).__module__ == "builtins" else "<%s>" % type(value).__name__
 
+    def key_of(self, value):
+        """By what an object is known: a method is another object each time that it is asked for, and equal."""
+        if type(value) in METHODS:
+            return id(value.__self__), id(getattr(value, "__func__", None)), value.__name__
+        return id(value)
+
     def keep(self, value):
-        number = self.kept_numbers.get(id(value))
+        key = self.key_of(value)
+        number = self.kept_numbers.get(key)
         if number is None:
-            number = self.kept_numbers[id(value)] = len(self.kept)
+            number = self.kept_numbers[key] = len(self.kept)
             self.kept.append(value)
         return number
