@@ -415,6 +415,10 @@ fn what_honest_programs_do_with_what_crosses_works_as_in_one_process() {
         "level = 0\ndef f(g):\n    global level\n    level += 1\n    g()\n    level -= 1",
     ));
     cases.extend(same(
+        "from functools import *\n@lru_cache(None)\ndef g(x): return x + 1\nassert f(g, 1) == 3 and g.cache_info().misses == 2",
+        "def f(g, x): return g(g(x))",
+    ));
+    cases.extend(same(
         "from functools import partial\nassert isinstance(f(3), partial) and f(3)(2) == 6",
         "from functools import partial\ndef f(x): return partial(lambda a, b: a * b, x)",
     ));

@@ -19,6 +19,7 @@ import copy
 import datetime
 import decimal
 import fractions
+import functools
 import math
 import operator
 import os
@@ -113,6 +114,8 @@ OTHER_OPERATORS = {
     "__signature__": lambda value: signature_of(value), "__await__": lambda value: run_to_its_end(value),
 }
 METHODS = types.MethodType, types.BuiltinMethodType
+# Functions that a test may define and hand over.
+FUNCTIONS = types.FunctionType, types.MethodType, type(functools.lru_cache(abs))
 # Where classes of the test's and of the program's say that they come from.
 OWN_MODULES = "candidate", "__main__"
 # What anybody may ask of an object: it names, yields or copies, and is told nothing that a test expects.

@@ -297,7 +297,9 @@ def bound_by(tree):
         elif isinstance(node, ast.arg):
             names.add(node.arg)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names if alias.name != "*"}
+            if node.names[0].name == "*" and node.module != "candidate":
+                names |= names_of_module(node)
         elif isinstance(node, ast.ExceptHandler) and node.name:
             names.add(node.name)
     return names

@@ -100,7 +100,7 @@ class TesterPeer(Peer):
         iterators. What a candidate could reach more by stays here."""
         kind = type(value)
         own = kind.__module__ == "__main__" or isinstance(value, type) and value.__module__ == "__main__"
-        if not own and kind not in ITERATORS and kind not in (types.FunctionType, types.MethodType) and not is_of_container(value) and not is_file(value):
+        if not own and kind not in ITERATORS and kind not in FUNCTIONS and not is_of_container(value) and not is_file(value):
             self.refuse("the test hands over an object of class %s" % kind.__name__)
         return Peer.keep(self, value)
 
