@@ -61,6 +61,7 @@ pub(crate) async fn answer(
         prompt,
         samples: request.common.count(service.limits.candidates)?,
         sampling: request.common.sampling()?,
+        adjustments: request.common.adjustments(Some(engine.generator().config().vocab_size))?,
         max_new_tokens: request.common.longest(service.limits.max_tokens)?,
         seed: request.common.seed.unwrap_or(0) as u64,
         stream: 0,

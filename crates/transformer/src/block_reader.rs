@@ -280,7 +280,7 @@ mod tests {
     fn samples(reader: &mut dyn Reader, max_sequences: usize) -> Vec<(usize, Vec<u32>, Vec<f32>)> {
         let mut decoder = reader.decoder().expect("a decoder");
         let request = Request { prompt: vec![1, 2, 3, 4], samples: 5, stream: 1 };
-        let sampling = Sampling { temperature: 0.7, top_p: 1.0, top_k: 0 };
+        let sampling = Sampling { temperature: 0.7, ..Sampling::PLAIN };
         let settings = Settings { sampling, max_new_tokens: 12, seed: 9, max_sequences };
         let mut all = Vec::new();
         let _ = decode(&mut *decoder, &[request], &settings, &|_| false, &mut |sample| {
