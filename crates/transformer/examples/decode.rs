@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             index,
             prompt: &tokens,
             sampling,
+            adjustments: None,
             max_new_tokens: new + 1,
             random: (7, index as u64),
         };
