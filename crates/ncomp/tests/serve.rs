@@ -182,6 +182,9 @@ fn penalties_and_biases_change_what_is_drawn() {
     let forced = ask(json!({"logit_bias": {"65": 100}, "temperature": 1.0}));
     assert_eq!((forced.0.len(), distinct(&forced)), (24, 1));
     assert!(forced.1[0].as_f64().is_some_and(|value| value < -3.0), "{forced:?}");
+    // Who names no seed gets another answer every time.
+    let chance = || ask(json!({"temperature": 2, "top_p": 1, "repetition_penalty": 1.5}));
+    assert_ne!(chance(), chance());
     // The likeliest alone, at any temperature.
     assert_eq!(ask(json!({"min_p": 1, "temperature": 2})).0, plain.0);
 }

@@ -121,7 +121,7 @@ pub(crate) fn about_prompt(error: &anyhow::Error) -> ApiError {
 }
 
 /// Another seed for every request that names none.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
