@@ -199,8 +199,8 @@ impl File {
 /// # Errors
 /// As [`File::open`].
 pub fn tensor_table(path: &Path) -> Result<Vec<TensorInfo>, Error> {
-    // Metadata and table of published models take less than this.
-    const FIRST: usize = 16 << 20;
+    // Metadata and table of published models take some times as much; there may be room for no more.
+    const FIRST: usize = 1 << 20;
     let (file, length) = open(path)?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let mut mapped = FIRST.min(length);
@@ -210,7 +210,7 @@ pub fn tensor_table(path: &Path) -> Result<Vec<TensorInfo>, Error> {
             unsafe { MmapOptions::new().len(mapped).map(&file) }.map_err(|cause| Error::io(path, cause))?;
         match parse_table(&map) {
             Err(Fault { problem: Problem::Truncated { .. }, .. }) if mapped < length => {
-                mapped = mapped.saturating_mul(4).min(length);
+                mapped = mapped.saturating_mul(2).min(length);
             }
             table => return table.map_err(|fault| fault.of(path)),
         }
