@@ -65,7 +65,7 @@ fn decoding(cuda: &Cuda, sequences: usize, new_tokens: usize) -> Outcome {
             stream: 1000 * at as u64,
         });
         let requests: Vec<Request> = requests.collect();
-        let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+        let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN };
         let settings = Settings { sampling, max_new_tokens: new_tokens, seed, max_sequences: sequences };
         let (started, mut drawn) = (Instant::now(), 0);
         let _ = decode(&mut *decoder, &requests, &settings, &|_| false, &mut |sample| {

@@ -97,7 +97,7 @@ fn decoding(model: &Model, prompts: usize, seed: u64) -> f64 {
     };
     let requests: Vec<Request> = (0..prompts).map(request).collect();
     let settings = Settings {
-        sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },
+        sampling: Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN },
         max_new_tokens: 100,
         seed,
         max_sequences: 128,

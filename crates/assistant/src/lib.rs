@@ -41,10 +41,11 @@ pub use question::Question;
 pub use remote::{Remote, RemoteError};
 pub use scorer::Scorer;
 
-use generator::Sampling;
+use generator::{Adjustments, Sampling};
 use problems::prompt::Message;
 use records::{Candidate, Problem};
 use selection::{Ranker, Selector};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -79,6 +80,8 @@ pub struct Settings {
     pub until: f64,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What changes their logits before.
+    pub adjustments: Option<Arc<Adjustments>>,
     /// Longest completion, in tokens.
     pub max_new_tokens: usize,
     /// Seed.
@@ -123,7 +126,8 @@ impl Default for Settings {
         Settings {
             candidates: 50,
             until: 0.95,
-            sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },
+            sampling: Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN },
+            adjustments: None,
             max_new_tokens: 512,
             seed: 0,
             streaming: true,

@@ -172,6 +172,7 @@ impl<'a> Asked<'a> {
             prompt: self.prompt.clone(),
             samples,
             sampling: settings.sampling,
+            adjustments: settings.adjustments.clone(),
             max_new_tokens: settings.max_new_tokens.min(self.room),
             seed: settings.seed,
             stream: first as u64,

@@ -126,7 +126,7 @@ impl Remote {
         };
         let conversation = &settings.conversation;
         let messages = if conversation.is_empty() { asked() } else { conversation.clone() };
-        let body = json!({
+        let mut body = json!({
             "model": self.model,
             "messages": messages,
             "n": count,
@@ -138,10 +138,37 @@ impl Remote {
             // Ours, if it is one of ours: no best-of-n behind best-of-n.
             "ncomp": { "candidates": 1 },
         });
+        for (name, value) in unusual(settings) {
+            body[name] = value;
+        }
         self.send(|remote| {
             remote.with_key(remote.agent.post(format!("{}/chat/completions", remote.url))).send_json(&body)
         })
     }
+}
+
+/// What not every server takes, where it is asked for.
+fn unusual(settings: &Settings) -> Vec<(&'static str, Value)> {
+    let mut fields = Vec::new();
+    let mut field = |name, value: f32, neutral: f32| {
+        if value != neutral {
+            fields.push((name, json!(value)));
+        }
+    };
+    field("min_p", settings.sampling.min_p, 0.0);
+    if let Some(adjustments) = &settings.adjustments {
+        field("frequency_penalty", adjustments.frequency, 0.0);
+        field("presence_penalty", adjustments.presence, 0.0);
+        field("repetition_penalty", adjustments.repetition, 1.0);
+        if !adjustments.bias.is_empty() {
+            let bias = adjustments.bias.iter().map(|(token, bias)| (token.to_string(), json!(bias)));
+            fields.push(("logit_bias", Value::Object(bias.collect())));
+        }
+    }
+    if settings.sampling.top_k > 0 {
+        fields.push(("top_k", json!(settings.sampling.top_k)));
+    }
+    fields
 }
 
 impl Proposer for Remote {

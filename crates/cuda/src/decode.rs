@@ -13,6 +13,7 @@ mod admission;
 mod step;
 
 use crate::Error;
+use crate::adjusting::{AdjustedRow, AdjustedRows};
 use crate::memory::Buffer;
 use crate::network::{Network, Workspace};
 use crate::pages::{Pages, Prefix};
@@ -37,6 +38,7 @@ struct Sequence {
     prefix: Arc<Prefix>,
     pages: Vec<u32>,
     drawing: Drawing,
+    adjusted: Option<AdjustedRow>,
     max_new_tokens: usize,
 }
 
@@ -58,6 +60,8 @@ pub struct GpuDecoder<'a> {
     /// The last prompt admitted: its other samples may still be waiting.
     last_prefix: Option<KnownPrompt<Prefix>>,
     buffers: StepBuffers,
+    /// Of sequences whose logits are changed; none before the first.
+    adjusted: Option<AdjustedRows>,
     /// Of a step; made once for all slots, since graphs hold its addresses.
     workspace: Workspace,
     /// Pages of each slot: `[SLOTS, width]`, those of the prompt first, its own from `own_at` on.
@@ -106,6 +110,7 @@ impl<'a> GpuDecoder<'a> {
             next_id: 0,
             last_prefix: None,
             buffers,
+            adjusted: None,
             workspace,
             table: None,
             table_width: 0,
@@ -171,6 +176,9 @@ impl<'a> GpuDecoder<'a> {
         if let Some(pages) = &mut self.pages {
             pages.give_back(sequence.pages);
             pages.release(sequence.prefix);
+        }
+        if let (Some(rows), Some(adjusted)) = (&mut self.adjusted, sequence.adjusted) {
+            rows.give_back(adjusted.row);
         }
         self.emptied.push(slot);
         Some(sequence.sample)

@@ -61,6 +61,7 @@ const NAMES: &[&str] = &[
     "store_prompt",
     "attend_cache",
     "draw",
+    "count_tokens",
     "gate_up_swiglu",
 ];
 

@@ -21,6 +21,7 @@
 //! ```
 
 mod adapters;
+mod adjusting;
 mod collective;
 pub mod decode;
 mod device;

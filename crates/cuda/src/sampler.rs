@@ -1,9 +1,11 @@
 //! Drawing tokens on the GPU.
 
 use crate::Error;
+use crate::adjusting::AdjustedRows;
 use crate::memory::View;
 use crate::ops::{Ops, launch};
 use cudarc::driver::DeviceRepr;
+use transformer::adjustments::Adjustments;
 use transformer::sampling::Sampling;
 
 /// `Drawing` of `sampling.cu`: how a slot's tokens are drawn.
@@ -12,12 +14,19 @@ use transformer::sampling::Sampling;
 pub struct Drawing {
     temperature: f32,
     top_p: f32,
+    min_p: f32,
     top_k: i32,
     seed: [u32; 2],
     stream: [u32; 2],
+    /// One more than its row of [`AdjustedRows`](crate::adjusting::AdjustedRows); 0 if it has none.
+    adjusted: i32,
+    biases: i32,
+    repetition: f32,
+    frequency: f32,
+    presence: f32,
 }
 
-// SAFETY: seven words of plain numbers, laid out as the kernel's structure.
+// SAFETY: thirteen words of plain numbers, laid out as the kernel's structure.
 unsafe impl DeviceRepr for Drawing {}
 
 impl Drawing {
@@ -27,9 +36,23 @@ impl Drawing {
         Drawing {
             temperature: sampling.temperature,
             top_p: sampling.top_p,
+            min_p: sampling.min_p,
             top_k: i32::try_from(sampling.top_k).unwrap_or(0),
             seed: halves(seed),
             stream: halves(stream),
+            ..Drawing::default()
+        }
+    }
+
+    /// The same from logits that are changed before, with what is kept for that in a row.
+    pub fn adjusted(self, row: u32, adjustments: &Adjustments) -> Self {
+        Drawing {
+            adjusted: row as i32 + 1,
+            biases: adjustments.bias.len().min(Adjustments::MOST_BIASES) as i32,
+            repetition: adjustments.repetition,
+            frequency: adjustments.frequency,
+            presence: adjustments.presence,
+            ..self
         }
     }
 }
@@ -54,6 +77,8 @@ pub struct Draw<'a> {
     pub slots: Option<View<'a, i32>>,
     /// 1 in a step; 0 where a slot's first token is drawn.
     pub advance: bool,
+    /// For draws from logits that are changed before.
+    pub adjusted: Option<&'a AdjustedRows>,
 }
 
 impl Ops {
@@ -79,7 +104,10 @@ impl Ops {
             vocabulary as i32,
             stride as i32,
             i32::from(draw.advance),
-            draw.slots.map(|slots| slots.first(count))
+            draw.slots.map(|slots| slots.first(count)),
+            draw.adjusted.map(AdjustedRows::counts),
+            draw.adjusted.map(AdjustedRows::logits),
+            draw.adjusted.map(AdjustedRows::biases)
         )
     }
 }

@@ -1,7 +1,9 @@
 //! The whole model on the GPU against the CPU's: predictions, gradients, training, sampling.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use transformer::Cpu;
+use transformer::adjustments::Adjustments;
 use transformer::checkpoint::Precision;
 use transformer::decode::{Admission, Decode, Request, Sample, Settings, decode};
 use transformer::device::{Device, Learner, Plan, Reader};
@@ -337,6 +339,7 @@ fn too_large_a_batch_or_sample_is_refused() {
         index: 0,
         prompt: &[1, 2, 3],
         sampling: Sampling::GREEDY,
+        adjustments: None,
         max_new_tokens: 1 << 32,
         random: (0, 0),
     };
@@ -464,12 +467,64 @@ fn greedy_continuations_are_the_cpus() {
     }
 }
 
+/// Sequences with penalties and biases come one after the other, so that room for them grows, between others
+/// that have none.
+#[test]
+fn adjusted_greedy_continuations_are_the_cpus() {
+    let Some(cuda) = cuda() else { return };
+    let rules =
+        Adjustments { bias: vec![(7, 2.0), (3, -100.0)], repetition: 1.1, frequency: 0.3, presence: 0.5 };
+    let rules = [rules.clone(), Adjustments { presence: 1000.0, ..rules }].map(Arc::new);
+    let prompts: Vec<Vec<u32>> =
+        (0..9).map(|at| (0..5 + at).map(|i| (i * 7 + at) as u32 % 500).collect()).collect();
+    let run = |reader: &mut dyn Reader| {
+        let mut decoder = reader.decoder().expect("a decoder");
+        let mut finished = Vec::new();
+        for (request, prompt) in prompts.iter().enumerate() {
+            let adjustments = rules.get(request % 3);
+            let (sampling, random) = (Sampling::GREEDY, (4, request as u64));
+            let wanted =
+                Admission { request, index: 0, prompt, sampling, adjustments, max_new_tokens: 40, random };
+            assert_eq!(decoder.admit(&[wanted], usize::MAX).expect("room").samples, 1);
+            for _ in 0..3 {
+                decoder.step().expect("runs");
+                finished.extend(decoder.take_finished(&|_| false));
+            }
+        }
+        while decoder.active() > 0 {
+            decoder.step().expect("runs");
+            finished.extend(decoder.take_finished(&|_| false));
+        }
+        finished.sort_by_key(|sample: &Sample| sample.request);
+        finished
+    };
+    for model in models() {
+        let expected = run(&mut *Cpu::default().reader(model.clone()).expect("a reader"));
+        let found = run(&mut *cuda.reader(model).expect("a reader"));
+        let mut same = 0;
+        for (found, expected) in found.iter().zip(&expected) {
+            let until = found.tokens.iter().zip(&expected.tokens).take_while(|(a, b)| a == b).count();
+            same += until;
+            let logs = |sample: &Sample| sample.log_probabilities[..until].to_vec();
+            assert!(until == 0 || relative_error(&logs(found), &logs(expected)) < 2e-2);
+            if found.request % 3 == 1 {
+                let mut tokens = found.tokens.clone();
+                tokens.sort_unstable();
+                tokens.dedup();
+                assert_eq!(tokens.len(), 40, "a token comes twice: {:?}", found.tokens);
+            }
+        }
+        println!("{same} of 360 tokens agree before the first that differs");
+        assert!(same > 120);
+    }
+}
+
 /// What is sampled has the log-probabilities that the model gives it, however the batch was made up.
 #[test]
 fn samples_come_from_the_model() {
     let Some(cuda) = cuda() else { return };
     let model = models().remove(0);
-    let sampling = Sampling { temperature: 1.0, top_p: 0.9, top_k: 0 };
+    let sampling = Sampling { top_p: 0.9, ..Sampling::PLAIN };
     let mut settings = Settings { sampling, max_new_tokens: 70, seed: 9, max_sequences: 3 };
     let mut reader = cuda.reader(model.clone()).expect("a reader");
     let few = sample(&cuda, &model, &requests(), &settings);
@@ -506,7 +561,8 @@ fn sequences_join_and_leave_between_steps() {
         request,
         index: 0,
         prompt: &prompts[request],
-        sampling: Sampling { temperature: 1.0, top_p: 1.0, top_k: 5 },
+        sampling: Sampling { top_k: 5, ..Sampling::PLAIN },
+        adjustments: None,
         max_new_tokens: length,
         random: (4, request as u64),
     };

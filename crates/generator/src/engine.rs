@@ -7,7 +7,7 @@
 
 mod worker;
 
-use crate::{Generator, Sampling};
+use crate::{Adjustments, Generator, Sampling};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -23,6 +23,8 @@ pub struct Job {
     pub samples: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What changes their logits before.
+    pub adjustments: Option<Arc<Adjustments>>,
     /// Longest completion, in tokens.
     pub max_new_tokens: usize,
     /// Seed; with `stream` and the completion's index it determines the completion.

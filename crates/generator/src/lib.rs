@@ -40,6 +40,7 @@ use transformer::lora::Adapters;
 use transformer::{Checkpoint, Config, Model, PackedBatch, Tokenizer};
 
 pub use engine::Engine;
+pub use transformer::adjustments::Adjustments;
 pub use transformer::sampling::Sampling;
 
 /// A model that can be asked for programs.
@@ -85,7 +86,7 @@ impl Default for Request {
     fn default() -> Self {
         Request {
             samples: 1,
-            sampling: Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 },
+            sampling: Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN },
             max_new_tokens: 512,
             max_sequences: 0,
             seed: 0,

@@ -77,6 +77,9 @@ pub enum Problem {
         /// The least length that the part read so far calls for, in bytes.
         needed: u64,
     },
+    /// What the file lists does not fit into memory.
+    #[error("there is no memory for {0} bytes that it lists; free some, or raise the limit")]
+    Memory(u64),
     /// A string is not UTF-8.
     #[error("a string is not UTF-8; the file is damaged: download it again")]
     NotUtf8,

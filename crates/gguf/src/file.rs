@@ -1,10 +1,10 @@
 //! Open files and their tensors.
 
 use crate::error::Fault;
-use crate::parse::{Contents, parse};
+use crate::parse::{Contents, parse, parse_table};
 use crate::split::PartNumber;
 use crate::{BlockType, Error, Metadata, Problem, TensorInfo, dequantize_row};
-use memmap2::{Mmap, UncheckedAdvice};
+use memmap2::{Mmap, MmapOptions, UncheckedAdvice};
 use std::collections::HashMap;
 use std::fs;
 use std::ops::{Deref, Range};
@@ -193,12 +193,42 @@ impl File {
     }
 }
 
-fn map(path: &Path) -> Result<Bytes, Error> {
+/// The tensors of a file, of which nothing else is read: where there is no memory for more. Of a split model
+/// it is one part's.
+///
+/// # Errors
+/// As [`File::open`].
+pub fn tensor_table(path: &Path) -> Result<Vec<TensorInfo>, Error> {
+    // Metadata and table of published models take some times as much; there may be room for no more.
+    const FIRST: usize = 1 << 20;
+    let (file, length) = open(path)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let mut mapped = FIRST.min(length);
+    loop {
+        // SAFETY: as in `map`.
+        let map =
+            unsafe { MmapOptions::new().len(mapped).map(&file) }.map_err(|cause| Error::io(path, cause))?;
+        match parse_table(&map) {
+            Err(Fault { problem: Problem::Truncated { .. }, .. }) if mapped < length => {
+                mapped = mapped.saturating_mul(2).min(length);
+            }
+            table => return table.map_err(|fault| fault.of(path)),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<(fs::File, u64), Error> {
     // Checked before opening: opening a pipe blocks until it has a writer.
-    if !fs::metadata(path).map_err(|cause| Error::io(path, cause))?.is_file() {
+    let metadata = fs::metadata(path).map_err(|cause| Error::io(path, cause))?;
+    if !metadata.is_file() {
         return Err(Fault::from(Problem::NotAFile).of(path));
     }
     let file = fs::File::open(path).map_err(|cause| Error::io(path, cause))?;
+    Ok((file, metadata.len()))
+}
+
+fn map(path: &Path) -> Result<Bytes, Error> {
+    let (file, _) = open(path)?;
     // SAFETY: the map is read only. Another process can still change or truncate the file; `open`
     // says that this must not happen and what it leads to. Safety does not rest on the tensor data's
     // contents: every byte is valid in a block, metadata is copied, ranges fit the map's length.

@@ -39,7 +39,7 @@ mod writer;
 pub use block::{BlockType, RowError};
 pub use dequantize::dequantize_row;
 pub use error::{Error, Place, Problem, foreign};
-pub use file::{File, Tensor};
+pub use file::{File, Tensor, tensor_table};
 pub use layout::TensorInfo;
 pub use metadata::{FromValue, Metadata};
 pub use quantize::{quantize_q8_0, quantize_row};

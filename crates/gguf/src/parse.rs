@@ -48,6 +48,53 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Contents, Fault> {
     Ok(Contents { version, alignment, metadata, tensors })
 }
 
+/// The tensor table of a file's first bytes, past metadata of which nothing is kept.
+pub(crate) fn parse_table(bytes: &[u8]) -> Result<Vec<TensorInfo>, Fault> {
+    let mut cursor = Cursor::new(bytes);
+    version(&mut cursor)?;
+    let (tensors, entries) = (cursor.u64()?, cursor.u64()?);
+    for number in 0..entries {
+        let skipped = key(&mut cursor).and_then(|_| skip_value(&mut cursor));
+        skipped.map_err(|problem| problem.at(Place::Entry(number)))?;
+    }
+    // Where data would start is not asked.
+    let table = table(&mut cursor, tensors, 1)?;
+    Ok(table.into_iter().map(|(info, ..)| info).collect())
+}
+
+fn skip_value(cursor: &mut Cursor<'_>) -> Result<(), Problem> {
+    match value_type(cursor)? {
+        ValueType::Array => skip_array(cursor, 1),
+        kind => skip(cursor, kind, 1),
+    }
+}
+
+fn skip_array(cursor: &mut Cursor<'_>, depth: usize) -> Result<(), Problem> {
+    if depth > MAX_DEPTH {
+        return Err(Problem::Depth);
+    }
+    let (kind, count) = (value_type(cursor)?, cursor.u64()?);
+    match kind {
+        ValueType::Array => (0..count).try_for_each(|_| skip_array(cursor, depth + 1)),
+        kind => skip(cursor, kind, count),
+    }
+}
+
+/// Skips values of a type that is no array.
+fn skip(cursor: &mut Cursor<'_>, kind: ValueType, count: u64) -> Result<(), Problem> {
+    let bytes = match kind {
+        ValueType::Uint8 | ValueType::Int8 | ValueType::Bool => 1,
+        ValueType::Uint16 | ValueType::Int16 => 2,
+        ValueType::Uint32 | ValueType::Int32 | ValueType::Float32 => 4,
+        ValueType::Uint64 | ValueType::Int64 | ValueType::Float64 => 8,
+        ValueType::String | ValueType::Array => {
+            return (0..count)
+                .try_for_each(|_| cursor.u64().and_then(|length| cursor.take(length)).map(|_| ()));
+        }
+    };
+    cursor.take(count.saturating_mul(bytes)).map(|_| ())
+}
+
 fn version(cursor: &mut Cursor<'_>) -> Result<u32, Problem> {
     let magic: [u8; 4] = cursor.array()?;
     if magic != *MAGIC {
@@ -67,12 +114,27 @@ fn metadata(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<(String, Value)>,
     let (mut entries, mut keys) = (Vec::new(), HashSet::new());
     for number in 0..count {
         let key = key(cursor).map_err(|problem| problem.at(Place::Entry(number)))?;
+        room(&mut entries, 1)?;
+        keys.try_reserve(1).map_err(|_| Problem::Memory(count))?;
         if !keys.insert(key) {
             return Err(Problem::DuplicateKey.at_key(key));
         }
         entries.push((key.to_owned(), value(cursor).map_err(|problem| problem.at_key(key))?));
     }
     Ok(entries)
+}
+
+/// Room for more, or an error where an allocation that fails would end the process.
+fn room<T>(items: &mut Vec<T>, more: usize) -> Result<(), Problem> {
+    let bytes = more.saturating_mul(size_of::<T>()) as u64;
+    items.try_reserve(more).map_err(|_| Problem::Memory(bytes))
+}
+
+fn owned(text: &str) -> Result<String, Problem> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(|_| Problem::Memory(text.len() as u64))?;
+    copy.push_str(text);
+    Ok(copy)
 }
 
 fn key<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Problem> {
@@ -101,7 +163,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<Value, Problem> {
         ValueType::Float32 => Value::F32(f32::from_le_bytes(cursor.array()?)),
         ValueType::Float64 => Value::F64(f64::from_le_bytes(cursor.array()?)),
         ValueType::Bool => Value::Bool(boolean(u8::from_le_bytes(cursor.array()?))?),
-        ValueType::String => Value::String(cursor.text()?.to_owned()),
+        ValueType::String => Value::String(owned(cursor.text()?)?),
         ValueType::Array => Value::Array(array(cursor, 1)?),
     })
 }
@@ -122,7 +184,7 @@ fn array(cursor: &mut Cursor<'_>, depth: usize) -> Result<Array, Problem> {
     let element_type = value_type(cursor)?;
     let count = cursor.u64()?;
     Ok(match element_type {
-        ValueType::Uint8 => Array::U8(cursor.take(count)?.to_vec()),
+        ValueType::Uint8 => Array::U8(numbers(cursor, count, u8::from_le_bytes)?),
         ValueType::Int8 => Array::I8(numbers(cursor, count, i8::from_le_bytes)?),
         ValueType::Uint16 => Array::U16(numbers(cursor, count, u16::from_le_bytes)?),
         ValueType::Int16 => Array::I16(numbers(cursor, count, i16::from_le_bytes)?),
@@ -134,7 +196,12 @@ fn array(cursor: &mut Cursor<'_>, depth: usize) -> Result<Array, Problem> {
         ValueType::Float64 => Array::F64(numbers(cursor, count, f64::from_le_bytes)?),
         ValueType::Bool => {
             let bytes = cursor.take(count)?.iter();
-            Array::Bool(bytes.map(|&byte| boolean(byte)).collect::<Result<_, _>>()?)
+            let mut flags = Vec::new();
+            room(&mut flags, bytes.len())?;
+            for &byte in bytes {
+                flags.push(boolean(byte)?);
+            }
+            Array::Bool(flags)
         }
         ValueType::String => Array::Strings(strings(cursor, count)?),
         ValueType::Array => Array::Arrays(arrays(cursor, count, depth)?),
@@ -147,20 +214,33 @@ fn numbers<T, const N: usize>(
     number: fn([u8; N]) -> T,
 ) -> Result<Vec<T>, Problem> {
     let bytes = cursor.take(count.saturating_mul(N as u64))?;
-    Ok(bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect())
+    let mut numbers = Vec::new();
+    room(&mut numbers, bytes.len() / N)?;
+    numbers.extend(bytes.as_chunks().0.iter().map(|&bytes| number(bytes)));
+    Ok(numbers)
 }
 
 fn strings(cursor: &mut Cursor<'_>, count: u64) -> Result<Strings, Problem> {
-    let mut strings = Strings::with_capacity(cursor.count(count, SMALLEST_STRING)?);
+    let count = cursor.count(count, SMALLEST_STRING)?;
+    let mut strings = Strings::default();
+    let bytes = count.saturating_mul(size_of::<usize>()) as u64;
+    strings.try_reserve(count, 0).map_err(|_| Problem::Memory(bytes))?;
     for _ in 0..count {
-        strings.push(cursor.text()?);
+        let text = cursor.text()?;
+        strings.try_reserve(0, text.len()).map_err(|_| Problem::Memory(text.len() as u64))?;
+        strings.push(text);
     }
     Ok(strings)
 }
 
 fn arrays(cursor: &mut Cursor<'_>, count: u64, depth: usize) -> Result<Vec<Array>, Problem> {
     let count = cursor.count(count, SMALLEST_ARRAY)?;
-    (0..count).map(|_| array(cursor, depth + 1)).collect()
+    let mut arrays = Vec::new();
+    for _ in 0..count {
+        room(&mut arrays, 1)?;
+        arrays.push(array(cursor, depth + 1)?);
+    }
+    Ok(arrays)
 }
 
 /// The tensor table, with each tensor's length and its offset in the data section, in bytes.
@@ -174,6 +254,8 @@ fn table(
     for number in 0..count {
         let name = cursor.text().map_err(|problem| problem.at(Place::TableEntry(number)))?;
         layout::check_name(name).map_err(|problem| problem.at(Place::TableEntry(number)))?;
+        room(&mut table, 1)?;
+        names.try_reserve(1).map_err(|_| Problem::Memory(count))?;
         if !names.insert(name) {
             return Err(Problem::DuplicateTensor.at_tensor(name));
         }

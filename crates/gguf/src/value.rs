@@ -1,5 +1,6 @@
 //! Metadata values.
 
+use std::collections::TryReserveError;
 use std::fmt;
 
 macro_rules! value_types {
@@ -190,8 +191,14 @@ pub struct Strings {
 
 impl Strings {
     /// No strings, with room for `count`.
-    pub(crate) fn with_capacity(count: usize) -> Self {
+    fn with_capacity(count: usize) -> Self {
         Strings { text: String::new(), ends: Vec::with_capacity(count) }
+    }
+
+    /// Makes room for so many more strings, and so many more bytes of them.
+    pub(crate) fn try_reserve(&mut self, count: usize, bytes: usize) -> Result<(), TryReserveError> {
+        self.ends.try_reserve(count)?;
+        self.text.try_reserve(bytes)
     }
 
     /// Appends a string.

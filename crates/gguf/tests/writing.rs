@@ -163,3 +163,36 @@ proptest! {
         prop_assert_eq!(read.tensor("u").unwrap().dequantize(), [4.0]);
     }
 }
+
+#[test]
+fn the_table_alone_is_that_of_the_whole_file() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("m.gguf");
+    let nested = Array::Arrays(vec![Array::Strings(["a", "b"].into_iter().collect()), Array::U16(vec![1])]);
+    let metadata = [
+        ("general.architecture", Value::from("x")),
+        ("nested", Value::Array(nested)),
+        ("flags", Value::from(vec![true, false])),
+        ("number", Value::F64(0.5)),
+    ];
+    let tensor = |name: &str, shape: Vec<usize>| TensorInfo {
+        name: name.to_owned(),
+        shape,
+        block_type: BlockType::Q8_0,
+    };
+    let tensors = vec![tensor("a", vec![64, 2]), tensor("b", vec![32])];
+    let mut writer = Writer::create(&path, metadata, tensors.clone()).expect("a file");
+    writer.write_f32("a", &[0.5; 128]).expect("written");
+    writer.write_f32("b", &[0.5; 32]).expect("written");
+    writer.finish().expect("written");
+    assert_eq!(gguf::tensor_table(&path).expect("a table"), tensors);
+    // Any beginning of the file is an error, or has the whole table.
+    let bytes = std::fs::read(&path).expect("read");
+    for length in (1..bytes.len()).step_by(3) {
+        std::fs::write(&path, &bytes[..length]).expect("written");
+        match gguf::tensor_table(&path) {
+            Ok(found) => assert_eq!(found, tensors),
+            Err(error) => assert!(error.to_string().contains("ends after"), "{error}"),
+        }
+    }
+}

@@ -255,6 +255,7 @@ fn sample<'a>(
             temperature: settings.temperature as f32,
             top_p: settings.top_p as f32,
             top_k: 0,
+            ..Sampling::PLAIN
         },
         max_new_tokens: settings.max_new_tokens,
         max_sequences: 0,

@@ -85,3 +85,49 @@ fn a_model_beyond_the_limit_on_address_space_is_refused_with_what_would_fit() {
     assert!(message.contains("q8_0 0.") && message.contains("; a smaller form of the weights"), "{message}");
     assert!(message.contains("--weights"), "{message}");
 }
+
+/// A GGUF file with a vocabulary of many tokens, which lacks much else.
+fn file_of_many_tokens(path: &Path) {
+    let tokens = (0..150_000).map(|at| format!("a token that is called {at}"));
+    let metadata = [
+        ("general.architecture", gguf::Value::from("llama")),
+        ("tokenizer.ggml.tokens", gguf::Value::Array(gguf::Array::Strings(tokens.collect()))),
+    ];
+    let tensor = gguf::TensorInfo {
+        name: "token_embd.weight".to_owned(),
+        shape: vec![64, 150_000],
+        block_type: gguf::BlockType::Bf16,
+    };
+    let mut writer = gguf::Writer::create(path, metadata, vec![tensor]).expect("a file");
+    writer.write("token_embd.weight", &vec![0; 2 * 64 * 150_000]).expect("written");
+    writer.finish().expect("written");
+}
+
+#[test]
+fn a_file_that_hardly_fits_the_address_space_is_refused_and_never_ends_the_process() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("m.gguf");
+    file_of_many_tokens(&path);
+    let kib = std::fs::metadata(&path).expect("a file").len() / 1024;
+    let (mut refused, mut told) = (0, 0);
+    // The program itself takes less than 32 MiB.
+    for more in (32..110).step_by(2) {
+        let limit = format!("ulimit -v {}; exec \"$0\" \"$@\"", kib + 1024 * more);
+        let mut command = Command::new("sh");
+        command.args(["-c", &limit, env!("CARGO_BIN_EXE_ncomp")]).env("NCOMP_DEVICE", "cpu");
+        let arguments = generate(&path.display().to_string(), directory.path());
+        let output = command.args(arguments).output().expect("ncomp");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{more} MiB more: {message}");
+        if message.contains("(ulimit -v) leaves") {
+            // Where hardly anything is left, not even the table of tensors can be looked at.
+            let forms = message.contains("its weights in other forms, in GiB: f32 0.0, bf16");
+            told += usize::from(forms);
+            assert!(forms || message.contains("leaves 0.0"), "{message}");
+            refused += 1;
+        } else {
+            assert!(message.contains("llama.block_count"), "{message}");
+        }
+    }
+    assert!((2..39).contains(&refused) && told > 0, "{refused} of 39, {told} with forms");
+}

@@ -61,11 +61,10 @@ fn what_is_asked_for_wrongly_is_told() {
         (json!({"messages": [{"role": "user", "content": "x"}], "n": 0}), "n"),
         (json!({"messages": [{"role": "user", "content": "x"}], "stop": 3}), "stop"),
         (json!({"messages": [{"role": "user", "content": "x"}], "top_logprobs": 2}), "top_logprobs"),
-        (
-            json!({"messages": [{"role": "user", "content": "x"}], "presence_penalty": 0.5}),
-            "presence_penalty",
-        ),
-        (json!({"messages": [{"role": "user", "content": "x"}], "logit_bias": {"5": 9}}), "logit_bias"),
+        (json!({"messages": [{"role": "user", "content": "x"}], "presence_penalty": 5}), "presence_penalty"),
+        (json!({"messages": [{"role": "user", "content": "x"}], "logit_bias": {"99999": 9}}), "logit_bias"),
+        (json!({"messages": [{"role": "user", "content": "x"}], "logit_bias": {"5": []}}), "logit_bias.5"),
+        (json!({"messages": [{"role": "user", "content": "x"}], "repeat_penalty": 1.1}), "repeat_penalty"),
         (
             json!({"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}),
             "response_format",
@@ -153,6 +152,41 @@ fn plain_completions_and_streams_agree() {
     assert_eq!(texts[0], whole["choices"][0]["text"]);
     assert_eq!(texts[1], whole["choices"][1]["text"]);
     assert_eq!(usage, whole["usage"]);
+}
+
+#[test]
+fn penalties_and_biases_change_what_is_drawn() {
+    let service = Running::start(&["serve"]);
+    let ask = |more: Value| {
+        let mut body =
+            json!({"prompt": "# Add two numbers.\n", "max_tokens": 24, "logprobs": 1, "temperature": 0});
+        body.as_object_mut().expect("fields").extend(more.as_object().expect("fields").clone());
+        let (status, reply) = service.post("/v1/completions", &body);
+        assert_eq!(status, 200, "{reply}");
+        let found = &reply["choices"][0]["logprobs"];
+        let texts = |field: &str| found[field].as_array().expect("a list").clone();
+        (texts("tokens"), texts("token_logprobs"))
+    };
+    let distinct = |(tokens, _): &(Vec<Value>, Vec<Value>)| {
+        let texts = tokens.iter().map(|token| token.as_str().expect("text"));
+        texts.collect::<std::collections::HashSet<_>>().len()
+    };
+    let plain = ask(json!({}));
+    assert_eq!(ask(json!({"frequency_penalty": 0, "min_p": 0.0, "logit_bias": {}})), plain);
+    assert_ne!(ask(json!({"repetition_penalty": 10})).0, plain.0);
+    // A token that comes again and again, until it has come too often.
+    let often = |more: Value| distinct(&ask(more));
+    assert_eq!(often(json!({"logit_bias": {"65": 40}})), 1);
+    assert!(often(json!({"logit_bias": {"65": 40}, "frequency_penalty": 2})) > 1);
+    // A token that is forced comes with the log-probability that the model itself gives it.
+    let forced = ask(json!({"logit_bias": {"65": 100}, "temperature": 1.0}));
+    assert_eq!((forced.0.len(), distinct(&forced)), (24, 1));
+    assert!(forced.1[0].as_f64().is_some_and(|value| value < -3.0), "{forced:?}");
+    // Who names no seed gets another answer every time.
+    let chance = || ask(json!({"temperature": 2, "top_p": 1, "repetition_penalty": 1.5}));
+    assert_ne!(chance(), chance());
+    // The likeliest alone, at any temperature.
+    assert_eq!(ask(json!({"min_p": 1, "temperature": 2})).0, plain.0);
 }
 
 #[test]

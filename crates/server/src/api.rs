@@ -16,11 +16,11 @@ use crate::{ApiError, refused};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use generator::Sampling;
 use problems::prompt::Message;
 use records::fields::{self, FieldError};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Time that a client has for sending its request.
@@ -77,6 +77,16 @@ pub struct Common {
     pub top_p: Option<f32>,
     /// Tokens that are drawn from, the likeliest; 0 or -1 takes all.
     pub top_k: Option<i64>,
+    /// Only tokens with at least this part of the likeliest one's probability.
+    pub min_p: Option<f32>,
+    /// Taken from a token's logit for every time that the answer has it.
+    pub frequency_penalty: Option<f32>,
+    /// Taken from a token's logit if the answer has it.
+    pub presence_penalty: Option<f32>,
+    /// Makes tokens of prompt and answer less likely, where it is more than 1.
+    pub repetition_penalty: Option<f32>,
+    /// Added to the logits of tokens, which are named by their numbers.
+    pub logit_bias: Option<BTreeMap<String, f32>>,
     /// Longest completion in tokens.
     pub max_tokens: Option<usize>,
     /// The same, under its newer name.
@@ -148,22 +158,6 @@ impl Read for CompletionRequest {
 }
 
 impl Common {
-    /// How tokens are drawn.
-    ///
-    /// # Errors
-    /// Where a value is out of its range.
-    pub fn sampling(&self) -> Result<Sampling, ApiError> {
-        let (temperature, top_p) = (self.temperature.unwrap_or(0.8), self.top_p.unwrap_or(0.95));
-        if !(0.0..=2.0).contains(&temperature) {
-            return Err(ApiError::invalid("temperature", format!("expected 0 to 2, found {temperature}")));
-        }
-        if !(top_p > 0.0 && top_p <= 1.0) {
-            return Err(ApiError::invalid("top_p", format!("expected more than 0, up to 1, found {top_p}")));
-        }
-        let top_k = usize::try_from(self.top_k.unwrap_or(0).max(0)).unwrap_or(0);
-        Ok(Sampling { temperature, top_p, top_k })
-    }
-
     /// Longest completion.
     ///
     /// # Errors

@@ -65,6 +65,7 @@ pub(crate) async fn answer(
             prompt: prompt(engine.clone(), request.conversation()?, longest).await?,
             samples: request.common.count(MOST_CHOICES)?,
             sampling: request.common.sampling()?,
+            adjustments: request.common.adjustments(Some(engine.generator().config().vocab_size))?,
             max_new_tokens: request.common.longest(service.limits.max_tokens)?,
             seed: request.common.seed.map_or_else(fresh_seed, |seed| seed as u64),
             stream: 0,
@@ -120,7 +121,7 @@ pub(crate) fn about_prompt(error: &anyhow::Error) -> ApiError {
 }
 
 /// Another seed for every request that names none.
-fn fresh_seed() -> u64 {
+pub(crate) fn fresh_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
@@ -151,6 +152,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
             format!("expected a probability, 0 to 1, found {until}"),
         ));
     }
+    let vocabulary = service.engine.as_ref().map(|engine| engine.generator().config().vocab_size);
     // What is meant for a model's own text has no meaning for a program that was chosen.
     common.stop()?;
     Ok(Plan {
@@ -160,6 +162,7 @@ fn plan(service: &Service, request: &ChatRequest) -> Result<Plan, ApiError> {
             candidates,
             until,
             sampling: common.sampling()?,
+            adjustments: common.adjustments(vocabulary)?,
             max_new_tokens: common.longest(limits.max_tokens)?,
             seed: common.seed.map_or_else(fresh_seed, |seed| seed as u64),
             streaming: true,

@@ -1,7 +1,7 @@
 //! `/v1/completions`, and chat without checking: the model's own text.
 
 use crate::api::{Body, CompletionRequest};
-use crate::chat::{about_prompt, fresh_id, now};
+use crate::chat::{about_prompt, fresh_id, fresh_seed, now};
 use crate::service::Place;
 use crate::{ApiError, Service};
 use axum::Json;
@@ -61,8 +61,9 @@ pub(crate) async fn answer(
         prompt,
         samples: request.common.count(service.limits.candidates)?,
         sampling: request.common.sampling()?,
+        adjustments: request.common.adjustments(Some(engine.generator().config().vocab_size))?,
         max_new_tokens: request.common.longest(service.limits.max_tokens)?,
-        seed: request.common.seed.unwrap_or(0) as u64,
+        seed: request.common.seed.map_or_else(fresh_seed, |seed| seed as u64),
         stream: 0,
         stop: request.common.stop()?,
         pieces: request.common.stream.unwrap_or(false),
@@ -260,7 +261,7 @@ fn put_logprobs(generator: &Generator, completion: &Completion, chat: bool) -> V
 pub(crate) fn log_probabilities(generator: &Generator, tokens: &[u32], values: &[f32]) -> Value {
     let token = |(&token, value): (&u32, &f32)| {
         let text = generator.tokenizer.decode(&[token]);
-        json!({"token": text, "logprob": value, "bytes": text.as_bytes(), "top_logprobs": []})
+        json!({"token": text, "logprob": value, "bytes": generator.tokenizer.bytes(token), "top_logprobs": []})
     };
     json!({"content": tokens.iter().zip(values).map(token).collect::<Vec<_>>()})
 }

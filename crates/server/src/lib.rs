@@ -32,6 +32,7 @@ mod error;
 mod metrics;
 mod page;
 mod refused;
+mod sampling;
 mod service;
 
 pub use error::ApiError;

@@ -22,23 +22,19 @@ enum Neutral {
     ListOf(&'static str),
 }
 
-const PENALTY: &str = "penalties are not supported";
+const PENALTY: &str = "of penalties there are frequency_penalty, presence_penalty and repetition_penalty";
 const FORM: &str = "the form of an answer cannot be forced; ask for it in the message, and check it";
 const TOOLS: &str = "calls of tools are not supported";
-const SAMPLING: &str = "only temperature, top_p and top_k choose tokens";
+const SAMPLING: &str = "only temperature, top_p, top_k and min_p choose tokens";
 const TEXT: &str = "questions and answers are texts";
 const LENGTH: &str = "an answer ends where the model ends it, or at max_tokens";
 
 /// Each with what it may be, and what there is instead.
-const FIELDS: [(&str, Neutral, &str); 43] = [
-    ("frequency_penalty", Neutral::Number(0.0), PENALTY),
-    ("presence_penalty", Neutral::Number(0.0), PENALTY),
-    ("repetition_penalty", Neutral::Number(1.0), PENALTY),
+const FIELDS: [(&str, Neutral, &str); 38] = [
     ("repeat_penalty", Neutral::Number(1.0), PENALTY),
     ("length_penalty", Neutral::Number(1.0), PENALTY),
     ("no_repeat_ngram_size", Neutral::Number(0.0), PENALTY),
-    ("logit_bias", Neutral::Empty, "tokens cannot be made likelier"),
-    ("bad_words", Neutral::Empty, "tokens cannot be forbidden"),
+    ("bad_words", Neutral::Empty, "words cannot be forbidden, only tokens: give them -100 in logit_bias"),
     ("response_format", Neutral::Type("text"), FORM),
     ("structured_outputs", Neutral::Empty, FORM),
     ("guided_json", Neutral::Nothing, FORM),
@@ -52,7 +48,6 @@ const FIELDS: [(&str, Neutral, &str); 43] = [
     ("functions", Neutral::Empty, TOOLS),
     ("function_call", Neutral::Texts(&["none", "auto"]), TOOLS),
     ("web_search_options", Neutral::Nothing, TOOLS),
-    ("min_p", Neutral::Number(0.0), SAMPLING),
     ("top_a", Neutral::Number(0.0), SAMPLING),
     ("typical_p", Neutral::Number(1.0), SAMPLING),
     ("tfs_z", Neutral::Number(1.0), SAMPLING),
@@ -145,24 +140,24 @@ mod tests {
     #[test]
     fn what_asks_for_nothing_is_taken_and_what_is_not_there_is_named() {
         let neutral = json!({
-            "frequency_penalty": 0, "presence_penalty": 0.0, "repetition_penalty": 1, "logit_bias": {},
-            "response_format": {"type": "text"}, "tools": [], "tool_choice": "auto", "best_of": 1, "min_p": 0,
+            "repeat_penalty": 1.0, "length_penalty": 1, "bad_words": [],
+            "response_format": {"type": "text"}, "tools": [], "tool_choice": "auto", "best_of": 1, "top_a": 0,
             "modalities": ["text"], "suffix": null, "grammar": "", "user": "x", "store": false,
         });
         assert_eq!(refused(&neutral), None);
         assert_eq!(refused(&json!({"n": 3, "best_of": 3})), None);
         for (field, value) in [
-            ("frequency_penalty", json!(0.5)),
-            ("presence_penalty", json!("0")),
-            ("repetition_penalty", json!(1.1)),
-            ("logit_bias", json!({"50256": -100})),
+            ("repeat_penalty", json!(1.1)),
+            ("length_penalty", json!("1")),
+            ("no_repeat_ngram_size", json!(3)),
+            ("bad_words", json!(["x"])),
             ("response_format", json!({"type": "json_object"})),
             ("response_format", json!({"type": "json_schema", "json_schema": {}})),
             ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
             ("tool_choice", json!("required")),
             ("functions", json!([{"name": "f"}])),
             ("best_of", json!(5)),
-            ("min_p", json!(0.1)),
+            ("top_a", json!(0.1)),
             ("suffix", json!("x")),
             ("guided_json", json!({})),
             ("ignore_eos", json!(true)),

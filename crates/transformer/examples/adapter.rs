@@ -73,7 +73,7 @@ fn cpu_seconds() -> f64 {
 
 /// CPU and wall seconds of so many sequences of 32 tokens after a prompt of 128.
 fn run(reader: &mut dyn Reader, sequences: usize, seed: u64) -> Result<[f64; 4], Error> {
-    let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+    let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN };
     let seconds = |tokens: usize, reader: &mut dyn Reader| {
         let settings = Settings { sampling, max_new_tokens: tokens, seed, max_sequences: sequences };
         let prompt = (0..128).map(|at| 1000 + 7 * at).collect();

@@ -32,12 +32,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokens: Vec<u32> = (0..prompt as u32).map(|at| (at * 7919 + 13) % vocabulary.min(50_000)).collect();
     for sequences in option("--sequences", "1,8,50").split(',') {
         let sequences: usize = sequences.parse()?;
-        let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+        let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN };
         let admission = |index: usize| Admission {
             request: 0,
             index,
             prompt: &tokens,
             sampling,
+            adjustments: None,
             max_new_tokens: new + 1,
             random: (7, index as u64),
         };

@@ -58,6 +58,11 @@ impl Format {
         }
     }
 
+    /// Those that are forms of their own.
+    fn own() -> impl Iterator<Item = (&'static str, Format)> {
+        Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto)
+    }
+
     /// The form for a model on disk; none is single precision as it is trained.
     pub(crate) fn of(self, checkpoint: &Checkpoint) -> Result<Option<Format>, Error> {
         let is_small = 4 * checkpoint.config().parameters() <= SMALL;
@@ -152,9 +157,21 @@ pub(crate) fn check_memory(checkpoint: &Checkpoint, format: Format) -> Result<()
     }
     let needed = format.bytes(checkpoint)? + largest + BESIDE;
     error::check_memory(Some(checkpoint.path()), needed, &|| {
-        let forms = Format::NAMES.into_iter().filter(|(_, format)| *format != Format::Auto);
-        forms.map(|(name, format)| Ok((name, format.bytes(checkpoint)? as u64))).collect()
+        Format::own().map(|(name, format)| Ok((name, format.bytes(checkpoint)? as u64))).collect()
     })
+}
+
+/// What each form takes of tensors of which the file's table alone was read; none where none is known.
+pub(crate) fn bytes_of_forms(tensors: &[gguf::TensorInfo]) -> Vec<(&'static str, u64)> {
+    let of_tensor = |format: Format, tensor: &gguf::TensorInfo| {
+        let (inputs, rows) = (tensor.row_elements(), tensor.shape.get(1..).unwrap_or_default());
+        let kind = if rows.is_empty() { BlockType::F32 } else { format.kind(tensor.block_type, inputs) };
+        let row = kind.row_bytes(inputs).unwrap_or(0) as u64;
+        rows.iter().fold(row, |bytes, &count| bytes.saturating_mul(count as u64))
+    };
+    let of_all = |format: Format| tensors.iter().map(move |tensor| of_tensor(format, tensor));
+    let forms = Format::own().map(|(name, format)| (name, of_all(format).fold(0, u64::saturating_add)));
+    forms.filter(|_| !tensors.is_empty()).collect()
 }
 
 /// Bytes of the copies of a tensor while it is read: as the file has it where its parts become one, and in
@@ -290,7 +307,7 @@ mod tests {
     fn samples(reader: &mut dyn Reader, max_sequences: usize) -> Vec<(usize, Vec<u32>, Vec<f32>)> {
         let mut decoder = reader.decoder().expect("a decoder");
         let request = Request { prompt: vec![1, 2, 3, 4], samples: 5, stream: 1 };
-        let sampling = Sampling { temperature: 0.7, top_p: 1.0, top_k: 0 };
+        let sampling = Sampling { temperature: 0.7, ..Sampling::PLAIN };
         let settings = Settings { sampling, max_new_tokens: 12, seed: 9, max_sequences };
         let mut all = Vec::new();
         let _ = decode(&mut *decoder, &[request], &settings, &|_| false, &mut |sample| {

@@ -3,6 +3,7 @@
 //! Sequences of different lengths run in one batch; a finished one leaves it and the next takes its place.
 
 use crate::Error;
+use crate::adjustments::Adjustments;
 use crate::batch::split_by_rows;
 use crate::sampling::Sampling;
 use std::collections::VecDeque;
@@ -67,6 +68,8 @@ pub struct Admission<'r> {
     pub prompt: &'r [u32],
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// What changes its logits before.
+    pub adjustments: Option<&'r Arc<Adjustments>>,
     /// Longest completion.
     pub max_new_tokens: usize,
     /// Seed and index of its random stream.
@@ -152,6 +155,7 @@ pub fn decode(
         index,
         prompt: &requests[request].prompt,
         sampling: settings.sampling,
+        adjustments: None,
         max_new_tokens: settings.max_new_tokens,
         random: (settings.seed, requests[request].stream + index as u64),
     };

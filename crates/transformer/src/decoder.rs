@@ -6,6 +6,7 @@
 //! do not depend on each other, and every sample draws from a random stream of its own.
 
 use crate::Error;
+use crate::adjustments::Adjusting;
 use crate::config::Config;
 use crate::decode::{Admission, Admitted, Decode, Sample};
 use crate::kv_cache::{CacheShape, KvCache, attend};
@@ -35,6 +36,8 @@ pub(crate) struct Sequence {
     length: usize,
     random: ChaCha8Rng,
     sampling: Sampling,
+    /// Boxed, since few have any and steps go through all sequences.
+    adjusting: Option<Box<Adjusting>>,
     max_new_tokens: usize,
 }
 
@@ -109,6 +112,9 @@ impl<'a> Decoder<'a> {
                 length: 0,
                 random: stream(admission.random.0, admission.random.1),
                 sampling: admission.sampling,
+                adjusting: admission
+                    .adjustments
+                    .map(|rules| Box::new(Adjusting::new(rules, admission.prompt))),
                 max_new_tokens: admission.max_new_tokens,
             });
         }
@@ -275,7 +281,10 @@ pub(crate) fn store_and_attend(
 
 impl Sequence {
     fn draw(&mut self, logits: &mut [f32]) {
-        let (token, log_probability) = draw(logits, &self.sampling, &mut self.random);
+        let (token, log_probability) = match &mut self.adjusting {
+            None => draw(logits, &self.sampling, &mut self.random),
+            Some(adjusting) => adjusting.draw(logits, &self.sampling, &mut self.random),
+        };
         self.sample.tokens.push(token);
         self.sample.log_probabilities.push(log_probability);
     }

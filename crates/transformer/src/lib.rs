@@ -25,6 +25,7 @@
 //! assert_eq!(hidden.len(), 3 * model.config.hidden_size);
 //! ```
 
+pub mod adjustments;
 pub mod architecture;
 pub mod batch;
 mod block_reader;

@@ -19,6 +19,18 @@ pub fn available() -> Option<Available> {
     available_in(Path::new("/"))
 }
 
+/// What a limit on address space (`ulimit -v`) leaves, if there is one: it counts mapped files too.
+pub fn address_space() -> Option<Available> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    address_space_in(&status, &limits)
+}
+
+fn address_space_in(status: &str, limits: &str) -> Option<Available> {
+    let bytes = soft_limit(limits, "Max address space")?.saturating_sub(kib(status, "VmSize:").unwrap_or(0));
+    Some(Available { bytes, by: "the limit on address space (ulimit -v) leaves" })
+}
+
 /// As [`available`], of a machine whose files are below `root`.
 fn available_in(root: &Path) -> Option<Available> {
     let read = |path: &str| fs::read_to_string(root.join(path.trim_start_matches('/'))).ok();
@@ -35,11 +47,11 @@ fn available_in(root: &Path) -> Option<Available> {
     let group = groups.iter().filter_map(|group| group.left(root)).min();
     let bounds = [
         (machine, "the machine has free"),
-        (left("Max address space", "VmSize:"), "the limit on address space (ulimit -v) leaves"),
         (left("Max data size", "VmData:"), "the limit on data (ulimit -d) leaves"),
         (group, "the control group leaves"),
     ];
     let bounds = bounds.into_iter().filter_map(|(bytes, by)| Some(Available { bytes: bytes?, by }));
+    let bounds = bounds.chain(address_space_in(&status, &limits));
     bounds.min_by_key(|bound| bound.bytes)
 }
 

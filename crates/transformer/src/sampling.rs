@@ -14,11 +14,16 @@ pub struct Sampling {
     pub top_p: f32,
     /// At most this many likeliest tokens; 0 keeps all.
     pub top_k: usize,
+    /// Only tokens with at least this part of the likeliest one's probability, at this temperature (Nguyen
+    /// et al., 2024); 0 keeps all. What it leaves out is no part of what `top_p` is a share of.
+    pub min_p: f32,
 }
 
 impl Sampling {
+    /// The model's own distribution: nothing is cut off.
+    pub const PLAIN: Sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, min_p: 0.0 };
     /// The likeliest token at every step.
-    pub const GREEDY: Sampling = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0 };
+    pub const GREEDY: Sampling = Sampling { temperature: 0.0, ..Sampling::PLAIN };
 }
 
 /// The random stream of one sample: it depends on nothing but its seed and index.
@@ -60,15 +65,16 @@ fn likeliest(logits: &[f32]) -> usize {
 /// Draws from unnormalised probabilities with the given sum.
 fn draw_from(weights: &[f32], sum: f32, sampling: &Sampling, random: &mut ChaCha8Rng) -> usize {
     let uniform: f32 = random.random();
-    if sampling.top_p >= 1.0 && sampling.top_k == 0 {
+    if sampling.top_p >= 1.0 && sampling.top_k == 0 && sampling.min_p <= 0.0 {
         return walk(weights, 0.0, uniform * sum);
     }
-    let mut floor = 0.0;
-    let mut mass = sum;
+    // The likeliest token weighs 1.
+    let mut floor = sampling.min_p.clamp(0.0, 1.0);
     if sampling.top_k > 0 && sampling.top_k < weights.len() {
-        floor = largest_floor(|floor| weights.iter().filter(|&&w| w >= floor).count() >= sampling.top_k);
-        mass = mass_from(weights, floor);
+        let at_least = |floor: f32| weights.iter().filter(|&&weight| weight >= floor).count();
+        floor = largest_floor(|floor| at_least(floor) >= sampling.top_k).max(floor);
     }
+    let mut mass = if floor > 0.0 { mass_from(weights, floor) } else { sum };
     if sampling.top_p < 1.0 {
         let goal = sampling.top_p * mass;
         let likely = likely(weights, (1.0 - sampling.top_p) * mass);
@@ -181,16 +187,37 @@ mod tests {
     }
 
     #[test]
+    fn the_likeliest_token_is_never_cut_off() {
+        for index in 0..100 {
+            let mut random = stream(7, index);
+            let mut logits: Vec<f32> = (0..50).map(|_| random.random::<f32>() * 40.0).collect();
+            logits[33] = 41.3;
+            let sampling = Sampling { temperature: 0.7, min_p: 1.0, ..Sampling::PLAIN };
+            assert_eq!(draw(&mut logits, &sampling, &mut stream(3, index)).0, 33);
+        }
+    }
+
+    #[test]
     fn tokens_come_as_often_as_they_should() {
         let e = |x: f64| x.exp();
-        let plain = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0 };
+        let plain = Sampling::PLAIN;
         expect(plain, [e(2.0), e(1.0), 1.0, e(-1.0), e(1.0)]);
         expect(Sampling { temperature: 2.0, ..plain }, [e(1.0), e(0.5), 1.0, e(-0.5), e(0.5)]);
-        // The likeliest holds 0.54, the two that tie 0.2 each: 0.6 needs both.
+        // The likeliest holds 0.52, the two that tie 0.2 each: 0.6 needs both.
         expect(Sampling { top_p: 0.6, ..plain }, [e(2.0), e(1.0), 0.0, 0.0, e(1.0)]);
         expect(Sampling { top_p: 0.3, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
         expect(Sampling { top_k: 1, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
         expect(Sampling { top_k: 4, ..plain }, [e(2.0), e(1.0), 1.0, 0.0, e(1.0)]);
+        // Shares of the likeliest: 1, 0.37, 0.14, 0.05, 0.37; at temperature 2 their roots.
+        expect(Sampling { min_p: 0.1, ..plain }, [e(2.0), e(1.0), 1.0, 0.0, e(1.0)]);
+        expect(Sampling { min_p: 0.3, ..plain }, [e(2.0), e(1.0), 0.0, 0.0, e(1.0)]);
+        expect(Sampling { min_p: 1.0, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
+        let warm = Sampling { temperature: 2.0, min_p: 0.3, ..plain };
+        expect(warm, [e(1.0), e(0.5), 1.0, 0.0, e(0.5)]);
+        // The likeliest holds 0.58 of what min_p leaves, and 0.52 of all.
+        expect(Sampling { min_p: 0.3, top_p: 0.56, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
+        expect(Sampling { min_p: 0.01, top_p: 0.56, ..plain }, [e(2.0), e(1.0), 0.0, 0.0, e(1.0)]);
+        expect(Sampling { min_p: 0.1, top_k: 1, ..plain }, [1.0, 0.0, 0.0, 0.0, 0.0]);
         expect(Sampling::GREEDY, [1.0, 0.0, 0.0, 0.0, 0.0]);
     }
 }

@@ -31,8 +31,16 @@ fn prompt(length: u32, seed: u32) -> Vec<u32> {
 }
 
 fn admission(prompt: &[u32], request: usize, index: usize) -> Admission<'_> {
-    let sampling = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0 };
-    Admission { request, index, prompt, sampling, max_new_tokens: 12, random: (9, index as u64) }
+    let sampling = Sampling::PLAIN;
+    Admission {
+        request,
+        index,
+        prompt,
+        sampling,
+        adjustments: None,
+        max_new_tokens: 12,
+        random: (9, index as u64),
+    }
 }
 
 fn of_request(decoder: &dyn Decode, request: usize) -> Vec<Sample> {

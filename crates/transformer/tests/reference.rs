@@ -166,7 +166,7 @@ fn greedy_continuation_is_transformers() {
 #[test]
 fn a_sample_depends_on_its_seed_and_index_only() {
     let model = without_end_tokens(Reference::load("tied-grouped").model);
-    let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+    let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN };
     let request = |prompt: Vec<u32>, stream| Request { prompt, samples: 7, stream };
     let long: Vec<u32> = (0..70).map(|i| 1 + i % 40).collect();
     let requests = [request(vec![1, 2, 3], 0), request(long, 100), request(vec![4], 200)];
@@ -185,7 +185,7 @@ fn a_sample_depends_on_its_seed_and_index_only() {
 #[test]
 fn a_decoder_serves_one_batch_after_the_other() {
     let model = without_end_tokens(Reference::load("tied-grouped").model);
-    let sampling = Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 };
+    let sampling = Sampling { temperature: 0.8, top_p: 0.95, ..Sampling::PLAIN };
     let settings = Settings { sampling, max_new_tokens: 12, seed: 5, max_sequences: 4 };
     let mut reader = Cpu::default().reader(model.clone()).expect("a reader");
     let mut decoder = reader.decoder().expect("a decoder");
@@ -202,7 +202,7 @@ fn decoded_log_probabilities_are_the_models() {
     let model = without_end_tokens(Reference::load("untied-grouped").model);
     let prompt: Vec<u32> = (0..40).map(|i| 1 + i % 30).collect();
     let request = Request { prompt: prompt.clone(), samples: 3, stream: 0 };
-    let sampling = Sampling { temperature: 1.3, top_p: 0.9, top_k: 20 };
+    let sampling = Sampling { temperature: 1.3, top_p: 0.9, top_k: 20, ..Sampling::PLAIN };
     let settings = Settings { sampling, max_new_tokens: 50, seed: 1, max_sequences: 8 };
     let samples = sample(&model, &[request], &settings);
     // The samples share the prompt but for its last token, which each holds itself.

@@ -2,6 +2,7 @@
 
 use super::{GpuDecoder, SLOTS, Sequence, check_number};
 use crate::Error;
+use crate::adjusting::{AdjustedRow, AdjustedRows};
 use crate::kernels::PAGE;
 use crate::linear::logits_stride;
 use crate::pages::{Pages, Prefix};
@@ -83,13 +84,16 @@ impl GpuDecoder<'_> {
         let admitted = self.within(&wanted[..count], limit);
         let count = admitted.samples;
         self.collect()?;
+        self.make_adjusted_rows(&wanted[..count])?;
         let prefixes = self.compute_prefixes(&wanted[..count])?;
         let mut draws: Vec<(usize, Arc<Prefix>)> = Vec::with_capacity(count);
         for (admission, prefix) in wanted.iter().zip(prefixes) {
+            let adjusted = self.adjust(admission)?;
             let slot = self.empty_slot();
             let own = admission.max_new_tokens.div_ceil(PAGE);
             let pages = self.pages.as_mut().map(|pages| pages.take(own)).unwrap_or_default();
             self.next_id += 1;
+            let drawing = Drawing::new(&admission.sampling, admission.random);
             self.slots[slot] = Some(Sequence {
                 id: self.next_id,
                 sample: Sample {
@@ -101,7 +105,11 @@ impl GpuDecoder<'_> {
                 },
                 prefix: prefix.clone(),
                 pages,
-                drawing: Drawing::new(&admission.sampling, admission.random),
+                drawing: match &adjusted {
+                    Some(of) => drawing.adjusted(of.row, &of.rules),
+                    None => drawing,
+                },
+                adjusted,
                 max_new_tokens: admission.max_new_tokens,
             });
             draws.push((slot, prefix));
@@ -109,6 +117,49 @@ impl GpuDecoder<'_> {
         self.write_slots()?;
         self.draw_first(&draws)?;
         Ok(admitted)
+    }
+
+    /// Makes room for what new sequences need whose logits are changed. No step may be in flight.
+    fn make_adjusted_rows(&mut self, wanted: &[Admission]) -> Result<(), Error> {
+        let new = wanted.iter().filter(|admission| admission.adjustments.is_some()).count();
+        let (all, free) = self.adjusted.as_ref().map_or((0, 0), |rows| (rows.len(), rows.free()));
+        if new <= free {
+            return Ok(());
+        }
+        let ops = &self.network.ops;
+        let rows = (all - free + new).next_power_of_two();
+        let mut grown = AdjustedRows::new(&ops.gpu, self.network.config.vocab_size, rows)?;
+        let mut taken = Vec::new();
+        for (slot, sequence) in self.slots.iter().enumerate() {
+            let Some((sequence, before)) = sequence.as_ref().and_then(|s| Some((s, s.adjusted.as_ref()?)))
+            else {
+                continue;
+            };
+            let Some(row) = grown.take() else { break };
+            let now = AdjustedRow { row, rules: before.rules.clone(), prompt: before.prompt.clone() };
+            grown.fill(ops, &now, &sequence.sample.tokens)?;
+            taken.push((slot, now));
+        }
+        // Nothing has changed before all is there.
+        for (slot, now) in taken {
+            if let Some(sequence) = &mut self.slots[slot] {
+                sequence.drawing = sequence.drawing.adjusted(now.row, &now.rules);
+                sequence.adjusted = Some(now);
+            }
+        }
+        self.adjusted = Some(grown);
+        // Graphs hold its address, and slots the rows.
+        self.graphs.clear();
+        self.write_slots()
+    }
+
+    /// A row for a new sequence, if its logits are changed.
+    fn adjust(&mut self, admission: &Admission) -> Result<Option<AdjustedRow>, Error> {
+        let (Some(rows), Some(rules)) = (&mut self.adjusted, admission.adjustments) else { return Ok(None) };
+        let Some(row) = rows.take() else { return Ok(None) };
+        let adjusted = AdjustedRow { row, rules: rules.clone(), prompt: admission.prompt.to_vec() };
+        rows.fill(&self.network.ops, &adjusted, &[])?;
+        Ok(Some(adjusted))
     }
 
     pub(super) fn too_long(&self, admission: &Admission) -> Error {
@@ -209,6 +260,7 @@ impl GpuDecoder<'_> {
                 rows: Some(numbers.view()),
                 slots: Some(numbers.view().after(same)),
                 advance: false,
+                adjusted: self.adjusted.as_ref(),
                 ..b.draw(first.logits.view())
             };
             ops.draw(&draw, same, config.vocab_size, stride)?;

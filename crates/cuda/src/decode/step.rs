@@ -48,6 +48,7 @@ impl StepBuffers {
             log_probabilities: self.log_probabilities.view(),
             slots: None,
             advance: true,
+            adjusted: None,
         }
     }
 }
@@ -189,6 +190,7 @@ impl GpuDecoder<'_> {
         let stride = logits_stride(vocabulary);
         let shape = (rows, hidden, vocabulary, stride);
         network.gpu.logits(self.workspace.hidden()?, network.output(), shape, logits.view())?;
-        network.ops.draw(&b.draw(logits.view()), rows, vocabulary, stride)
+        let draw = Draw { adjusted: self.adjusted.as_ref(), ..b.draw(logits.view()) };
+        network.ops.draw(&draw, rows, vocabulary, stride)
     }
 }

@@ -1,7 +1,50 @@
 // Drawing tokens: temperature, top-k, top-p, and the token's log-probability under the model.
 
-// How a slot's tokens are drawn; a temperature of 0 takes the likeliest.
-struct Drawing { float temperature, top_p; int top_k; u32 seed[2], stream[2]; };
+// How a slot's tokens are drawn; a temperature of 0 takes the likeliest. `adjusted` is 0 where logits are drawn
+// from as they are, otherwise one more than the row of what follows; there are so many biases.
+struct Drawing {
+    float temperature, top_p, min_p;
+    int top_k;
+    u32 seed[2], stream[2];
+    int adjusted, biases;
+    float repetition, frequency, presence;
+};
+
+// A bias for a token; none has two.
+struct Bias { int token; float value; };
+#define MOST_BIASES 1024
+
+// A token's count is how often the answer has it, and this bit if the prompt has it.
+#define IN_PROMPT 0x80000000u
+
+// counts[token] for the tokens of a prompt, and of an answer after it.
+extern "C" __global__ void count_tokens(u32* counts, const int* tokens, int prompt, int all) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < prompt) atomicOr(&counts[tokens[i]], IN_PROMPT);
+    else if (i < all) atomicAdd(&counts[tokens[i]], 1u);
+}
+
+// Logits with biases and penalties, in the order of transformer::adjustments; all threads return their maximum.
+__device__ float adjust(const float* row, int vocabulary, const Drawing& how, const u32* counts, const Bias* biases,
+                        float* out) {
+    for (int i = threadIdx.x; i < vocabulary; i += blockDim.x) out[i] = row[i];
+    __syncthreads();
+    for (int i = threadIdx.x; i < how.biases; i += blockDim.x) out[biases[i].token] += biases[i].value;
+    __syncthreads();
+    float max = NEGATIVE_INFINITY;
+    for (int i = threadIdx.x; i < vocabulary; i += blockDim.x) {
+        float value = out[i];
+        u32 count = counts[i];
+        if (count) {
+            u32 times = count & ~IN_PROMPT;
+            value = value > 0.0f ? value / how.repetition : value * how.repetition;
+            value -= how.frequency * times + (times ? how.presence : 0.0f);
+            out[i] = value;
+        }
+        max = fmaxf(max, value);
+    }
+    return block_max(max);
+}
 
 // Philox 4x32-10 (Salmon et al., 2011): random bits that depend on key and counter only.
 __device__ u32 philox(u32 key0, u32 key1, u32 c0, u32 c1, u32 c2, u32 c3) {
@@ -137,20 +180,31 @@ __device__ int walk(const float* row, int vocabulary, float inverse, float max, 
 // slot on: its token is the new one, its length grows by `advance`. One block a slot.
 extern "C" __global__ void __launch_bounds__(1024)
 draw(const float* logits, const int* rows, const Drawing* drawings, int* tokens, int* lengths, int* drawn,
-     float* log_probabilities, int vocabulary, int stride, int advance, const int* slots) {
+     float* log_probabilities, int vocabulary, int stride, int advance, const int* slots, u32* counts, float* adjusted,
+     const Bias* biases) {
     __shared__ int best_index[32];
     take_over();
     int slot = slots ? slots[blockIdx.x] : blockIdx.x;
     if (tokens[slot] < 0 && advance) return;
-    const float* row = logits + (long)(rows ? rows[blockIdx.x] : blockIdx.x) * stride;
+    const float* model = logits + (long)(rows ? rows[blockIdx.x] : blockIdx.x) * stride;
     Drawing how = drawings[slot];
     int position = lengths[slot] + advance;
-    SoftmaxSums plain = block_merge(thread_sums(row, vocabulary, 1.0f));
+    SoftmaxSums plain = block_merge(thread_sums(model, vocabulary, 1.0f));
+    // What is drawn from, and its largest.
+    const float* row = model;
+    float largest = plain.max;
+    if (how.adjusted > 0) {
+        long at = how.adjusted - 1;
+        float* changed = adjusted + at * stride;
+        counts += at * vocabulary;
+        largest = adjust(model, vocabulary, how, counts, biases + at * MOST_BIASES, changed);
+        row = changed;
+    }
     int token;
     if (how.temperature <= 0.0f) {
         int index = vocabulary;
         for (int i = threadIdx.x; i < vocabulary; i += blockDim.x)
-            if (row[i] == plain.max) { index = i; break; }
+            if (row[i] == largest) { index = i; break; }
         for (int offset = 16; offset > 0; offset >>= 1) index = min(index, __shfl_xor_sync(FULL_WARP, index, offset));
         __syncthreads();
         if ((threadIdx.x & 31) == 0) best_index[threadIdx.x >> 5] = index;
@@ -160,9 +214,10 @@ draw(const float* logits, const int* rows, const Drawing* drawings, int* tokens,
         // Logits that are not numbers have no largest; the host sees the log-probability and stops.
         token = min(token, vocabulary - 1);
     } else {
-        float inverse = 1.0f / how.temperature, max = plain.max * inverse;
+        float inverse = 1.0f / how.temperature, max = largest * inverse;
         float floor = NEGATIVE_INFINITY, above = NEGATIVE_INFINITY;
         if (how.top_k > 0 && how.top_k < vocabulary) floor = rank_floor(row, vocabulary, how.top_k);
+        if (how.min_p > 0.0f) floor = fmaxf(floor, largest + how.temperature * logf(how.min_p));
         float part = thread_weight(row, vocabulary, inverse, max, floor, above), mass;
         token = walk(row, vocabulary, inverse, max, floor, above, part, uniform(how, position, 0), &mass);
         if (how.top_p < 1.0f) {
@@ -180,7 +235,8 @@ draw(const float* logits, const int* rows, const Drawing* drawings, int* tokens,
     }
     if (threadIdx.x == 0) {
         drawn[blockIdx.x] = token;
-        log_probabilities[blockIdx.x] = row[token] - plain.max - logf(plain.sum);
+        log_probabilities[blockIdx.x] = model[token] - plain.max - logf(plain.sum);
+        if (how.adjusted > 0) counts[token]++;
         tokens[slot] = token;
         lengths[slot] = position;
     }

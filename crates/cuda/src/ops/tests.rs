@@ -3,15 +3,14 @@
 
 use super::*;
 use crate::kernels::Shape;
-use crate::sampler::{Draw, Drawing};
 use half::bf16;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use transformer::PackedBatch;
 use transformer::ops::rope::RotaryTable;
 use transformer::ops::{attention, elementwise, matmul, norm};
-use transformer::sampling::Sampling;
 
+mod drawing;
 mod head_norms;
 mod skinny;
 
@@ -380,74 +379,6 @@ fn a_step_of_adamw_is_the_cpus() {
     let worst = found.iter().zip(&weights).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst < 1e-6, "{worst}");
     close("bf16 weights", &bench.get(&half), &weights);
-}
-
-/// Draws each of many slots once and counts.
-fn frequencies(ops: &Ops, logits: &[f32], sampling: Sampling) -> Vec<f64> {
-    let bench = Bench { ops };
-    let (draws, stride) = (20_000, logits.len().next_multiple_of(8));
-    let mut row = logits.to_vec();
-    row.resize(stride, 50.0);
-    let rows = bench.put_integers(&vec![0; draws]);
-    let drawings: Vec<Drawing> =
-        (0..draws as u64).map(|stream| Drawing::new(&sampling, (3, stream))).collect();
-    let drawings = ops.gpu.upload(&drawings, "a test").expect("room");
-    let (tokens, lengths) = (bench.put_integers(&vec![0; draws]), bench.put_integers(&vec![4; draws]));
-    let (drawn, log_probabilities) = (bench.put_integers(&vec![-7; draws]), bench.poison_floats(draws));
-    let logits_there = bench.put_floats(&row);
-    let draw = Draw {
-        logits: logits_there.view(),
-        rows: Some(rows.view()),
-        drawings: drawings.view(),
-        tokens: tokens.view(),
-        lengths: lengths.view(),
-        drawn: drawn.view(),
-        log_probabilities: log_probabilities.view(),
-        slots: None,
-        advance: true,
-    };
-    ops.draw(&draw, draws, logits.len(), stride).expect("runs");
-    let total: f32 = logits.iter().map(|logit| logit.exp()).sum();
-    let mut counts = vec![0.0; logits.len()];
-    let drawn = ops.gpu.read(drawn.view()).expect("tokens");
-    for (token, log_probability) in drawn.iter().zip(bench.get_floats(&log_probabilities)) {
-        counts[*token as usize] += 1.0 / draws as f64;
-        assert!((log_probability - (logits[*token as usize] - total.ln())).abs() < 1e-4);
-    }
-    assert_eq!(ops.gpu.read(tokens.view()).expect("tokens"), drawn);
-    assert!(ops.gpu.read(lengths.view()).expect("lengths").iter().all(|&length| length == 5));
-    counts
-}
-
-#[test]
-fn tokens_come_as_often_as_they_should() {
-    let Some(ops) = ops(&Config::tiny()) else { return };
-    let expect = |logits: &[f32], sampling: Sampling, weights: &[f64]| {
-        let total: f64 = weights.iter().sum();
-        let found = frequencies(&ops, logits, sampling);
-        let distance: f64 =
-            found.iter().zip(weights).map(|(found, weight)| (found - weight / total).abs()).sum();
-        // Twenty thousand draws: for a few tokens the sum of deviations stays below a few hundredths.
-        let limit = 0.012 * (logits.len() as f64).sqrt();
-        assert!(distance < limit, "{sampling:?}: {distance} {found:?}");
-    };
-    let logits = [2.0f32, 1.0, 0.0, -1.0, 1.0];
-    let e = |x: f64| x.exp();
-    let plain = Sampling { temperature: 1.0, top_p: 1.0, top_k: 0 };
-    expect(&logits, plain, &[e(2.0), e(1.0), 1.0, e(-1.0), e(1.0)]);
-    expect(&logits, Sampling { temperature: 2.0, ..plain }, &[e(1.0), e(0.5), 1.0, e(-0.5), e(0.5)]);
-    expect(&logits, Sampling { top_p: 0.6, ..plain }, &[e(2.0), e(1.0), 0.0, 0.0, e(1.0)]);
-    expect(&logits, Sampling { top_p: 0.3, ..plain }, &[1.0, 0.0, 0.0, 0.0, 0.0]);
-    expect(&logits, Sampling { top_k: 1, ..plain }, &[1.0, 0.0, 0.0, 0.0, 0.0]);
-    expect(&logits, Sampling { top_k: 4, ..plain }, &[e(2.0), e(1.0), 1.0, 0.0, e(1.0)]);
-    expect(&logits, Sampling { top_k: 4, top_p: 0.6, ..plain }, &[e(2.0), e(1.0), 0.0, 0.0, e(1.0)]);
-    expect(&logits, Sampling::GREEDY, &[1.0, 0.0, 0.0, 0.0, 0.0]);
-    // More tokens than threads: every one of them can come.
-    let many: Vec<f32> = (0..5003).map(|at| if at % 1000 == 7 { 6.0 } else { -6.0 }).collect();
-    let weights: Vec<f64> = many.iter().map(|&logit| if logit > 0.0 { 1.0 } else { 0.0 }).collect();
-    expect(&many, Sampling { temperature: 0.8, top_p: 0.95, top_k: 0 }, &weights);
-    let few: Vec<f64> = many.iter().enumerate().map(|(at, _)| f64::from(u8::from(at % 1000 == 7))).collect();
-    expect(&many, Sampling { temperature: 1.0, top_p: 1.0, top_k: 6 }, &few);
 }
 
 #[test]

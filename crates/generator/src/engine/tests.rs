@@ -25,7 +25,8 @@ fn job(samples: usize, seed: u64) -> Job {
     Job {
         prompt: vec![5, 6, 7],
         samples,
-        sampling: Sampling { temperature: 1.0, top_p: 1.0, top_k: 0 },
+        sampling: Sampling::PLAIN,
+        adjustments: None,
         max_new_tokens: 12,
         seed,
         stream: 0,
@@ -96,6 +97,26 @@ fn a_stop_string_ends_a_completion_before_it() {
     assert_eq!(stopped.0[0].text, whole.text[..wanted]);
     assert!(stopped.0[0].stopped);
     assert_eq!(stopped.1.get(&0).map_or("", String::as_str), stopped.0[0].text);
+}
+
+/// Of the letters a and b alone, whatever the model says.
+fn of_two_letters(engine: &Engine, tokens: usize) -> Job {
+    let letters = ["a", "b"].map(|letter| engine.generator().tokenizer.encode(letter)[0]);
+    let bias = letters.map(|letter| (letter, 100.0)).to_vec();
+    let adjustments = Adjustments { bias, ..Adjustments::default() };
+    Job { adjustments: Some(Arc::new(adjustments)), max_new_tokens: tokens, ..job(1, 7) }
+}
+
+#[test]
+fn a_stop_string_may_be_longer_than_any_tail() {
+    let engine = engine(4, 100);
+    let asked = of_two_letters(&engine, 80);
+    let whole = collect(engine.submit(asked.clone()).expect("room")).0.remove(0);
+    assert_eq!(whole.text.len(), 80);
+    assert!(whole.text.chars().all(|letter| "ab".contains(letter)) && whole.text.contains("ab"));
+    let stop = whole.text[10..60].to_owned();
+    let stopped = collect(engine.submit(Job { stop: vec![stop], ..asked }).expect("room")).0.remove(0);
+    assert_eq!((stopped.text.len(), stopped.tokens.len(), stopped.stopped), (10, 60, true));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use transformer::decode::{Admission, Decode, Sample};
 
-/// Tokens at a text's end in which a stop string is looked for.
+/// Tokens at a text's end in which a stop string is looked for, besides one for each of its bytes.
 const TAIL: usize = 16;
 
 /// What the engine's thread has.
@@ -147,10 +147,8 @@ impl Worker {
 
     fn stops(&self, live: &HashMap<usize, Live>, sample: &Sample) -> bool {
         let stop = live.get(&sample.request).map_or(&[][..], |live| live.job.stop.as_slice());
-        if stop.is_empty() {
-            return false;
-        }
-        let tail = &sample.tokens[sample.tokens.len().saturating_sub(TAIL)..];
+        let Some(longest) = stop.iter().map(String::len).max() else { return false };
+        let tail = &sample.tokens[sample.tokens.len().saturating_sub(TAIL + longest)..];
         let text = self.generator.tokenizer.decode(tail);
         stop.iter().any(|stop| text.contains(stop.as_str()))
     }
@@ -264,6 +262,7 @@ fn admission(live: &HashMap<usize, Live>, (request, index): (usize, usize)) -> A
         index,
         prompt: &job.prompt,
         sampling: job.sampling,
+        adjustments: job.adjustments.as_ref(),
         max_new_tokens: job.max_new_tokens,
         random: (job.seed, job.stream.wrapping_add(index as u64)),
     }

@@ -79,7 +79,12 @@ impl Generate {
         let generator = self.policy(prompt::open(&directory, self.prompt)?)?;
         let request = Request {
             samples: self.samples,
-            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: self.top_k },
+            sampling: Sampling {
+                temperature: self.temperature,
+                top_p: self.top_p,
+                top_k: self.top_k,
+                ..Sampling::PLAIN
+            },
             max_new_tokens: self.max_new_tokens,
             max_sequences: self.max_sequences,
             seed: self.seed,

@@ -77,7 +77,8 @@ impl Solve {
         let settings = Settings {
             candidates: self.candidates.max(1),
             until: self.until,
-            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, top_k: 0 },
+            sampling: Sampling { temperature: self.temperature, top_p: self.top_p, ..Sampling::PLAIN },
+            adjustments: None,
             max_new_tokens: self.max_new_tokens,
             seed: self.seed,
             streaming: !self.no_streaming,

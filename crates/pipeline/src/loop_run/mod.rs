@@ -297,6 +297,7 @@ impl Loop<'_> {
                 temperature: pool.temperature as f32,
                 top_p: pool.top_p as f32,
                 top_k: pool.top_k,
+                ..Sampling::PLAIN
             },
             max_new_tokens: pool.max_new_tokens,
             max_sequences: pool.max_sequences,

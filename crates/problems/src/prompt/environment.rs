@@ -1,6 +1,6 @@
 //! Jinja as transformers sets it up for chat templates.
 
-use super::{as_python, methods};
+use super::{as_python, filters, methods};
 use minijinja::{Environment, Error, ErrorKind, Value};
 use std::fmt::{self, Write as _};
 
@@ -20,7 +20,7 @@ impl Compiled {
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
         environment.set_unknown_method_callback(methods::call);
-        methods::add_filters(&mut environment);
+        filters::add(&mut environment);
         environment.set_formatter(|out, _, value| {
             out.write_str(&as_python::str(value)?).map_err(|_| Error::from(ErrorKind::WriteFailure))
         });

@@ -1,111 +1,33 @@
-//! Methods of Python's strings and lists, and filters of Jinja, that minijinja lacks.
+//! Methods of Python's strings, lists and dictionaries that minijinja's table lacks, or has otherwise: there
+//! places in a text count bytes.
 
-use super::as_python;
+use super::arguments::{bind_all, flag, text, whole};
 use minijinja::value::{Rest, ValueKind, from_args};
-use minijinja::{Environment, Error, ErrorKind, State, Value};
+use minijinja::{Error, ErrorKind, State, Value};
 
-/// Adds the filters.
-pub(super) fn add_filters(environment: &mut Environment) {
-    environment.add_filter("tojson", as_python::tojson);
-    environment.add_filter("string", |value: &Value| as_python::str(value));
-    environment.add_filter("join", join);
-    environment.add_filter("center", |text: &str, width: Option<i64>| {
-        padded(text, width.unwrap_or(80), ' ', Side::Both)
-    });
-    environment.add_filter("forceescape", |value: &Value| Ok::<_, Error>(escaped(&as_python::str(value)?)));
-    environment.add_filter("striptags", striptags);
-    environment.add_filter("wordcount", wordcount);
-    environment.add_filter("truncate", truncate);
-    environment.add_filter("filesizeformat", minijinja_contrib::filters::filesizeformat);
-}
-
-/// Elements, or an attribute of each, as texts with another between.
-fn join(items: &Value, between: Option<&str>, options: minijinja::value::Kwargs) -> Result<String, Error> {
-    let attribute = options.get::<Option<Value>>("attribute")?;
-    let named = options.get::<Option<String>>("d")?;
-    options.assert_all_used()?;
-    let between = between.map(str::to_owned).or(named).unwrap_or_default();
-    let mut joined = String::new();
-    for (at, item) in items.try_iter()?.enumerate() {
-        joined += if at > 0 { &between } else { "" };
-        joined += &as_python::str(&match &attribute {
-            Some(attribute) => item.get_item(attribute)?,
-            None => item,
-        })?;
-    }
-    Ok(joined)
-}
-
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&#34;"),
-            '\'' => out.push_str("&#39;"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
-fn striptags(text: &str) -> String {
-    let (mut out, mut rest) = (String::new(), text);
-    while let Some(start) = rest.find('<') {
-        let Some(end) = rest[start..].find('>') else { break };
-        out.push_str(&rest[..start]);
-        rest = &rest[start + end + 1..];
-    }
-    out.push_str(rest);
-    out.split_whitespace().collect::<Vec<&str>>().join(" ")
-}
-
-/// Cuts a text, at a space unless words may be cut.
-fn truncate(
-    text: &str,
-    length: Option<usize>,
-    cuts_words: Option<bool>,
-    end: Option<&str>,
-    leeway: Option<usize>,
-) -> Result<String, Error> {
-    let (length, end) = (length.unwrap_or(255), end.unwrap_or("..."));
-    if text.chars().count() <= length.saturating_add(leeway.unwrap_or(5)) {
-        return Ok(text.to_owned());
-    }
-    let room = length.checked_sub(end.chars().count());
-    let room = room.ok_or_else(|| invalid("truncate: expected a length of at least the end's"))?;
-    let cut: String = text.chars().take(room).collect();
-    match cut.rsplit_once(' ') {
-        Some((words, _)) if cuts_words != Some(true) => Ok(format!("{words}{end}")),
-        _ => Ok(cut + end),
-    }
-}
-
-fn wordcount(text: &str) -> usize {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    text.split(|c: char| !is_word(c)).filter(|word| !word.is_empty()).count()
-}
-
-/// A method of a value; what minijinja's own table has comes first.
+/// A method of a value: ours first, then what minijinja's own table has.
 pub(super) fn call(state: &State, value: &Value, name: &str, arguments: &[Value]) -> Result<Value, Error> {
-    match minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments) {
-        Err(error) if error.kind() == ErrorKind::UnknownMethod => {}
-        known => return known,
-    }
-    match (value.kind(), value.as_str()) {
+    let ours = match (value.kind(), value.as_str()) {
         (ValueKind::String, Some(text)) => of_text(text, name, arguments),
+        (ValueKind::Seq | ValueKind::Map, _) if name == "copy" => {
+            bind_all([], arguments).map(|[]| value.clone())
+        }
         (ValueKind::Seq, _) if name == "index" => {
             let (wanted,): (Value,) = from_args(arguments)?;
             let at = value.try_iter()?.position(|item| item == wanted);
             at.map(Value::from).ok_or_else(|| invalid("index: the list has no such element"))
         }
         _ => Err(ErrorKind::UnknownMethod.into()),
+    };
+    match ours {
+        Err(error) if error.kind() == ErrorKind::UnknownMethod => {
+            minijinja_contrib::pycompat::unknown_method_callback(state, value, name, arguments)
+        }
+        known => known,
     }
 }
 
-fn invalid(message: &'static str) -> Error {
+pub(super) fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOperation, message)
 }
 
@@ -117,11 +39,12 @@ fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Error> 
             false => Err(Error::from(ErrorKind::TooManyArguments)),
         })
     };
+    if let Some(is) = property(name) {
+        return none().map(|()| is(text).into());
+    }
     Ok(match name {
-        "casefold" => none().map(|()| text.to_lowercase())?.into(),
+        "casefold" => none().map(|()| text.to_lowercase().replace('ß', "ss"))?.into(),
         "swapcase" => none().map(|()| text.chars().map(swapped).collect::<String>())?.into(),
-        "isdecimal" => none().map(|()| !text.is_empty() && text.chars().all(char::is_numeric))?.into(),
-        "isprintable" => none().map(|()| !text.chars().any(char::is_control))?.into(),
         "removeprefix" => text.strip_prefix(one()?).unwrap_or(text).into(),
         "removesuffix" => text.strip_suffix(one()?).unwrap_or(text).into(),
         "partition" => {
@@ -134,12 +57,16 @@ fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Error> 
             let parts = text.rsplit_once(between).map(|(before, after)| [before, between, after]);
             parts.unwrap_or(["", "", text]).map(Value::from).to_vec().into()
         }
-        "index" | "rindex" => {
-            let found = if name == "index" { text.find(one()?) } else { text.rfind(one()?) };
-            let at = found.ok_or_else(|| invalid("index: the text has no such part"))?;
-            text[..at].chars().count().into()
+        "find" | "rfind" | "index" | "rindex" | "count" | "startswith" | "endswith" => {
+            let [wanted, start, end] = bind_all(["sub", "start", "end"], arguments)?;
+            within(text, name, &wanted, (whole(&start)?, whole(&end)?))?
         }
+        "split" => split(text, arguments)?,
         "rsplit" => rsplit(text, arguments)?,
+        "splitlines" => {
+            let [keeps] = bind_all(["keepends"], arguments)?;
+            lines(text, flag(&keeps, false)).into_iter().map(Value::from).collect::<Vec<Value>>().into()
+        }
         "zfill" => zfill(text, from_args::<(i64,)>(arguments)?.0)?.into(),
         "ljust" | "rjust" | "center" => {
             let (width, fill): (i64, Option<char>) = from_args(arguments)?;
@@ -155,6 +82,124 @@ fn of_text(text: &str, name: &str, arguments: &[Value]) -> Result<Value, Error> 
     })
 }
 
+/// What `isalpha` and its like ask of a text; of an empty one little is true.
+fn property(name: &str) -> Option<fn(&str) -> bool> {
+    fn all(text: &str, is: impl Fn(char) -> bool) -> bool {
+        !text.is_empty() && text.chars().all(is)
+    }
+    Some(match name {
+        "isalpha" => |text| all(text, char::is_alphabetic),
+        "isalnum" => |text| all(text, char::is_alphanumeric),
+        "isnumeric" => |text| all(text, char::is_numeric),
+        "isdecimal" => |text| all(text, |c| is_digit(c) && !is_raised(c)),
+        "isdigit" => |text| all(text, is_digit),
+        "isspace" => |text| all(text, char::is_whitespace),
+        "isascii" => str::is_ascii,
+        "isprintable" => |text| !text.chars().any(|c| c.is_control() || c.is_whitespace() && c != ' '),
+        "islower" => |text| text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase),
+        "isupper" => |text| text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase),
+        "istitle" => is_title,
+        "isidentifier" => |text| {
+            let is_first = |c: char| c.is_alphabetic() || c == '_';
+            text.starts_with(is_first) && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+        },
+        _ => return None,
+    })
+}
+
+/// A digit, raised or not: no fraction, and no numeral of letters or signs.
+fn is_digit(character: char) -> bool {
+    let is_other = matches!(
+        character,
+        '¼'..='¾' | '\u{2150}'..='\u{218b}' | '\u{2460}'..='\u{24ff}' | '\u{2776}'..='\u{2793}' | '\u{3007}'..='\u{9fff}'
+    );
+    character.is_numeric() && !is_other
+}
+
+fn is_raised(character: char) -> bool {
+    matches!(character, '²' | '³' | '¹' | '\u{2070}'..='\u{2089}')
+}
+
+/// Capitals where words begin, and there alone.
+fn is_title(text: &str) -> bool {
+    let (mut inside, mut any) = (false, false);
+    for character in text.chars() {
+        let is_capital = character.is_uppercase();
+        if is_capital && inside || character.is_lowercase() && !inside {
+            return false;
+        }
+        inside = is_capital || character.is_lowercase();
+        any |= inside;
+    }
+    any
+}
+
+/// Looks for a text in part of another, whose places count characters.
+fn within(
+    text: &str,
+    name: &str,
+    wanted: &Value,
+    (start, end): (Option<i64>, Option<i64>),
+) -> Result<Value, Error> {
+    let count = text.chars().count();
+    // From the end where it is below 0.
+    let place = |at: i64| match usize::try_from(at) {
+        Ok(at) => at,
+        Err(_) => count.saturating_sub(at.unsigned_abs() as usize),
+    };
+    let (start, end) = (start.map_or(0, place), end.map_or(count, place).min(count));
+    let missing = || match name {
+        "find" | "rfind" => Ok(Value::from(-1)),
+        "count" => Ok(Value::from(0)),
+        "index" | "rindex" => Err(invalid("index: the text has no such part")),
+        _ => Ok(Value::from(false)),
+    };
+    if start > end {
+        return missing();
+    }
+    let byte = |at: usize| text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
+    let part = &text[byte(start)..byte(end)];
+    if matches!(name, "startswith" | "endswith") {
+        let is_there = |wanted: &str| match name {
+            "startswith" => part.starts_with(wanted),
+            _ => part.ends_with(wanted),
+        };
+        let one = |wanted: &Value| {
+            wanted.as_str().map(is_there).ok_or_else(|| invalid("expected a text, or several in a tuple"))
+        };
+        return match wanted.kind() {
+            ValueKind::Seq => {
+                let all = wanted.try_iter()?.map(|wanted| one(&wanted)).collect::<Result<Vec<bool>, _>>()?;
+                Ok(all.contains(&true).into())
+            }
+            _ => one(wanted).map(Value::from),
+        };
+    }
+    let wanted = self::text(wanted, name)?.ok_or_else(|| invalid("expected a text to look for"))?;
+    let found = match name {
+        "count" => return Ok(part.matches(wanted).count().into()),
+        "find" | "index" => part.find(wanted),
+        _ => part.rfind(wanted),
+    };
+    found.map_or_else(missing, |at| Ok((start + part[..at].chars().count()).into()))
+}
+
+/// Lines as Python tells them apart.
+pub(super) fn lines(text: &str, keeps_ends: bool) -> Vec<&str> {
+    let is_end = |c: char| {
+        matches!(c, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
+    };
+    let (mut all, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.find(is_end) {
+        let character = rest[at..].chars().next().map_or(1, char::len_utf8);
+        let length = if rest[at..].starts_with("\r\n") { 2 } else { character };
+        all.push(&rest[..if keeps_ends { at + length } else { at }]);
+        rest = &rest[at + length..];
+    }
+    all.extend((!rest.is_empty()).then_some(rest));
+    all
+}
+
 fn swapped(character: char) -> char {
     let mut other: Box<dyn Iterator<Item = char>> = match character.is_uppercase() {
         true => Box::new(character.to_lowercase()),
@@ -167,11 +212,35 @@ fn swapped(character: char) -> char {
     }
 }
 
+/// What to split at, white space if none, and how often at most.
+fn splits(arguments: &[Value]) -> Result<(Value, usize), Error> {
+    let [between, most] = bind_all(["sep", "maxsplit"], arguments)?;
+    let most = whole(&most)?.and_then(|most| usize::try_from(most).ok()).unwrap_or(usize::MAX);
+    Ok((between, most))
+}
+
+fn split(text: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let (between, most) = splits(arguments)?;
+    let parts: Vec<&str> = match self::text(&between, "split")? {
+        Some("") => return Err(invalid("split: expected a text to split at, found an empty one")),
+        Some(between) => text.splitn(most.saturating_add(1), between).collect(),
+        None => {
+            let (mut parts, mut rest) = (Vec::new(), text.trim_start());
+            while !rest.is_empty() && parts.len() < most {
+                let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+                parts.push(word);
+                rest = after.trim_start();
+            }
+            parts.extend((!rest.is_empty()).then_some(rest));
+            parts
+        }
+    };
+    Ok(parts.into_iter().map(Value::from).collect::<Vec<Value>>().into())
+}
+
 fn rsplit(text: &str, arguments: &[Value]) -> Result<Value, Error> {
-    let (between, most): (Option<Value>, Option<i64>) = from_args(arguments)?;
-    let most = most.filter(|&most| most >= 0).map_or(usize::MAX, |most| most as usize);
-    let between = between.filter(|between| !between.is_none());
-    let mut parts: Vec<&str> = match between.as_ref().map(|between| between.as_str().unwrap_or_default()) {
+    let (between, most) = splits(arguments)?;
+    let mut parts: Vec<&str> = match self::text(&between, "rsplit")? {
         Some("") => return Err(invalid("rsplit: expected a text to split at, found an empty one")),
         Some(between) => text.rsplitn(most.saturating_add(1), between).collect(),
         None => {
@@ -198,7 +267,7 @@ enum Side {
 }
 
 /// Longest text that is filled up: no prompt is longer.
-const LONGEST: usize = 1 << 20;
+pub(super) const LONGEST: usize = 1 << 20;
 
 fn missing(text: &str, width: i64) -> Result<usize, Error> {
     let missing = usize::try_from(width).unwrap_or(0).saturating_sub(text.chars().count());
@@ -207,6 +276,11 @@ fn missing(text: &str, width: i64) -> Result<usize, Error> {
     } else {
         Ok(missing)
     }
+}
+
+/// A text in the middle of so many characters.
+pub(super) fn padded_to_middle(text: &str, width: i64) -> Result<String, Error> {
+    padded(text, width, ' ', Side::Both)
 }
 
 fn padded(text: &str, width: i64, fill: char, side: Side) -> Result<String, Error> {

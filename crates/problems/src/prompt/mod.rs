@@ -9,8 +9,10 @@
 //! comment_prompt(&records::Problem::default(), PromptTests::All);
 //! ```
 
+mod arguments;
 mod as_python;
 mod environment;
+mod filters;
 mod methods;
 mod template;
 

@@ -9,7 +9,7 @@ pub use safetensors::{Precision, ReadTensor, TensorFiles, save_tensors};
 
 use crate::error::quoted;
 use crate::table::{Part, Table};
-use crate::{Config, Error, Model, Tokenizer, Weights};
+use crate::{Config, Error, Model, Shortage, Tokenizer, Weights};
 use gguf::BlockType;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -35,6 +35,7 @@ impl Checkpoint {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let checkpoint = match gguf_file(path)? {
             Some(file) => {
+                check_room_to_map(&file)?;
                 let file = gguf::File::open(&file)?;
                 let config = gguf_model::config(&file)?;
                 Checkpoint {
@@ -210,6 +211,29 @@ impl Model {
     pub fn load(path: &Path) -> Result<Self, Error> {
         Checkpoint::open(path)?.model()
     }
+}
+
+/// Bytes that are taken besides a file's own when it is opened, at most: its metadata, once more.
+const METADATA: u64 = 64 << 20;
+/// And in any case.
+const BESIDE: u64 = 8 << 20;
+
+/// Makes sure that a limit on address space lets a GGUF file be mapped and its metadata be read, where a
+/// failing allocation would end the process.
+fn check_room_to_map(path: &Path) -> Result<(), Error> {
+    let (Some(available), Ok(file)) = (crate::memory::address_space(), std::fs::metadata(path)) else {
+        return Ok(());
+    };
+    let length = file.len();
+    if available.bytes >= length.saturating_add(length.min(METADATA)).saturating_add(BESIDE) {
+        return Ok(());
+    }
+    // Without its tensors there is nothing to say but that it is too large.
+    let tensors = gguf::tensor_table(path).unwrap_or_default();
+    let forms = crate::block_reader::bytes_of_forms(&tensors);
+    // The file as it lies there, and a copy of it for products.
+    let needed = length.saturating_mul(2);
+    Err(Shortage { path: Some(path.to_owned()), needed, available, forms }.into())
 }
 
 /// The GGUF file that a path names: itself, or the only one of a directory without `config.json`.

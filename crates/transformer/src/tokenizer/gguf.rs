@@ -8,6 +8,7 @@ use crate::Error;
 use crate::error::quoted;
 use gguf::File;
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 
 /// Control tokens that end an answer, whatever the file names as its end.
 const ENDS: [&str; 4] = ["<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>"];
@@ -17,6 +18,15 @@ pub(super) const NORMAL: i32 = 1;
 pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
 pub(super) const UNUSED: i32 = 5;
+
+/// What `tokenizer.json` says of an added token besides its text, and the numbers of the tokens of which it
+/// is true: whether it takes the white space before it or behind it, and whether it stands between words only.
+/// llama.cpp has no keys for these, and reads none: `ncomp convert` writes them for this reader.
+pub(super) const FLAGS: [(&str, &str); 3] = [
+    ("lstrip", "tokenizer.ggml.lstrip_tokens"),
+    ("rstrip", "tokenizer.ggml.rstrip_tokens"),
+    ("single_word", "tokenizer.ggml.single_word_tokens"),
+];
 
 /// `tokenizer.json` of a GGUF file.
 ///
@@ -108,6 +118,7 @@ fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
         let (expected, found) = (format!("one for each of {} tokens", texts.len()), types.len().to_string());
         return Err(unknown(file, "tokenizer.ggml.token_type", &expected, &found));
     }
+    let flagged = flagged(file, &types)?;
     let (mut vocabulary, mut added) = (Map::new(), Vec::new());
     for (id, (text, &kind)) in texts.iter().zip(types.iter()).enumerate() {
         match kind {
@@ -117,10 +128,13 @@ fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
             CONTROL | USER_DEFINED => {
                 // In the vocabulary too: a token that is not there gets a number behind all others.
                 vocabulary.insert(text.to_owned(), id.into());
-                added.push(json!({
-                    "id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
-                    "normalized": false, "special": kind == CONTROL,
-                }));
+                let mut token = json!({
+                    "id": id, "content": text, "normalized": false, "special": kind == CONTROL,
+                });
+                for ((name, _), tokens) in FLAGS.into_iter().zip(&flagged) {
+                    token[name] = json!(tokens.contains(&id));
+                }
+                added.push(token);
             }
             // Rows of the matrix that stand for nothing.
             UNUSED => {}
@@ -131,6 +145,25 @@ fn tokens(file: &File) -> Result<(Map<String, Value>, Vec<Value>), Error> {
         }
     }
     Ok((vocabulary, added))
+}
+
+/// The tokens that have each flag.
+fn flagged(file: &File, types: &[i32]) -> Result<[HashSet<usize>; 3], Error> {
+    let mut all: [HashSet<usize>; 3] = Default::default();
+    for ((_, key), found) in FLAGS.into_iter().zip(&mut all) {
+        let listed = match file.metadata().get(key) {
+            None => continue,
+            Some(_) => file.metadata().i32s(key)?,
+        };
+        let is_added =
+            |id: &usize| types.get(*id).is_some_and(|kind| matches!(*kind, CONTROL | USER_DEFINED));
+        let numbers = listed.iter().map(|&id| {
+            let number = usize::try_from(id).ok().filter(is_added);
+            number.ok_or_else(|| unknown(file, key, "numbers of added tokens", &id.to_string()))
+        });
+        *found = numbers.collect::<Result<_, Error>>()?;
+    }
+    Ok(all)
 }
 
 /// The merges, each of tokens that there are to another.
@@ -204,7 +237,7 @@ pub fn end_tokens(file: &File) -> Result<Vec<u32>, Error> {
     }
     let ends = (0..).zip(texts.iter().zip(types.iter()));
     all.extend(ends.filter(|(_, (text, kind))| **kind == CONTROL && ENDS.contains(text)).map(|(id, _)| id));
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     all.retain(|&id| seen.insert(id));
     Ok(all)
 }

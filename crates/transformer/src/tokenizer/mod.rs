@@ -22,6 +22,16 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
 }
 
+/// The byte that a letter of a byte-level vocabulary stands for: itself where it can be seen, otherwise the
+/// letters from 256 on stand for the bytes that cannot, in their order (Radford et al., 2019, GPT-2).
+fn byte_of(letter: char) -> Option<u8> {
+    let is_seen = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    match u8::try_from(u32::from(letter)) {
+        Ok(byte) => Some(byte).filter(is_seen),
+        Err(_) => (0..=u8::MAX).filter(|byte| !is_seen(byte)).nth((u32::from(letter) - 256) as usize),
+    }
+}
+
 impl Tokenizer {
     /// Reads the tokenizer of a model: `tokenizer.json` of its directory, or what its GGUF file says.
     ///
@@ -103,6 +113,17 @@ impl Tokenizer {
         self.inner.decode(tokens, true).unwrap_or_default()
     }
 
+    /// Bytes of a token, which may be part of a character; of a special token none.
+    pub fn bytes(&self, token: u32) -> Vec<u8> {
+        let text = self.decode(&[token]);
+        if !text.contains(char::REPLACEMENT_CHARACTER) {
+            return text.into_bytes();
+        }
+        let letters = self.inner.id_to_token(token).unwrap_or_default();
+        let bytes = letters.chars().map(byte_of).collect::<Option<Vec<u8>>>();
+        bytes.unwrap_or_else(|| text.into_bytes())
+    }
+
     /// The token of a text that is one token, such as `<|im_end|>`.
     pub fn token(&self, text: &str) -> Option<u32> {
         self.inner.token_to_id(text)
@@ -156,5 +177,24 @@ impl Tokenizer {
         self.inner
             .save(&path, false)
             .map_err(|error| Error::io(&path, std::io::Error::other(error.to_string())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_tokens_make_up_the_text() {
+        let texts = ["é é é", "naïve naïve"];
+        let tokenizer = Tokenizer::train(texts.into_iter(), 262, &["<|end|>"]).expect("a tokenizer");
+        for text in ["é€😀 naïve\n\u{0}\u{ad}\u{fffd}", "", "plain"] {
+            let bytes: Vec<u8> =
+                tokenizer.encode(text).into_iter().flat_map(|token| tokenizer.bytes(token)).collect();
+            assert_eq!(bytes, text.as_bytes());
+        }
+        let part = tokenizer.encode("€")[0];
+        assert_eq!((tokenizer.decode(&[part]).as_str(), tokenizer.bytes(part)), ("\u{fffd}", vec![0xe2]));
+        assert_eq!(tokenizer.bytes(tokenizer.token("<|end|>").expect("a token")), b"");
     }
 }

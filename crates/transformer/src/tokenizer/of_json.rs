@@ -1,7 +1,7 @@
 //! The metadata of a GGUF file that says what a `tokenizer.json` says: the way back from
 //! [`tokenizer`](super::gguf::tokenizer).
 
-use super::gguf::{CONTROL, NORMAL, UNUSED, USER_DEFINED};
+use super::gguf::{CONTROL, FLAGS, NORMAL, UNUSED, USER_DEFINED};
 use super::splits::Split;
 use crate::Config;
 use crate::error::quoted;
@@ -33,7 +33,7 @@ pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::
     if !matches!(tokenizer["decoder"]["type"].as_str(), None | Some("ByteLevel")) {
         return Err(unknown("decoder.type", "ByteLevel"));
     }
-    let (texts, types) = tokens(tokenizer, config)?;
+    let (texts, types, flagged) = tokens(tokenizer, config)?;
     let merges = merges(tokenizer)?;
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let mut all = vec![
@@ -43,6 +43,9 @@ pub fn of_json(tokenizer: &Value, config: &Config) -> Result<Vec<(String, gguf::
         (key("token_type"), gguf::Value::from(types)),
         (key("merges"), gguf::Value::from(merges.iter().collect::<gguf::Strings>())),
     ];
+    for ((_, key), tokens) in FLAGS.into_iter().zip(flagged).filter(|(_, tokens)| !tokens.is_empty()) {
+        all.push((key.to_owned(), gguf::Value::from(tokens)));
+    }
     if let Some(&end) = config.eos_token_ids.first() {
         all.push((key("eos_token_id"), gguf::Value::U32(end)));
     }
@@ -82,8 +85,10 @@ fn check_model(model: &Value) -> Result<(), Unknown> {
     }
 }
 
-/// The text and the kind of each token.
-fn tokens(tokenizer: &Value, config: &Config) -> Result<(Vec<String>, Vec<i32>), Unknown> {
+/// The text and the kind of each token, and those that have each flag.
+type Tokens = (Vec<String>, Vec<i32>, [Vec<i32>; 3]);
+
+fn tokens(tokenizer: &Value, config: &Config) -> Result<Tokens, Unknown> {
     let mut texts: Vec<String> = (0..config.vocab_size).map(|id| format!("[PAD{id}]")).collect();
     let mut types = vec![UNUSED; config.vocab_size];
     let mut place = |id: Option<u64>, text: &str, kind: i32| {
@@ -94,22 +99,22 @@ fn tokens(tokenizer: &Value, config: &Config) -> Result<(Vec<String>, Vec<i32>),
         types[id] = kind;
         Ok(())
     };
+    let mut flagged = [const { Vec::new() }; 3];
     let vocabulary = tokenizer["model"]["vocab"].as_object();
     for (text, id) in vocabulary.ok_or_else(|| unknown("model.vocab", "an object from token to number"))? {
         place(id.as_u64(), text, NORMAL)?;
     }
     for token in tokenizer["added_tokens"].as_array().into_iter().flatten() {
         let text = token["content"].as_str().unwrap_or_default();
-        for field in ["lstrip", "rstrip", "single_word"] {
-            if token[field] == true {
-                let what = format!("added_tokens, '{text}': {field}");
-                return Err(unknown(&what, "false, as a GGUF file has no word for it"));
-            }
-        }
         let kind = if token["special"] == true { CONTROL } else { USER_DEFINED };
         place(token["id"].as_u64(), text, kind)?;
+        for ((field, _), tokens) in FLAGS.into_iter().zip(&mut flagged) {
+            if token[field] == true {
+                tokens.extend(token["id"].as_i64().and_then(|id| i32::try_from(id).ok()));
+            }
+        }
     }
-    Ok((texts, types))
+    Ok((texts, types, flagged))
 }
 
 fn merges(tokenizer: &Value) -> Result<Vec<String>, Unknown> {
