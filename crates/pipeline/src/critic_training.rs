@@ -313,14 +313,17 @@ fn validate(critic: &Critic, held_out: &[LabelledQuestion], trained_on: usize) -
     }
     let right = paired(&scores, &passed, ["scores", "labels"])?;
     let right = right.filter(|(score, passed)| (**score > 0.5) == **passed).count();
+    // Of no candidate there is no share.
+    let share = |count: usize| (!scores.is_empty()).then(|| count as f64 / scores.len() as f64);
+    let error = share(0).map(|_| calibration_error(&calibration(&scores, &passed)));
     Ok(json!({
         "problems": held_out.len(),
         "training_problems": trained_on,
         "candidates": scores.len(),
-        "accuracy": right as f64 / scores.len().max(1) as f64,
-        "share_passing": passed.iter().filter(|&&p| p).count() as f64 / passed.len().max(1) as f64,
+        "accuracy": share(right),
+        "share_passing": share(passed.iter().filter(|&&p| p).count()),
         "auc": area_under_curve(&scores, &passed),
-        "calibration_error": calibration_error(&calibration(&scores, &passed)),
+        "calibration_error": error,
     }))
 }
 
