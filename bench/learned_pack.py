@@ -2,19 +2,22 @@
 
     venv/bin/python bench/learned_pack.py OUT --model Qwen/Qwen2.5-Coder-1.5B-Instruct --config config.json \\
         [--policy DIR] [--critic DIR] [--rank N] [--rankers level-0.json …] [--max-tokens 768] \\
-        [--made-by made.json] [--validation table.json]
+        [--made-by made.json] [--validation table.json] [--weights FINGERPRINT]
 
 Adapters are written in bf16. With --rank, B A of each matrix is cut to its N largest singular values, which is the
 nearest product of that rank; what share of it is lost is printed. config.json is the base model's: its shape goes
-to learned.json. Needs torch and safetensors.
+to learned.json, with the fingerprint of its weights where model.safetensors lies beside it (that of a run's grpo/
+serves, for adapters leave the norms as they are) or --weights says it. Needs torch and safetensors.
 """
 
 import argparse
+import hashlib
 import json
 import pathlib
 import shutil
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 SHAPE = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"]
@@ -49,9 +52,19 @@ def pack(source, target, model, rank):
     save_file(halves, target / "adapter_model.safetensors", metadata={"format": "pt"})
     head = source / "score_head.safetensors"
     head = head if head.exists() else source.parent / head.name
-    if head.exists() and target.name == "critic":
+    if head.exists() and "critic" in (target.name, target.parent.name):
         halves = {name: t.to(torch.bfloat16) for name, t in load_file(head).items()}
         save_file(halves, target / "score_head.safetensors", metadata={"format": "pt"})
+    # Further critics, whose logits are averaged.
+    for further in sorted(path for path in source.iterdir() if path.is_dir() and path.name.isdigit()):
+        pack(further, target / further.name, model, rank)
+
+
+def fingerprint(model):
+    """As transformer::Checkpoint::fingerprint."""
+    with safe_open(model, "pt") as tensors:
+        gains = tensors.get_tensor("model.norm.weight").to(torch.bfloat16)
+    return hashlib.sha256(gains.view(torch.int16).numpy().tobytes()).hexdigest()[:32]
 
 
 parser = argparse.ArgumentParser(usage=__doc__)
@@ -66,6 +79,7 @@ parser.add_argument("--max-tokens", type=int, default=512)
 parser.add_argument("--policy-candidates", type=int, nargs=2, default=[16, 4], metavar=("WITHOUT_TESTS", "WITH_TESTS"))
 parser.add_argument("--made-by", type=pathlib.Path)
 parser.add_argument("--validation", type=pathlib.Path)
+parser.add_argument("--weights")
 given = parser.parse_args()
 
 for name in ("policy", "critic"):
@@ -85,6 +99,9 @@ manifest = {
     "made_by": read(given.made_by),
     "validation": read(given.validation),
 }
+weights = given.config.parent / "model.safetensors"
+if given.weights or weights.exists():
+    manifest["weights"] = given.weights or fingerprint(weights)
 (given.out / "learned.json").write_text(json.dumps(manifest, indent=2) + "\n")
 size = sum(file.stat().st_size for file in given.out.rglob("*") if file.is_file())
 print(f"{given.out}: {size / 1e6:.1f} MB")

@@ -62,6 +62,8 @@ decay = "linear"
 [grpo.optimizer.lora]
 rank = 8
 alpha = 16.0
+[critic]
+validation = 0.0
 """
 LORA = """[critic.training.optimizer.lora]
 rank = 8

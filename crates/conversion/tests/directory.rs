@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use transformer::table::Role;
 use transformer::{Architecture, Checkpoint, Config, Model, RopeScaling, Tokenizer};
 
 const HIDDEN: usize = 64;
@@ -116,6 +117,12 @@ fn every_number_arrives_where_it_belongs() {
     }
 }
 
+/// The gains of a model's last norm.
+fn last_gains(model: &mut Model) -> &mut [f32] {
+    let at = model.weights.table().tensors().iter().position(|tensor| tensor.role == Role::FinalNorm);
+    model.weights.tensors_mut().swap_remove(at.expect("a norm"))
+}
+
 /// Every family as a GGUF file says what the directory said: shape, weights, tokens.
 #[test]
 fn a_directory_survives_being_a_gguf_file() {
@@ -151,8 +158,11 @@ fn a_directory_survives_being_a_gguf_file() {
             head_dim: 16,
             ..Config::tiny()
         };
-        let model = Model::random(config, 3);
+        let mut model = Model::random(config, 3);
         let directory = tempfile::tempdir().expect("a directory");
+        model.save(&directory.path().join("other"), Default::default()).expect("saved");
+        let other = Checkpoint::open(&directory.path().join("other")).expect("a model");
+        last_gains(&mut model)[0] += 0.25;
         model.save(directory.path(), Default::default()).expect("saved");
         tokenizer.save(directory.path()).expect("saved");
         let opened = Checkpoint::open(directory.path()).expect("a model");
@@ -161,6 +171,9 @@ fn a_directory_survives_being_a_gguf_file() {
             to_gguf(&opened, &path, kind, &mut |_, _| ControlFlow::Continue(())).expect("a file");
             let again = Checkpoint::open(&path).expect("a model");
             assert_eq!(again.config(), &model.config);
+            let fingerprint = again.fingerprint().expect("a fingerprint");
+            assert_eq!(fingerprint, opened.fingerprint().expect("a fingerprint"), "{kind:?}");
+            assert_ne!(fingerprint, other.fingerprint().expect("a fingerprint"));
             let numbers = again.model().expect("numbers").weights;
             for (ours, theirs) in model.weights.tensors().into_iter().zip(numbers.tensors()) {
                 let largest = ours.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));

@@ -52,6 +52,8 @@ pub struct Generator {
     /// What candidates are marked with.
     pub name: String,
     prompter: Prompter,
+    /// Which model's weights it has ([`Checkpoint::fingerprint`]); none where they are not from a file.
+    pub fingerprint: Option<String>,
 }
 
 /// How a model is asked.
@@ -140,7 +142,8 @@ impl Generator {
         let prompter = prompter(&checkpoint)?;
         let tokenizer = checkpoint.tokenizer().context("cannot load the generator")?;
         let reader = device.open(&checkpoint).context("cannot run the generator")?;
-        Ok(Generator { prompter, ..Generator::new(reader, tokenizer, name) })
+        let fingerprint = Some(checkpoint.fingerprint().context("cannot load the generator")?);
+        Ok(Generator { prompter, fingerprint, ..Generator::new(reader, tokenizer, name) })
     }
 
     /// A generator of a model that is there already, asked in comments.
@@ -152,6 +155,7 @@ impl Generator {
             tokenizer,
             name: name.into(),
             prompter: Prompter::Comment,
+            fingerprint: None,
         }
     }
 
@@ -164,6 +168,7 @@ impl Generator {
         let reader = self.with_reader(|reader| reader.adapted(adapters)).context("cannot run the policy")?;
         Ok(Generator {
             prompter: self.prompter.clone(),
+            fingerprint: self.fingerprint.clone(),
             ..Generator::new(reader, self.tokenizer.clone(), name)
         })
     }

@@ -45,6 +45,22 @@ pub enum Error {
         /// The model's.
         found: usize,
     },
+    /// The model has the shape, not the weights.
+    #[error(
+        "{}: weights: expected those of fingerprint {expected}, the model {model} has {found}: it is another model of \
+         the same shape; name the model that these parts were learned for, or switch them off with --learned none",
+        path.display()
+    )]
+    Weights {
+        /// The manifest.
+        path: PathBuf,
+        /// The model.
+        model: String,
+        /// The manifest's fingerprint.
+        expected: String,
+        /// The model's.
+        found: String,
+    },
     /// An adapter cannot be read, or is for another model.
     #[error(transparent)]
     Adapters(#[from] transformer::Error),

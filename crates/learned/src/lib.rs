@@ -131,7 +131,7 @@ impl Learned {
     /// # Errors
     /// Where the base has another shape, or the adapter is damaged or finds no room.
     pub fn policy(&self, base: &Generator) -> Result<Option<Generator>, Error> {
-        self.manifest.shape.check(&self.directory.join(MANIFEST), &base.name, base.config())?;
+        self.manifest.check(&self.directory.join(MANIFEST), base)?;
         if !self.has_policy() {
             return Ok(None);
         }
@@ -146,7 +146,7 @@ impl Learned {
     /// # Errors
     /// As [`policy`](Self::policy).
     pub fn critic(&self, base: &Generator) -> Result<Option<Critic>, Error> {
-        self.manifest.shape.check(&self.directory.join(MANIFEST), &base.name, base.config())?;
+        self.manifest.check(&self.directory.join(MANIFEST), base)?;
         if !self.has_critic() {
             return Ok(None);
         }

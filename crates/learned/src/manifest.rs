@@ -1,6 +1,7 @@
 //! `learned.json`: whose parts these are, and what made them.
 
 use crate::Error;
+use generator::Generator;
 use selection::is_model;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +21,10 @@ pub struct Manifest {
     pub models: Vec<String>,
     /// The base model's shape.
     pub shape: Shape,
+    /// The base model's [fingerprint](transformer::Checkpoint::fingerprint); parts of an earlier version have
+    /// none, and are checked by the shape alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// How the policy is used.
     #[serde(default)]
     pub policy: PolicySettings,
@@ -88,6 +93,20 @@ impl Manifest {
         self.models.iter().any(|known| is_model(known, name))
     }
 
+    /// Refuses a model of another shape, or of other weights.
+    pub(crate) fn check(&self, path: &Path, base: &Generator) -> Result<(), Error> {
+        self.shape.check(path, &base.name, base.config())?;
+        match (&self.weights, &base.fingerprint) {
+            (Some(expected), Some(found)) if expected != found => Err(Error::Weights {
+                path: path.to_owned(),
+                model: base.name.clone(),
+                expected: expected.clone(),
+                found: found.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Reads the file.
     pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text =
@@ -132,7 +151,7 @@ impl Shape {
     }
 
     /// Refuses a model of another shape.
-    pub(crate) fn check(&self, path: &Path, model: &str, config: &Config) -> Result<(), Error> {
+    fn check(&self, path: &Path, model: &str, config: &Config) -> Result<(), Error> {
         let theirs = Shape::of(config).fields();
         let differs = self.fields().into_iter().zip(theirs).find(|(ours, theirs)| ours != theirs);
         let Some(((field, expected), (_, found))) = differs else { return Ok(()) };

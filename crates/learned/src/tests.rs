@@ -109,6 +109,27 @@ fn a_model_of_the_name_and_another_shape_is_refused_with_the_field() {
 }
 
 #[test]
+fn a_model_of_the_shape_and_other_weights_is_refused() {
+    let place = tempfile::tempdir().expect("a directory");
+    let directory = write(place.path());
+    set(&directory, &|manifest| manifest["weights"] = json!("0123"));
+    let learned = Learned::open(&directory).expect("readable");
+    let of = |fingerprint: Option<&str>| {
+        let mut model = base("tiny-instruct", 48);
+        model.fingerprint = fingerprint.map(str::to_owned);
+        model
+    };
+    for error in [learned.policy(&of(Some("4567"))).err(), learned.critic(&of(Some("4567"))).err()] {
+        let message = error.expect("refused").to_string();
+        let parts = ["learned.json", "0123", "4567", "--learned none"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+    }
+    for fingerprint in [Some("0123"), None] {
+        assert!(learned.policy(&of(fingerprint)).expect("attached").is_some(), "{fingerprint:?}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_files_is_named() {
     let place = tempfile::tempdir().expect("a directory");
     let directory = write(place.path());

@@ -71,6 +71,10 @@ impl pipeline::Progress for Stderr {
                  at level 0",
                 if *count == 1 { "problem shows no call" } else { "problems show no call" }
             ),
+            Note::NothingToLearn { source } => errln!(
+                "problems.also_train: {source} adds no problem: all of its training problems are in the source, or like \
+                 those that are reported on"
+            ),
             Note::Pretraining { parameters, programs } => {
                 errln!("{parameters} parameters, {programs} programs");
             }

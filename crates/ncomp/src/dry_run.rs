@@ -9,7 +9,7 @@ use pipeline::recipe::Recipe;
 use report::table::align;
 use serde_json::json;
 use std::path::Path;
-use transformer::Config;
+use transformer::{Config, Cpu};
 
 /// Bytes on the processor and on a GPU.
 #[derive(Clone, Copy)]
@@ -126,12 +126,11 @@ fn cache(config: &Config, sequences: (usize, usize), tokens: usize) -> Memory {
     Memory { processor: 4.0 * sequences.0 as f64 * numbers, gpu: 2.0 * sequences.1 as f64 * numbers }
 }
 
-/// Bytes that rows of a batch leave for the backward pass.
-fn activations(config: &Config, rows: usize, settings: &OptimizerSettings) -> Memory {
-    let row = 6 * config.hidden_size + config.qkv_size() + config.query_size() + 3 * config.intermediate_size;
+/// Bytes that rows of a batch leave for the backward pass, of which `least` cannot be taken apart.
+fn activations(config: &Config, rows: usize, least: usize, settings: &OptimizerSettings) -> Memory {
     let gpu_rows = rows.min(cuda::learner::BATCH_ROWS);
     Memory {
-        processor: 4.0 * rows as f64 * (config.num_hidden_layers * row) as f64,
+        processor: rows.min(Cpu::batch_rows(config).max(least)) as f64 * Cpu::activation_bytes(config) as f64,
         gpu: cuda::network::activation_bytes(config, gpu_rows, settings.recompute) as f64,
     }
 }
@@ -169,11 +168,11 @@ fn candidates(config: &Config, recipe: &Recipe) -> Memory {
 
 fn reinforcement(config: &Config, recipe: &Recipe) -> Memory {
     let grpo = &recipe.grpo;
-    let rows = (256 + grpo.group_size * grpo.max_new_tokens).max(6144);
+    let group = 256 + grpo.group_size * grpo.max_new_tokens;
     // The base, which is the reference of the KL term too, and the model in training.
     weights(config)
         + learner(config, config.parameters() as f64, &grpo.optimizer)
-        + activations(config, rows, &grpo.optimizer)
+        + activations(config, group.max(6144), group, &grpo.optimizer)
         + cache(config, (256, grpo.prompts_per_step * grpo.group_size), grpo.max_new_tokens)
 }
 
@@ -184,7 +183,7 @@ fn critic_training(config: &Config, recipe: &Recipe) -> Memory {
     weights(config)
         + weights(config)
         + learner(config, trained as f64, &training.optimizer)
-        + activations(config, rows, &training.optimizer)
+        + activations(config, rows, 4 * training.max_tokens, &training.optimizer)
 }
 
 /// Shapes of published models, so that a dry run needs no download.

@@ -4,8 +4,8 @@ use crate::context::{advised, hub, watch};
 use anyhow::{Result, anyhow, bail, ensure};
 use pipeline::{Note, problem_sets, verdicts};
 use problems::samples::{Error, Samples};
-use records::{Candidate, Outcome, Problem, Verdict};
-use std::collections::HashMap;
+use records::{Candidate, Outcome, Problem, Split, Verdict};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The problems of a set; the built-in one gives 1,000 of each split.
@@ -73,6 +73,26 @@ fn keep_judged(candidates: &mut Vec<Candidate>, verdicts: &[Verdict]) -> Result<
     Ok(before - candidates.len())
 }
 
+/// Says on stderr where what is learned from is of test problems: nothing that is measured on them tells how good it
+/// is. A run never learns from them.
+pub fn tell_of_test_problems(problems: &[Problem], candidates: &[Candidate]) {
+    if let Some((count, first)) = test_problems(problems, candidates) {
+        errln!(
+            "{count} of the problems to learn from are test problems, {first} for one: do not measure by them what is \
+             learned here"
+        );
+    }
+}
+
+/// How many test problems the candidates are of, and the first of them.
+fn test_problems<'a>(problems: &'a [Problem], candidates: &[Candidate]) -> Option<(usize, &'a str)> {
+    let used: HashSet<&str> = candidates.iter().map(|candidate| candidate.problem.as_str()).collect();
+    let of_test = problems.iter().filter(|problem| problem.split == Split::Test);
+    let mut of_test = of_test.map(|problem| problem.id.as_str()).filter(|id| used.contains(id));
+    let first = of_test.next()?;
+    Some((1 + of_test.count(), first))
+}
+
 /// Refuses to write where an input is read from.
 ///
 /// # Errors
@@ -122,6 +142,15 @@ mod tests {
     fn verdict(index: usize, fingerprint: &str) -> Verdict {
         let fingerprint = fingerprint.repeat(KEY);
         Verdict { outcome: Outcome::Failed, fingerprint, ..Verdict::infrastructure("p", index, "") }
+    }
+
+    #[test]
+    fn test_problems_to_learn_from_are_counted() {
+        let problem = |id: &str, split| Problem { id: id.into(), split, ..Problem::default() };
+        let problems = [problem("q", Split::Test), problem("p", Split::Train)];
+        assert_eq!(test_problems(&problems, &candidates()), None);
+        let problems = [problem("q", Split::Test), problem("p", Split::Test)];
+        assert_eq!(test_problems(&problems, &candidates()), Some((1, "p")));
     }
 
     #[test]

@@ -306,6 +306,12 @@ fn bad_input_is_named() {
     let message = error(&run(&no_model, &directory.path().join("chat")));
     assert!(message.contains("chat_template") && message.contains("model.prompt = \"comment\""), "{message}");
 
+    // Nothing that was refused left a run behind.
+    assert!(!out.exists());
+    let own = pipeline::recipe::Recipe::load(&recipe(directory.path(), ("steps = 2", "steps = 2")));
+    std::fs::create_dir(&out).expect("made");
+    let text = own.expect("a recipe").resolved().expect("TOML");
+    std::fs::write(out.join("recipe.toml"), text).expect("written");
     let other = recipe(directory.path(), ("steps = 2", "steps = 5"));
     let message = error(&run(&other, &out));
     assert!(message.contains("belongs to another recipe") && message.contains("--out"), "{message}");

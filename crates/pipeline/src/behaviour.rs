@@ -13,6 +13,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use verify::{Client, Domain, Guess, Inputs, Task};
 
+/// Most inputs that are made up for a problem: each is a call of every candidate.
+pub const MOST_OWN_INPUTS: usize = 1000;
+
 /// What selectors may know of a problem's tests, and how many inputs they make themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Knowledge {

@@ -65,6 +65,12 @@ pub enum Note {
         /// The first of them.
         first: String,
     },
+    /// A further set to learn from adds nothing: all its problems are the source's, or like those that are
+    /// reported on, or of no split to learn from.
+    NothingToLearn {
+        /// The set.
+        source: String,
+    },
     /// The model that will be trained from nothing.
     Pretraining {
         /// Its weights.

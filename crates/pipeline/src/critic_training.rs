@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::path::Path;
+use transformer::Tokenizer;
 use transformer::device::Device;
 
 /// Problems that the critic did not learn from.
@@ -175,6 +176,9 @@ impl CriticTraining<'_> {
         let (settings, seed) = (&self.recipe.training, self.seed_of(number));
         let state = self.root.join(STATE);
         let (model, head) = (critic.model().map_err(learning)?, critic.head.clone());
+        let (tokenizer, max_tokens) = (critic.tokenizer.clone(), critic.max_tokens);
+        // Its weights are in training now: the device need not hold them twice.
+        drop(critic);
         let trainer = match state.exists() {
             true => CriticTrainer::load_state(model, head, settings, &state, context.device),
             false => CriticTrainer::new(model, head, settings, context.device),
@@ -198,7 +202,8 @@ impl CriticTraining<'_> {
         let mut validation = None;
         if let Some(target) = self.target {
             let adapters = trainer.learner.adapters().cloned();
-            let critic = trained_critic(critic, trainer, context.device)?;
+            let mut critic = trained_critic(tokenizer, trainer, context.device)?;
+            critic.max_tokens = max_tokens;
             if let Some(adapters) = adapters {
                 // A critic that runs beside the generator's weights.
                 let directory = directory_of(&target.join("adapter"), number);
@@ -264,11 +269,11 @@ impl CriticTraining<'_> {
 }
 
 /// The critic as its trainer left it.
-fn trained_critic(before: Critic, trainer: CriticTrainer, device: &dyn Device) -> Result<Critic> {
-    let backbone = device.reader(trainer.learner.model()?.into_owned())?;
-    let mut critic = Critic::new(backbone, trainer.head, before.tokenizer);
-    critic.max_tokens = before.max_tokens;
-    Ok(critic)
+fn trained_critic(tokenizer: Tokenizer, trainer: CriticTrainer, device: &dyn Device) -> Result<Critic> {
+    let CriticTrainer { learner, head, .. } = trainer;
+    let model = learner.model()?.into_owned();
+    drop(learner);
+    Ok(Critic::new(device.reader(model)?, head, tokenizer))
 }
 
 /// One question for each problem with its distinct programs, in tokens.
@@ -313,14 +318,17 @@ fn validate(critic: &Critic, held_out: &[LabelledQuestion], trained_on: usize) -
     }
     let right = paired(&scores, &passed, ["scores", "labels"])?;
     let right = right.filter(|(score, passed)| (**score > 0.5) == **passed).count();
+    // Of no candidate there is no share.
+    let share = |count: usize| (!scores.is_empty()).then(|| count as f64 / scores.len() as f64);
+    let error = share(0).map(|_| calibration_error(&calibration(&scores, &passed)));
     Ok(json!({
         "problems": held_out.len(),
         "training_problems": trained_on,
         "candidates": scores.len(),
-        "accuracy": right as f64 / scores.len().max(1) as f64,
-        "share_passing": passed.iter().filter(|&&p| p).count() as f64 / passed.len().max(1) as f64,
+        "accuracy": share(right),
+        "share_passing": share(passed.iter().filter(|&&p| p).count()),
         "auc": area_under_curve(&scores, &passed),
-        "calibration_error": calibration_error(&calibration(&scores, &passed)),
+        "calibration_error": error,
     }))
 }
 

@@ -25,6 +25,8 @@ pub struct ProblemSets {
     pub test: Vec<Problem>,
     /// Each set's name, and which of `test` are its; the source's is first.
     pub reported: Vec<(String, Range<usize>)>,
+    /// Further sets to learn from that add nothing.
+    pub unused: Vec<String>,
     /// Digests of each set as it was read, by the recipe's field and its name, and of the run's parts.
     pub(crate) digests: BTreeMap<String, String>,
 }
@@ -107,6 +109,7 @@ impl ProblemSets {
             },
             reported: vec![(wanted.source.clone(), 0..test.len())],
             test,
+            unused: Vec::new(),
             digests: BTreeMap::new(),
         }
     }
@@ -139,11 +142,16 @@ impl ProblemSets {
         let mut validation: Vec<Problem> =
             own(Split::Validation).filter(|problem| learns && may(problem, &reported)).collect();
         let mut ids: HashSet<String> = all.iter().map(|problem| problem.id.clone()).collect();
-        for more in also_train {
+        let mut unused = Vec::new();
+        for (at, more) in also_train.into_iter().enumerate() {
+            let before = train.len() + validation.len();
             let (more, rest): (Vec<_>, Vec<_>) = more.into_iter().partition(|p| p.split == Split::Train);
             extend(&mut train, more.into_iter().filter(|problem| may(problem, &not_learned)), &mut ids);
             let more = of_split(rest, Split::Validation).filter(|p| learns && may(p, &reported));
             extend(&mut validation, more, &mut ids);
+            if train.len() + validation.len() == before {
+                unused.extend(wanted.also_train.get(at).cloned());
+            }
         }
         let mut test: Vec<Problem> = of_split(all, wanted.report_on).take(limit(wanted.test)).collect();
         if test.is_empty() {
@@ -164,7 +172,7 @@ impl ProblemSets {
             reported.push((if is_taken { source.clone() } else { name }, first..test.len()));
         }
         let (train, held_out) = apart(train, recipe);
-        Ok(ProblemSets { train, held_out, validation, test, reported, digests: BTreeMap::new() })
+        Ok(ProblemSets { train, held_out, validation, test, reported, unused, digests: BTreeMap::new() })
     }
 
     /// Every problem of the run.
@@ -321,6 +329,22 @@ mod tests {
         let sets = ProblemSets::join(&learns_from_all(), own, vec![more], further).expect("problems");
         let ids: Vec<&str> = sets.train.iter().map(|problem| problem.id.as_str()).collect();
         assert_eq!(ids, ["Mbpp/601", "x/4"]);
+        assert!(sets.unused.is_empty());
+    }
+
+    #[test]
+    fn a_set_that_adds_nothing_is_named() {
+        let own = || {
+            vec![
+                problem("Mbpp/11", "f", "Find it.", Split::Test),
+                problem("Mbpp/601", "chain", "Find the chain.", Split::Train),
+            ]
+        };
+        let mut recipe = learns_from_all();
+        recipe.problems.also_train = vec!["same.jsonl".into(), "more.jsonl".into()];
+        let more = vec![own(), vec![problem("x/1", "other", "Something else.", Split::Train)]];
+        let sets = ProblemSets::join(&recipe, own(), more, Vec::new()).expect("problems");
+        assert_eq!(sets.unused, ["same.jsonl"]);
     }
 
     fn learns_from_all() -> Recipe {
@@ -351,6 +375,7 @@ mod tests {
             validation: Vec::new(),
             test: Vec::new(),
             reported: Vec::new(),
+            unused: Vec::new(),
             digests: BTreeMap::new(),
         };
         let own = sets(train.clone(), held_out.clone());

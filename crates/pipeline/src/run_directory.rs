@@ -83,6 +83,7 @@ impl RunDirectory {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn look(root: &Path, recipe: &Recipe) -> Result<Self> {
+        check_place(root)?;
         let resolved = recipe.resolved()?;
         // A recipe of an earlier version lacks fields that there were not: with their defaults it may be
         // this one all the same.
@@ -212,6 +213,17 @@ impl RunDirectory {
     }
 }
 
+/// Refuses a place in which no directory can be: where it or what is above it is a file.
+fn check_place(root: &Path) -> Result<()> {
+    let Some(nearest) = root.ancestors().find(|path| path.exists()) else { return Ok(()) };
+    if nearest.is_dir() {
+        return Ok(());
+    }
+    let cause = std::io::Error::from(std::io::ErrorKind::NotADirectory);
+    let source = jsonl::Error::Io { path: nearest.to_owned(), cause };
+    Err(Error::Directory { root: root.to_owned(), source })
+}
+
 /// Why a directory is not this recipe's.
 fn another(root: &Path, old: &str, recipe: &Recipe, resolved: &str) -> Error {
     let root = root.to_owned();
@@ -244,6 +256,18 @@ mod tests {
         let other = Recipe { seed: 7, ..recipe };
         let error = RunDirectory::open(directory.path(), &other).err().expect("another run").to_string();
         assert!(error.contains("`seed = 0`") && error.contains("`seed = 7`"), "{error}");
+    }
+
+    #[test]
+    fn a_file_is_no_place_for_a_run() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        for root in [file.join("run"), file.clone()] {
+            let error = RunDirectory::look(&root, &Recipe::default()).err().expect("no run").to_string();
+            assert!(error.contains("cannot use") && error.contains("file"), "{error}");
+        }
+        RunDirectory::look(&directory.path().join("new/run"), &Recipe::default()).map(drop).expect("a place");
     }
 
     #[test]

@@ -267,6 +267,17 @@ def add(x, y):
         assert!(reasons[1].1.contains("HumanEval has its name") && reasons.len() == 2, "{reasons:?}");
     }
 
+    /// A disk, or a folder of many packages, is no package.
+    #[test]
+    fn what_is_too_much_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let large = std::fs::File::create(directory.path().join("large.py")).expect("a file");
+        large.set_len(49 << 20).expect("a long file");
+        let target = directory.path().display().to_string();
+        let error = collect("python3".as_ref(), &target).expect_err("too much").to_string();
+        assert!(error.contains("48 MiB") && error.contains("name a part of it"), "{error}");
+    }
+
     #[test]
     fn what_is_not_there_is_named() {
         let message = |target: &str| collect("python3".as_ref(), target).expect_err(target).to_string();

@@ -159,12 +159,11 @@ impl Report {
                 .map(|d| format!("{:+.1} <small>[{:+.1}, {:+.1}]</small>", d.value, d.low, d.high));
             let _ = write!(
                 page,
-                "<tr class=\"{}\"><td>{}</td><td>{:.1} %</td><td>{:.1} – {:.1}</td><td><div class=\"bar\"><i style=\"left:{:.1}%;width:{:.1}%\"></i><b style=\"left:{:.1}%\"></b></div></td><td>{}</td><td>{}</td></tr>",
+                "<tr class=\"{}\"><td>{}</td><td>{:.1} %</td><td>{}</td><td><div class=\"bar\"><i style=\"left:{:.1}%;width:{:.1}%\"></i><b style=\"left:{:.1}%\"></b></div></td><td>{}</td><td>{}</td></tr>",
                 classes.join(" "),
                 escape(&row.label),
                 row.value,
-                row.low,
-                row.high,
+                row.interval(),
                 row.low,
                 row.high - row.low,
                 row.value,

@@ -17,9 +17,9 @@ pub struct Row {
     pub group: String,
     /// Share of problems solved, in percent.
     pub value: f64,
-    /// Lower end of the 95 % interval over problems.
+    /// Lower end of the 95 % interval over problems; of fewer than two there is none, and this is 0.
     pub low: f64,
-    /// Upper end of it.
+    /// Upper end of it; 100 where there is none.
     pub high: f64,
     /// Number of problems.
     pub n: usize,
@@ -52,7 +52,11 @@ pub struct Difference {
 impl Row {
     /// A row from each problem's result in 0..1.
     pub fn new(name: &str, label: &str, per_problem: Vec<f64>, level: u8, seed: u64) -> Self {
-        let (low, high) = bootstrap_interval(&per_problem, seed);
+        // One problem says nothing of others.
+        let (low, high) = match per_problem.len() {
+            0 | 1 => (0.0, 1.0),
+            _ => bootstrap_interval(&per_problem, seed),
+        };
         Row {
             name: name.to_owned(),
             label: label.to_owned(),
@@ -117,9 +121,14 @@ impl Row {
         self.against_baseline = self.difference(baseline);
     }
 
-    /// The paired difference to another row; none if it is not about the same problems.
+    /// The interval as a person reads it.
+    pub fn interval(&self) -> String {
+        interval_of(self.n, self.low, self.high)
+    }
+
+    /// The paired difference to another row; none if it is not about the same problems, or about one alone.
     pub fn difference(&self, other: &Row) -> Option<Difference> {
-        if self.per_problem.len() != other.per_problem.len() {
+        if self.per_problem.len() != other.per_problem.len() || self.per_problem.len() < 2 {
             return None;
         }
         let (low, high) = paired_interval(&self.per_problem, &other.per_problem, self.seed);
@@ -141,12 +150,21 @@ pub fn text(rows: &[Row]) -> String {
         [
             row.label.clone(),
             format!("{:.1} %", row.value),
-            format!("{:.1} – {:.1}", row.low, row.high),
+            row.interval(),
             difference.unwrap_or_default(),
             row.gap_recovered.map(|gap| format!("{gap:.0} %")).unwrap_or_default(),
         ]
     };
     align(&under_headings(header, rows.iter().map(|row| (row.group.as_str(), cells(row)))))
+}
+
+/// The 95 % interval over so many problems, as a person reads it.
+pub fn interval_of(problems: usize, low: f64, high: f64) -> String {
+    match problems {
+        0 => "none: no problem".to_owned(),
+        1 => "none: one problem".to_owned(),
+        _ => format!("{low:.1} – {high:.1}"),
+    }
 }
 
 /// Lines of a table: its header, and each row's cells under the heading of its group, where it has one.

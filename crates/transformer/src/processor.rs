@@ -21,6 +21,24 @@ pub struct Cpu {
     pub format: Format,
 }
 
+/// Memory that a batch in training takes for its activations at most, unless one text with its branches takes
+/// more: more rows at once are not faster on a processor.
+const ACTIVATION_BYTES: usize = 2 << 30;
+
+impl Cpu {
+    /// Bytes of activations that a row of a batch in training keeps for the backward pass.
+    pub fn activation_bytes(config: &Config) -> usize {
+        let row =
+            6 * config.hidden_size + config.qkv_size() + config.query_size() + 3 * config.intermediate_size;
+        size_of::<f32>() * config.num_hidden_layers * row
+    }
+
+    /// Rows of a batch in training.
+    pub fn batch_rows(config: &Config) -> usize {
+        (ACTIVATION_BYTES / Self::activation_bytes(config).max(1)).clamp(256, 6144)
+    }
+}
+
 impl Device for Cpu {
     fn describe(&self) -> String {
         "cpu".to_owned()
@@ -215,6 +233,10 @@ impl Learner for CpuLearner {
         }
         self.gradient.tensors_mut().into_iter().for_each(|tensor| tensor.fill(0.0));
         Ok(())
+    }
+
+    fn batch_rows(&self) -> usize {
+        Cpu::batch_rows(&self.reader.model.config)
     }
 
     fn state(&self) -> Result<State<'_>, Error> {

@@ -21,8 +21,8 @@ pub struct Generate {
     #[arg(long, value_enum, default_value = "auto")]
     prompt: prompt::Choice,
     /// Sample from the policy that was learned for the model: a directory with learned.json, or auto for
-    /// the one in models/learned, here or beside the program
-    #[arg(long, value_name = "DIR|auto", num_args = 0..=1, default_missing_value = "auto")]
+    /// the one in models/learned, here or beside the program; none is the model itself, as without this
+    #[arg(long, value_name = "DIR|auto|none", num_args = 0..=1, default_missing_value = "auto")]
     learned: Option<String>,
     /// Problem set: basics, mbpp, mbpp-sanitized, humaneval, doctests:PACKAGE, or a file
     #[arg(long, default_value = "basics")]
@@ -98,7 +98,7 @@ impl Generate {
 
     /// The model, or the policy that was learned for it, if that is wanted.
     fn policy(&self, base: Generator) -> Result<Generator> {
-        let Some(wanted) = &self.learned else { return Ok(base) };
+        let Some(wanted) = self.learned.as_ref().filter(|wanted| *wanted != "none") else { return Ok(base) };
         let choice = LearnedChoice::of((wanted != "auto").then(|| wanted.clone()));
         let learned = choice.find(&[&self.model, &base.name])?;
         let learned = learned.with_context(|| {

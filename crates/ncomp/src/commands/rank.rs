@@ -144,7 +144,9 @@ impl Rank {
             outln!("{}", lines_text(&lines));
             outln!("{}", PicksCalibration::of(&pools));
             if let Some(area) = critic_auc(&pools) {
-                outln!("critic's AUC on these candidates: {area:.3}");
+                outln!(
+                    "critic's AUC on these candidates: {area:.3}; it runs nothing, and reads the prompt with the visible test"
+                );
             }
             out!("{}", coverage_text(&coverage(&pools)));
         }
@@ -247,7 +249,7 @@ fn lines_text(lines: &[Line]) -> String {
             row.label.clone(),
             row.level.to_string(),
             format!("{:.1} %", row.value),
-            format!("{:.1} – {:.1}", row.low, row.high),
+            row.interval(),
             row.gap_recovered.map(|gap| format!("{gap:.0} %")).unwrap_or_default(),
             difference(against_random),
             difference(against_critic),

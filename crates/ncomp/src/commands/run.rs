@@ -1,6 +1,6 @@
 //! `ncomp run` and `ncomp report`.
 
-use super::seeds::run_seeds;
+use super::seeds::{print_finished, run_seeds};
 use crate::context::{advised, context};
 use crate::dry_run;
 use anyhow::{Context, Result};
@@ -39,7 +39,7 @@ pub struct Run {
 /// The table of a finished run.
 #[derive(clap::Args)]
 pub struct Report {
-    /// The run's directory
+    /// The run's directory, or that of several seeds
     run: PathBuf,
     /// Print the report as JSON
     #[arg(long)]
@@ -72,6 +72,9 @@ impl Run {
 impl Report {
     pub(super) fn run(self) -> Result<()> {
         let path = self.run.join("report.json");
+        if !path.exists() && print_finished(&self.run, self.json)? {
+            return Ok(());
+        }
         let text = jsonl::read_text(&path)
             .context("the run has no report; finish it with the command that began it")?;
         let report = serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use critic::Critic;
 use generator::{Generator, Request};
 use learned::Learned;
-use pipeline::behaviour::{Knowledge, observe};
+use pipeline::behaviour::{Knowledge, MOST_OWN_INPUTS, observe};
 use pipeline::observations::Observations;
 use pipeline::{models, opinions, stages};
 use problems::prompt::{PromptTests, comment_prompt};
@@ -26,11 +26,17 @@ pub struct Known {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(0..=3))]
     pub level: u8,
     /// Inputs to generate for each problem, variations of those that are known or guessed
-    #[arg(long = "inputs", default_value_t = 40)]
+    #[arg(long = "inputs", default_value_t = 40, value_parser = own_inputs)]
     pub own_inputs: usize,
     /// Seed of these inputs
     #[arg(long = "input-seed", default_value_t = 0)]
     pub seed: u64,
+}
+
+/// How many inputs to make up.
+fn own_inputs(text: &str) -> Result<usize, String> {
+    let found = text.parse().ok().filter(|count| *count <= MOST_OWN_INPUTS);
+    found.ok_or_else(|| format!("expected 0 to {MOST_OWN_INPUTS}: each is a call of every candidate"))
 }
 
 /// Where signals come from.

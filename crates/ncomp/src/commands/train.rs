@@ -133,9 +133,11 @@ impl TrainCritic {
         }
         let recipe = Recipe::load(&self.recipe)?;
         let sets = ProblemSets::of(&recipe, hub()).map_err(advised)?;
-        let problems: Vec<Problem> = sets.train.into_iter().chain(sets.held_out).chain(sets.test).collect();
+        let problems: Vec<Problem> =
+            sets.train.into_iter().chain(sets.held_out).chain(sets.validation).chain(sets.test).collect();
         let mut candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts = samples::verdicts_on(&self.verdicts, &mut candidates)?;
+        samples::tell_of_test_problems(&problems, &candidates);
         let generator = Generator::load(&model_path(&recipe.model.path)?, recipe.model.prompt, device()?)?;
         let settings = &recipe.critic.training;
         let device = device()?;

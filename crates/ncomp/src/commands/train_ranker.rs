@@ -55,6 +55,7 @@ impl TrainRanker {
         let problems = problem_set(&self.problems)?;
         let mut candidates = samples::read(&self.samples, &problems)?.candidates;
         let verdicts = samples::verdicts_on(&self.verdicts, &mut candidates)?;
+        samples::tell_of_test_problems(&problems, &candidates);
         let (mut pools, _) = self.signals.gather(&self.samples, &problems, &candidates, &verdicts)?;
         let knowledge = self.signals.knowledge;
         let learn = |error: String| anyhow!("cannot learn from {}: {error}", self.verdicts.display());

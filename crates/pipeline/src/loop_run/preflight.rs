@@ -6,7 +6,7 @@ use crate::problem_sets::ProblemSets;
 use crate::recipe::Recipe;
 use crate::run_directory::{Inputs, RunDirectory};
 use crate::verifier::Verifier;
-use crate::{Context, Error, Result, models};
+use crate::{Context, Error, Note, Result, models};
 use generator::Generator;
 use hub::Hub;
 use problems::sets::SetError;
@@ -86,6 +86,9 @@ fn check(
 ) -> Result<Option<Config>> {
     if let Some(problems) = problems {
         problems.check_training(recipe)?;
+        for source in &problems.unused {
+            context.watch.note(&Note::NothingToLearn { source: source.clone() });
+        }
         verifier.pool.prepare(problems.all())?;
     }
     let config = model.map(|model| Generator::check(model, recipe.model.prompt, context.device));

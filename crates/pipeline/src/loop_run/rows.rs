@@ -3,6 +3,7 @@
 use super::select::Choices;
 use super::{Loop, PoolName};
 use crate::{Error, Result};
+use problems::prompt::PromptTests;
 use report::html::Fact;
 use report::statistics::{calibration, calibration_error, calibration_error_by_chance};
 use report::table::Row;
@@ -77,13 +78,22 @@ impl Loop<'_> {
         let seed = self.recipe.seed;
         let group = set.group(&format!("one of {}, {}", self.recipe.pool.samples, pool.words()));
         let row_name = |name: &str| set.row_name(&pool.row_name(name));
+        // They run nothing, but see what the prompt shows.
+        let shown = match self.recipe.pool.tests {
+            PromptTests::Visible => "of prompts with the visible test",
+            PromptTests::All => "of prompts with all tests",
+        };
         for (selector, label) in [
             (Selector::Random, "random pick"),
             (Selector::Likelihood, "likeliest, by the mean of its tokens"),
             (Selector::LikelihoodSum, "likeliest, by the sum"),
             (Selector::Critic, "critic's pick"),
         ] {
-            let row = Row::of_selector(selector, &row_name(selector.name()), label, pools, seed);
+            let label = match selector {
+                Selector::Random => label.to_owned(),
+                _ => format!("{label}, {shown}"),
+            };
+            let row = Row::of_selector(selector, &row_name(selector.name()), &label, pools, seed);
             rows.extend(row.map(|row| row.under(&group)));
         }
         for &level in &self.recipe.selection.levels {

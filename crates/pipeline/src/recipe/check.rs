@@ -1,6 +1,7 @@
 //! What a recipe must not say.
 
 use super::{Recipe, Result, SelectionRecipe, wrong};
+use crate::behaviour::MOST_OWN_INPUTS;
 use learning::OptimizerSettings;
 use learning::advantage::Objective;
 use records::Split;
@@ -137,6 +138,10 @@ impl SelectionRecipe {
             |found: &dyn std::fmt::Display| format!("expected some of 0, 1, 2 and 3, found {found}");
         if self.levels.is_empty() {
             return Err(wrong("selection.levels", message(&"none")));
+        }
+        if self.own_inputs > MOST_OWN_INPUTS {
+            let message = format!("expected 0 to {MOST_OWN_INPUTS}, found {}", self.own_inputs);
+            return Err(wrong("selection.own_inputs", message));
         }
         for (at, level) in self.levels.iter().enumerate() {
             if *level > HIGHEST_LEVEL {

@@ -369,6 +369,20 @@ mod tests {
         assert_eq!(recipe, again);
     }
 
+    #[test]
+    fn the_recipes_that_ship_are_read() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes");
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(directory).expect("recipes") {
+            let path = entry.expect("a recipe").path();
+            let recipe = Recipe::load(&path).unwrap_or_else(|error| panic!("{}: {error:?}", path.display()));
+            // Its run is found under its file's name.
+            assert_eq!(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()), Some(recipe.name));
+            names.push(path);
+        }
+        assert!(names.len() > 8, "{names:?}");
+    }
+
     /// `docs/recipes.md` has every field, with its default.
     #[test]
     fn the_reference_is_whole_and_true() {

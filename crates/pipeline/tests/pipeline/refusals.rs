@@ -28,7 +28,7 @@ fn refused(recipe: &pipeline::recipe::Recipe, run: &Path) -> (Error, String) {
 /// What the run refuses, its dry run refuses with the same words.
 fn refused_by_both(recipe: &Recipe, run: &Path, context: Context) -> (Error, String) {
     let planned = plan(recipe, run, context).err().expect("the dry run's refusal");
-    let error = loop_run::run(recipe, run, context).err().expect("a refusal");
+    let error = loop_run::run(recipe, run, context).expect_err("a refusal");
     assert_eq!(planned.to_string(), error.to_string());
     let text = error.to_string();
     (error, text)

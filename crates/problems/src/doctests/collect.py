@@ -19,6 +19,8 @@ KNOWN = set(dir(builtins)) | {"__name__", "__file__", "__doc__"}
 STANDARD = set(getattr(sys, "stdlib_module_names", ())) or set(sys.builtin_module_names)
 LEFT_OUT = {"test", "tests", "testing", "docs", "examples", "conftest", "setup", "build"}
 LONGEST_TEXT = 1500
+# Of a package; what holds more is many of them, or a whole disk. Its parsed files are held at once.
+MOST_FILES, MOST_FOLDERS, MOST_BYTES = 10_000, 20_000, 48 << 20
 
 
 class Dropped(Exception):
@@ -364,17 +366,31 @@ def place(target):
     return target, path
 
 
+def size_of(path):
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
 def files(name, path):
     if not os.path.isdir(path):
         yield name, path
         return
     is_package = os.path.exists(os.path.join(path, "__init__.py"))
-    for directory, folders, names in os.walk(path):
+    files = size = 0
+    for number, (directory, folders, names) in enumerate(os.walk(path)):
+        if number == MOST_FOLDERS:
+            raise SystemExit("expected at most %d folders, found more; name a package or a part of it" % MOST_FOLDERS)
         folders[:] = sorted(f for f in folders if f not in LEFT_OUT and not f.startswith((".", "_")))
         for file in sorted(names):
             stem = file[:-3]
             if not file.endswith(".py") or stem in LEFT_OUT or stem.startswith("test_"):
                 continue
+            files, size = files + 1, size + size_of(os.path.join(directory, file))
+            if files > MOST_FILES or size > MOST_BYTES:
+                most = (MOST_FILES, MOST_BYTES >> 20)
+                raise SystemExit("expected at most %d files of %d MiB in all, found more; name a part of it" % most)
             inner = os.path.relpath(os.path.join(directory, stem), path).replace(os.sep, ".")
             parts = ([name] if is_package else []) + [p for p in inner.split(".") if p not in ("__init__", "")]
             yield ".".join(parts) or name, os.path.join(directory, file)

@@ -8,9 +8,11 @@ pub use gguf_model::{LLAMA3_KEYS, layers_without_rope};
 pub use safetensors::{Precision, ReadTensor, TensorFiles, save_tensors};
 
 use crate::error::quoted;
-use crate::table::{Part, Table};
+use crate::table::{Part, Role, Table};
 use crate::{Config, Error, Model, Shortage, Tokenizer, Weights};
 use gguf::BlockType;
+use half::bf16;
+use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
@@ -186,6 +188,21 @@ impl Checkpoint {
             })?;
         }
         Ok(())
+    }
+
+    /// Names the model whatever form its weights have: the digest of its last norm's gains as bf16. Files of
+    /// every form keep them whole. A training of all weights moves them; adapters of matrices do not.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part).
+    pub fn fingerprint(&self) -> Result<String, Error> {
+        let tensors = self.table.tensors();
+        let last = tensors.iter().position(|tensor| tensor.role == Role::FinalNorm);
+        let Some(at) = last else { return Ok(String::new()) };
+        let mut gains = vec![0.0; self.config.hidden_size];
+        self.read(at, &mut gains)?;
+        let bytes: Vec<u8> = gains.into_iter().flat_map(|gain| bf16::from_f32(gain).to_le_bytes()).collect();
+        Ok(Sha256::digest(bytes)[..16].iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The whole model in single precision.
