@@ -287,3 +287,16 @@ impl Learner for CpuLearner {
 pub(crate) fn gather_rows(data: &[f32], rows: &[usize], width: usize) -> Vec<f32> {
     rows.iter().flat_map(|row| &data[row * width..(row + 1) * width]).copied().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_in_training_fits_a_laptop_and_is_whole_where_the_model_is_small() {
+        assert_eq!(Cpu::batch_rows(&Config::tiny()), 6144);
+        let config = Config::qwen2_5_1_5b();
+        let bytes = Cpu::batch_rows(&config) * Cpu::activation_bytes(&config);
+        assert!((1 << 30..=2 << 30).contains(&bytes), "{bytes}");
+    }
+}
