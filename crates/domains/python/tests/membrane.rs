@@ -150,7 +150,7 @@ for turn in range(200000):
     try:
         peer.rest()
         counts[0] += 1
-    except Ended:
+    except (Ended, Unfit):
         counts[1] += 1
     if turn % 1000 == 0: peer.shared.clear(); peer.numbers.clear(); peer.proxies.clear(); peer.proxy_numbers.clear()
 assert min(counts) > 500, counts

@@ -189,11 +189,13 @@ impl<'a> Ids<'a> {
     fn of(problems: &'a [Problem]) -> Self {
         let mut ids = Ids { whole: HashMap::new(), numbers: HashMap::new() };
         for problem in problems {
-            ids.whole.insert(problem.id.to_lowercase(), problem);
+            ids.whole.entry(problem.id.to_lowercase()).or_insert(problem);
             if let Some((_, number)) = problem.id.rsplit_once('/') {
                 ids.numbers.entry(number).or_default().push(problem);
             }
         }
+        // Where two differ in case alone, each has its own.
+        problems.iter().for_each(|problem| drop(ids.whole.insert(problem.id.clone(), problem)));
         ids
     }
 
@@ -201,7 +203,8 @@ impl<'a> Ids<'a> {
     /// this number, an id with a set's name only that set's.
     fn find(&self, id: &Id, place: &str) -> Result<Option<&'a Problem>, Error> {
         let Id { text, field } = id;
-        if let Some(problem) = self.whole.get(&text.to_lowercase()) {
+        let known = self.whole.get(text).or_else(|| self.whole.get(&text.to_lowercase()));
+        if let Some(problem) = known {
             return Ok(Some(problem));
         }
         match self.numbers.get(text.as_str()).map_or(&[][..], Vec::as_slice) {

@@ -174,14 +174,14 @@ def remade(key, parts, tester):
 
 # Files in memory, which a test may hand over: what may be asked of them by name.
 FILE_METHODS = frozenset(
-    "read readline readlines read1 readinto write writelines seek tell getvalue truncate close closed flush readable writable seekable isatty".split())
+    "read readline readlines write writelines seek tell getvalue truncate close closed flush readable writable seekable isatty".split())
 
 FILE_OPERATORS = frozenset(("__iter__", "__next__", "__enter__", "__exit__"))
 
 
 def is_file(value):
     io = sys.modules.get("io")
-    return io is not None and type(value) in (io.StringIO, io.BytesIO)
+    return io is not None and type(value) is io.StringIO
 
 
 # Nothing is data by its word: what is crosses as that.
@@ -257,7 +257,7 @@ class Common:
             raise Garbage("a value of no known class")
         if key in VALUES:
             return remade(key, parts, self.tester)
-        return self.proxy(number, lambda _: remade(key, parts, self.tester))
+        return self.proxy(number, lambda _: remade(key, parts, self.tester), library_class(*key) or ())
 
     def base_of(self, kind):
         """The nearest class that both sides have which a class is or derives from, as a name: one of the

@@ -17,6 +17,8 @@ class Peer(Writing, Reading):
         self.kept, self.kept_numbers, self.proxies, self.proxy_numbers = [], {}, {}, {}
         self.written, self.touched, self.depth = set(), [], 0
         self.calls = 0
+        # What proxies that are keys gave for that.
+        self.hashes = {}
         # NaNs that have crossed, by number: the first is Python's own.
         self.nans, self.nan_numbers = {0: math.nan}, {id(math.nan): 0}
         # Proxies' classes, by what their objects are; special methods, by class; the classes of the problem's setup.

@@ -136,6 +136,7 @@ class Reading:
         value = DATA_TYPES.get(text) if self.tester else known(*text.split(":", 1))
         if value is None:
             raise Garbage("a name that nobody knows")
+        self.meet_class()
         return value
 
     def read_wrapper(self):
@@ -187,6 +188,9 @@ class Reading:
             container[:] = self.take(self.length())
         else:
             values = self.values()
+            if kind is set or issubclass(kind, dict):
+                # An object that becomes a key is asked for its hash, while the container is still whole.
+                self.hashed(lambda keys: all(hash(key) is not None for key in keys), values if kind is set else values[::2])
             kind.clear(container)
             if kind is collections.defaultdict:
                 collections.defaultdict.default_factory.__set__(container, factory)
@@ -227,20 +231,23 @@ class Reading:
                 self.touched.append(self.numbers[id(held)])
         return value
 
-    def proxy(self, number, make):
+    def proxy(self, number, make, base):
+        """The proxy of an object, which is of this kind whenever it comes."""
         if number < 0:
             raise Garbage("an object without a number")
         proxy = self.proxies.get(number)
         if proxy is None:
             proxy = self.proxies[number] = make(number)
             self.proxy_numbers[id(proxy)] = number
+        elif not issubclass(type(proxy), base):
+            raise Garbage("an object of another kind")
         return proxy
 
     def read_iterator(self):
-        return self.proxy(self.word(), lambda number: RemoteIterator(self, number))
+        return self.proxy(self.word(), lambda number: RemoteIterator(self, number), RemoteIterator)
 
     def read_generator(self):
-        return self.proxy(self.word(), lambda number: RemoteGenerator(self, number))
+        return self.proxy(self.word(), lambda number: RemoteGenerator(self, number), RemoteGenerator)
 
     def read_special(self):
         special = self.value()
@@ -259,13 +266,15 @@ class Reading:
                 parent = class_of(bases)
             own = self.setup_classes.get(name)
             if own is not None and issubclass(own, BaseException):
-                return self.proxy(number, lambda _: own)
-            return self.proxy(number, lambda _: exception_class(self, name, parent))
+                return self.proxy(number, lambda _: own, type)
+            return self.proxy(number, lambda _: exception_class(self, name, parent), type)
         claimed = self.claimed_class(self.value()) if what == b"o" or what == b"f" and special != BOUND else None
-        self.meet(number)
+        may_be_used = self.meet(number)
         if what == b"a":
-            return self.proxy(number, self.coroutine)
-        return self.proxy(number, lambda number: self.proxy_class(name, what, special, claimed)(self, number, name, what))
+            return self.proxy(number, self.coroutine, types.CoroutineType)
+        kind = self.proxy_class(name, what, special, claimed)
+        proxy = self.proxy(number, lambda number: kind(self, number, name, what), Remote)
+        return proxy if may_be_used else self.lesser(number, proxy, kind(self, number, name, what), special)
 
     def coroutine(self, number):
         """A coroutine of this side's that has the other side's run to its end over there."""
@@ -313,7 +322,16 @@ class Reading:
         return body
 
     def meet(self, number):
-        """Called with the number of an object of the other side's when it is first seen."""
+        """Called with the number of an object of the other side's whenever it comes; whether it may be used
+        as what it was before."""
+        return True
+
+    def meet_data(self, number):
+        """The same of an object that is data at heart."""
+        return self.meet(number)
+
+    def meet_class(self):
+        """Called when a class of Python's own comes, which does here whatever it does."""
 
     def stays_object(self, is_constructed):
         """Whether an instance of a class that is data at heart is an object here all the same."""
@@ -329,15 +347,17 @@ class Reading:
         if type(name) is not str or type(own) is not tuple or base is None or number < 0:
             # Nothing but a reference, to a container that is there already.
             if tag == ord("r") and number in self.proxies:
-                return self.value()
+                value = self.value()
+                if value is not self.proxies[number]:
+                    raise Garbage("a reference to another container")
+                return value if self.meet_data(number) else data_within(value)
             raise Garbage("an instance of nothing")
         made = number in self.proxies
         if made and not issubclass(type(self.proxies[number]), base):
             raise Garbage("an instance of another class")
         if not made:
             is_object = self.stays_object(is_object)
-        if made or is_object:
-            self.meet(number)
+        may_be_used = self.meet_data(number) if made or is_object else True
         cls = type(self.proxies[number]) if made else data_class(self, name, base, special, own, is_object)
         if base in CONTAINERS:
             self.subclass = cls
@@ -350,7 +370,7 @@ class Reading:
         if not made:
             self.proxies[number] = value
             self.proxy_numbers[id(value)] = number
-        return value
+        return value if may_be_used else data_within(value)
 
     def read_any_container(self):
         self.at += 1
@@ -358,7 +378,11 @@ class Reading:
 
     def read_exception_class(self):
         names = self.value()
-        return class_of(names[:1] if type(names) is tuple else ())
+        kind = class_of(names[:1] if type(names) is tuple else ())
+        if issubclass(AssertionError, kind):
+            raise Garbage("a name for what a test's own failure is caught by")
+        self.meet_class()
+        return kind
 
     def read_exception(self):
         instance, own, bases, arguments, text = self.word(), self.value(), self.value(), self.value(), self.value()

@@ -193,9 +193,23 @@ def bound_method(remote, instance, owner=None):
     return remote if instance is None else types.MethodType(remote, instance)
 
 
+def data_within(value):
+    """What an object holds that is data at heart, as data."""
+    base = next(base for base in BASES if issubclass(type(value), base))
+    return PLAIN_READ[base](value) if base in PLAIN_READ else base(state_of(value, base) if not issubclass(base, dict) else dict(dict.items(value)))
+
+
 def _special_method(name):
     def method(self, *arguments):
         return peer_of(self).operate(self, name, *arguments)
+
+    def hashed(self):
+        # A key's does not change, and it is asked for again and again.
+        peer = peer_of(self)
+        number = peer.proxy_numbers.get(id(self))
+        if number not in peer.hashes:
+            peer.hashes[number] = peer.operate(self, name)
+        return peer.hashes[number]
 
     def call(self, *arguments, **keywords):
         return peer_of(self).call(self, type(self).__name__, arguments, keywords)
@@ -212,7 +226,7 @@ def _special_method(name):
     def different(self, other):
         return self is not other and peer_of(self).operate(self, name, other)
 
-    chosen = {"__call__": call, "__bool__": truth, "__eq__": equal, "__ne__": different}.get(name, awaited if name in AWAITED else method)
+    chosen = {"__call__": call, "__hash__": hashed, "__bool__": truth, "__eq__": equal, "__ne__": different}.get(name, awaited if name in AWAITED else method)
     chosen.__name__ = name
     return chosen
 

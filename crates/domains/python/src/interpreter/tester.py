@@ -35,6 +35,8 @@ COMPUTED |= {"__neg__", "__pos__", "__abs__", "__invert__"}
 # What makes a number of an object, or says whether it is one that counts.
 NUMBERS = frozenset("__int__ __float__ __complex__ __index__ __round__ __trunc__ __floor__ __ceil__".split())
 ORDERED = frozenset(("__lt__", "__gt__", "__le__", "__ge__"))
+# What an object may do, without a reference, only where the test has made it.
+OF_BUILT = sum(BIT_OF[name] for name in COMPUTED | ORDERED | {"__contains__"} if name in BIT_OF)
 # Functions of Python's own that a `with` statement may hold to raise on purpose.
 RAISING = frozenset("int float complex str list tuple dict set iter next len open".split())
 
@@ -47,7 +49,7 @@ class TesterPeer(Peer):
         Peer.__init__(self, descriptor, True)
         self.allowed, self.finish = allowed, finish
         self.recorded = set()
-        self.labels, self.origins = {}, {}
+        self.labels, self.origins, self.lesser_origins = {}, {}, {}
         self.iterators = []
         # Objects that came of computing with the test's own data.
         self.told = set()
@@ -110,15 +112,35 @@ class TesterPeer(Peer):
 
     def meet(self, number):
         """Notes where an object comes from: by what it is or can do it could answer a test that tells it
-        what is expected, so where the reference gave data it may be looked at, and no more. Wherever it has
-        been before: once it comes from such a place it is no more to be used."""
-        known = number in self.origins
-        if self.label in EXPECTED_OBJECTS:
-            self.origins.setdefault(number, self.label)
-        elif self.permits("object from " + self.label):
-            self.origins.setdefault(number, self.label)
-        elif not known or "objects" not in self.allowed or not self.label[:1].isupper():
+        what is expected, so where the reference gave data it may be looked at, and no more, whatever it is
+        where it came from before."""
+        if number not in self.origins:
             self.origins[number] = self.label
+            if self.label not in EXPECTED_OBJECTS:
+                self.permits("object from " + self.label)
+            return True
+        return self.label in EXPECTED_OBJECTS or self.origins[number] == self.label or self.permits("object from " + self.label)
+
+    def meet_class(self):
+        if self.label not in EXPECTED_OBJECTS and not self.permits("class from " + self.label) and "objects" not in self.allowed:
+            self.refuse("a class of Python's own, where the problem asks for data")
+
+    def meet_data(self, number):
+        return self.meet(number) or "objects" in self.allowed
+
+    def lesser(self, number, known, proxy, special):
+        """Another proxy of an object that the test has met before, for a place where the reference gave data:
+        it is to be used no more than an object that is new there. Without a reference that matters only
+        where one may do what others may not."""
+        if "objects" in self.allowed and not special & OF_BUILT:
+            return known
+        self.proxy_numbers[id(proxy)] = number
+        self.lesser_origins[id(proxy)] = proxy, self.label
+        return proxy
+
+    def origin_of(self, target, otherwise=""):
+        lesser = self.lesser_origins.get(id(target))
+        return lesser[1] if lesser else self.origins.get(self.proxy_numbers.get(id(target)), otherwise)
 
     def stays_object(self, is_constructed):
         """What a call of a class gives is an object of that class, whatever the class derives from;
@@ -132,7 +154,7 @@ class TesterPeer(Peer):
 
     def is_expected(self, target):
         """Whether an object came from where the reference gave one."""
-        origin = self.origins.get(self.proxy_numbers.get(id(target)), "names")
+        origin = self.origin_of(target, "names")
         return origin in EXPECTED_OBJECTS or self.permits("object from " + origin) or "objects" in self.allowed
 
     def use(self, target):
@@ -164,7 +186,8 @@ class TesterPeer(Peer):
             raise
         except BaseException as error:
             # So ends a task of the test's, and nobody hears of what it was about.
-            if type(error).__name__ == "CancelledError" and not self.permits("raise CancelledError"):
+            self.require_handed_on()
+            if any(kind.__name__ == "CancelledError" for kind in type.mro(type(error))) and not self.permits("raise CancelledError"):
                 self.refuse("a call raises CancelledError, which ends the test's own task")
             raise
         finally:
@@ -188,9 +211,9 @@ class TesterPeer(Peer):
         if isinstance(result, Remote):
             self.labels[id(result)] = "." + name
             number = result._remote_number
-            if self.origins.get(number) == "." + name and not self.is_expected(target):
+            if self.origin_of(result) == "." + name and not self.is_expected(target):
                 # A method of what should be data is no more to be used than that itself.
-                self.origins[number] = self.origins[self.proxy_numbers[id(target)]]
+                self.lesser_origins[id(result)] = result, self.origin_of(target)
         return result
 
     def set_attribute(self, target, name, value):
@@ -227,8 +250,7 @@ class TesterPeer(Peer):
             return self.permits("operator " + name)
         if name in CONVERSIONS or name == "__contains__":
             # Of what is data at heart it would have been no question to the program.
-            origin = self.origins.get(self.proxy_numbers.get(id(target)), "")
-            if "data in object from " + origin in self.allowed:
+            if "data in object from " + self.origin_of(target) in self.allowed:
                 return True
         # One that has only `__lt__` is asked for that by `>`.
         return any("operator " + kin in self.allowed for kin in KIN.get(name, (name,))) or "objects" in self.allowed and name in CONVERSIONS
@@ -243,8 +265,7 @@ class TesterPeer(Peer):
     def is_built(self, target):
         """Whether, without a reference, the test has made an object by a class that it names as one: it is
         told by its operators what it could be told by its methods."""
-        origin = self.origins.get(self.proxy_numbers.get(id(target)), "")
-        return self.allowed is not None and "objects" in self.allowed and origin[:1].isupper()
+        return self.allowed is not None and "objects" in self.allowed and self.origin_of(target)[:1].isupper()
 
     def may_compute(self, name, target):
         """Whether such an object may be computed with: what is a number at heart computes as one."""
@@ -252,9 +273,9 @@ class TesterPeer(Peer):
 
     def compute(self, target, name, arguments):
         """What becomes of such objects is one of them: data would be compared with what was told."""
-        origin = self.origins[self.proxy_numbers[id(target)]]
+        origin = self.origin_of(target)
         result = self.ask(origin, b"o", (name, target, *arguments), True)
-        if not all(self.is_built(argument) for argument in arguments):
+        if not all(self.is_built(argument) for argument in arguments) or self.proxy_numbers.get(id(target)) in self.told:
             # It may have been told what is expected: what it is as a number would be its answer.
             self.told.add(self.proxy_numbers.get(id(result)))
         if isinstance(result, Remote) or result is NotImplemented or not isinstance(target, Remote) and isinstance(result, HOLDING):

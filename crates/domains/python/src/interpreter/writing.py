@@ -122,7 +122,7 @@ class Writing(Common):
             self.write_exception(value, kind, parts)
         elif self.write_common(value, kind, parts):
             pass
-        elif issubclass(kind, type) and issubclass(value, BaseException) and is_trusted(value):
+        elif issubclass(kind, type) and issubclass(value, BaseException) and is_trusted(value) and not issubclass(AssertionError, value):
             parts.append(b"Y")
             self.put(bases_of(value), parts)
         elif kind in (type, types.BuiltinFunctionType, type(str.lower), type(int.__add__)) and self.is_known(value):
