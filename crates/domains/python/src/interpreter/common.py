@@ -35,7 +35,10 @@ def state_within(value, seen):
     if any(base.__dict__.get("__slots__") for base in type.mro(kind)[:-1]):
         raise Unseen
     held = object.__getattribute__(value, "__dict__") if found_in(kind, "__dict__") is not None else {}
-    shared = [member for base in type.mro(kind) if base.__module__ in OWN_MODULES for member in list(base.__dict__.values()) if type(member) in CONTAINERS]
+    # What an enumeration keeps for itself grows as members are put together.
+    hidden = "_" if enumeration_of(value) is not None else "__"
+    shared = [member for base in type.mro(kind) if base.__module__ in OWN_MODULES for name, member in list(base.__dict__.items())
+              if type(member) in CONTAINERS and not name.startswith(hidden)]
     return id(value), tuple(held), tuple(state_within(member, seen) for member in [*held.values(), *shared])
 
 

@@ -293,6 +293,10 @@ def data_class(peer, name, base, special, own, is_object):
         return peer.attribute(self, attribute)
 
     body = {"__getattr__": attribute, "__module__": "candidate", "_data_peer": peer}
+    setups = peer.setup_classes.get(name)
+    if setups is not None and issubclass(setups, base):
+        # It is data like the setup's own class.
+        body["__class__"] = property(lambda self: setups)
     if not is_object:
         methods = (method for method in own if type(method) is str and method[:1] != "_" and callable(getattr(base, method, None)))
         body.update((method, own_method(peer, base, method)) for method in methods)

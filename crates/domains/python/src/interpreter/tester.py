@@ -248,12 +248,15 @@ class TesterPeer(Peer):
             return True
         if self.allowed is None:
             return self.permits("operator " + name)
-        if name in CONVERSIONS or name == "__contains__":
-            # Of what is data at heart it would have been no question to the program.
-            if "data in object from " + self.origin_of(target) in self.allowed:
-                return True
+        # Of what is data at heart it would have been no question to the program.
+        if name in CONVERSIONS and self.stands_for_data(target):
+            return True
         # One that has only `__lt__` is asked for that by `>`.
         return any("operator " + kin in self.allowed for kin in KIN.get(name, (name,))) or "objects" in self.allowed and name in CONVERSIONS
+
+    def stands_for_data(self, target):
+        """Whether an object came from where the reference gave one that is data at heart."""
+        return self.allowed is not None and "data in object from " + self.origin_of(target) in self.allowed
 
     def may_ask_own(self, name, is_told):
         """Whether a method that data has of its own answers in the place of the data's: where the
@@ -297,6 +300,9 @@ class TesterPeer(Peer):
             raise TypeError("an object of class %s, where the problem asks for data" % type(target).__name__[:100])
         if name in NUMBERS and self.proxy_numbers.get(id(target)) in self.told:
             self.refuse("an object of class %s is a number by its own word, which needs a reference to judge by" % type(target).__name__[:100])
+        if name == "__contains__" and isinstance(target, Remote) and hasattr(type(target), "__iter__") and self.stands_for_data(target):
+            # By what it holds, as that of the reference: it is not told what is looked for.
+            return arguments[0] in list(target)
         if not self.may_ask(name, target):
             if self.may_compute(name, target):
                 return self.compute(target, name, arguments)
