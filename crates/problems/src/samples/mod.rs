@@ -195,7 +195,7 @@ impl<'a> Ids<'a> {
             }
         }
         // Where two differ in case alone, each has its own.
-        problems.iter().for_each(|problem| drop(ids.whole.insert(problem.id.clone(), problem)));
+        ids.whole.extend(problems.iter().map(|problem| (problem.id.clone(), problem)));
         ids
     }
 
