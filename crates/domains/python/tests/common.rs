@@ -456,6 +456,14 @@ fn what_honest_programs_do_with_what_crosses_works_as_in_one_process() {
         "try:\n    f('x')\n    assert False\nexcept OSError as e: assert (e.errno, e.filename) == (2, 'x')",
         "def f(s): raise FileNotFoundError(2, 'none', s)",
     ));
+    // What an exception holds may be classes.
+    cases.push(Case {
+        expected: Outcome::Passed,
+        setup: "",
+        test: "try:\n    f('x')\n    assert False\nexcept ArithmeticError: pass\nassert [f('1')] == [1]",
+        program: "from decimal import Decimal\ndef f(s): return int(Decimal(s))",
+        reference: Some("def f(s):\n    if s == 'x': raise ArithmeticError('none')\n    return int(s)"),
+    });
     cases.extend(same(
         "try:\n    f(-1)\n    assert False\nexcept MyError as e: assert str(e) == 'negative'",
         "MyError = ValueError\ndef f(x):\n    if x < 0: raise MyError('negative')",

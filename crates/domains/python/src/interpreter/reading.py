@@ -384,9 +384,16 @@ class Reading:
         self.meet_class()
         return kind
 
+    # How many exceptions are being read: what they hold are no answers.
+    errors = 0
+
     def read_exception(self):
-        instance, own, bases, arguments, text = self.word(), self.value(), self.value(), self.value(), self.value()
-        causes, attributes = self.value(), self.value()
+        self.errors += 1
+        try:
+            instance, own, bases, arguments, text = self.word(), self.value(), self.value(), self.value(), self.value()
+            causes, attributes = self.value(), self.value()
+        finally:
+            self.errors -= 1
         if type(arguments) is not tuple or type(text) is not str or type(causes) is not tuple or type(attributes) is not dict:
             raise Garbage("an exception without arguments")
         if isinstance(self.proxies.get(instance), BaseException):
