@@ -20,7 +20,7 @@ use std::time::Duration;
 use tracing::{Span, debug, debug_span};
 
 /// The interpreter's whole program, in the order in which its parts build on each other.
-const PROGRAM: [&str; 13] = [
+const PROGRAM: [&str; 14] = [
     include_str!("interpreter/values.py"),
     include_str!("interpreter/crossing.py"),
     include_str!("interpreter/common.py"),
@@ -29,6 +29,7 @@ const PROGRAM: [&str; 13] = [
     include_str!("interpreter/membrane.py"),
     include_str!("interpreter/remotes.py"),
     include_str!("interpreter/candidate.py"),
+    include_str!("interpreter/tester_peer.py"),
     include_str!("interpreter/tester.py"),
     include_str!("interpreter/planner.py"),
     include_str!("interpreter/recorder.py"),

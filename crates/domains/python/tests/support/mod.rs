@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The interpreter's sources up to the membrane and the processes on both sides of it.
-pub const SIDES: [&str; 9] = [
+pub const SIDES: [&str; 10] = [
     "values.py",
     "crossing.py",
     "common.py",
@@ -18,6 +18,7 @@ pub const SIDES: [&str; 9] = [
     "membrane.py",
     "remotes.py",
     "candidate.py",
+    "tester_peer.py",
     "tester.py",
 ];
 /// What looks at tests, which comes after them.
