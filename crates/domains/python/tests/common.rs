@@ -4,11 +4,8 @@
 
 mod support;
 
-use python::{Check, Python, Settings, Tier};
+use python::{Check, Settings};
 use records::{Outcome, Separation, Verdict};
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use verify::{Pool, Task};
 
 /// A program beside what is right for it, judged by a test after a setup, with a reference, if any.
 struct Case {
@@ -20,15 +17,6 @@ struct Case {
 }
 
 fn judged(cases: &[Case]) -> Option<Vec<Verdict>> {
-    let python = match Python::at_tier(Settings::default(), Tier::A) {
-        Err(error @ python::Error::Isolation { .. }) => {
-            eprintln!("SKIPPED: {error}");
-            return None;
-        }
-        other => other.expect("Python"),
-    };
-    let settings = verify::Settings { workers: 2, ..verify::Settings::default() };
-    let client = Pool::start(vec![Arc::new(python)], settings).expect("a pool").client("common");
     let problem = |(index, case): (usize, &Case)| {
         let check = Check {
             entry_point: "f".to_owned(),
@@ -39,15 +27,8 @@ fn judged(cases: &[Case]) -> Option<Vec<Verdict>> {
         support::problem_of(&index.to_string(), check, &case.reference.into_iter().collect::<Vec<_>>())
     };
     let problems: Vec<_> = cases.iter().enumerate().map(problem).collect();
-    let task = |index: usize| Task { problem: &problems[index], index, solution: cases[index].program };
-    let tasks: Vec<Task> = (0..cases.len()).map(task).collect();
-    let mut verdicts: Vec<Option<Verdict>> = vec![None; cases.len()];
-    client.judge_all(&tasks, &mut |verdict: Verdict| {
-        let index = verdict.index;
-        verdicts[index] = Some(verdict);
-        ControlFlow::Continue(())
-    });
-    Some(verdicts.into_iter().map(|verdict| verdict.expect("a verdict")).collect())
+    let programs: Vec<&str> = cases.iter().map(|case| case.program).collect();
+    support::judged(Settings::default(), &problems, &programs)
 }
 
 fn check(cases: &[Case]) {

@@ -3,25 +3,12 @@
 
 mod support;
 
-use python::{Check, PROTOCOL_IMPORTS, Python, Settings, Tier};
+use python::{Check, PROTOCOL_IMPORTS, Settings};
 use records::{Outcome, Resource, Separation, Verdict};
 use serde::Deserialize;
-use std::ops::ControlFlow;
-use std::sync::Arc;
-use verify::{Pool, Task};
 
 /// Verdicts on programs, each with its test and its reference, if any.
 fn judged(settings: Settings, cases: &[(&str, &str, Option<&str>)]) -> Option<Vec<Verdict>> {
-    let python = match Python::at_tier(settings, Tier::A) {
-        Err(error @ python::Error::Isolation { .. }) => {
-            eprintln!("SKIPPED: {error}");
-            return None;
-        }
-        other => other.expect("Python"),
-    };
-    let pool =
-        Pool::start(vec![Arc::new(python)], verify::Settings { workers: 2, ..verify::Settings::default() });
-    let client = pool.expect("a pool").client("one process");
     let problems: Vec<_> = cases
         .iter()
         .enumerate()
@@ -36,19 +23,8 @@ fn judged(settings: Settings, cases: &[(&str, &str, Option<&str>)]) -> Option<Ve
             support::problem_of(&index.to_string(), check, &references)
         })
         .collect();
-    let tasks: Vec<Task> = cases
-        .iter()
-        .zip(&problems)
-        .enumerate()
-        .map(|(index, ((solution, ..), problem))| Task { problem, index, solution })
-        .collect();
-    let mut verdicts: Vec<Option<Verdict>> = vec![None; cases.len()];
-    client.judge_all(&tasks, &mut |verdict: Verdict| {
-        let index = verdict.index;
-        verdicts[index] = Some(verdict);
-        ControlFlow::Continue(())
-    });
-    Some(verdicts.into_iter().map(|verdict| verdict.expect("a verdict")).collect())
+    let programs: Vec<&str> = cases.iter().map(|(program, ..)| *program).collect();
+    support::judged(settings, &problems, &programs)
 }
 
 #[test]

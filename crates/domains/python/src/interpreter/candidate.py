@@ -291,7 +291,8 @@ def candidate(job, out, calls):
         classes = {name: namespace.get(name) for name in job.get("setup_classes", ())}
         peer.setup_classes = {name: kind for name, kind in classes.items() if isinstance(kind, type)}
         singles = job.get("singles", {})
-        now = single_objects(namespace, "candidate")
+        # Most setups have none, and all that a program defines need not be gone through for them.
+        now = single_objects(namespace, "candidate") if singles else {}
         now = {name: looked for name, looked in now.items() if name in singles and is_same_member(name, looked, singles)}
         peer.know_singles({**singles, **now})
         try:

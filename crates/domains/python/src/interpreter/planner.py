@@ -117,6 +117,7 @@ def needs_packages(trees, packages):
 def needs_reference(tree, names, where):
     """Refuses what no program passes from another process unless a reference shows that its objects
     are to be compared, or that the tests are to run beside it."""
+    containers = containers_of(tree)
     for node in nodes(tree):
         if isinstance(node, ast.ClassDef) and any(is_a(base, names) for base in node.bases):
             raise Refused("%s derives a class from the program's own, which needs a reference to judge by: give one" % where)
@@ -126,7 +127,7 @@ def needs_reference(tree, names, where):
             raise Refused("%s compares what an object of the program's own computes, which needs a reference to judge by: give one" % where)
         if isinstance(node, ast.Set) and has_equals([member for member in node.elts if constructs(member, names)]):
             raise Refused("%s has equal objects of the program's own in a set, which needs a reference to judge by: give one" % where)
-        if finds(node, containers_of(tree), names):
+        if finds(node, containers, names):
             raise Refused("%s finds an object of the program's own by what it is equal to, which needs a reference to judge by: give one" % where)
         if isinstance(node, ast.Call) and name_of(node.func) in LOOKING_INTO and any(used_by(argument) & names for argument in node.args):
             raise Refused("%s has %s look into an object of the program's own, which needs a reference to judge by: give one" % (where, name_of(node.func)))

@@ -2,11 +2,14 @@
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use python::{Check, PROTOCOL_IMPORTS};
-use records::{Problem, Shown};
+use python::{Check, PROTOCOL_IMPORTS, Python, Settings, Tier};
+use records::{Problem, Shown, Verdict};
 use serde_json::Value;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use verify::{Pool, Task};
 
 /// The interpreter's sources up to the membrane and the processes on both sides of it.
 pub const SIDES: [&str; 10] = [
@@ -113,4 +116,28 @@ fn entry_point(tests: &[String], reference: &str) -> String {
             .any(|text| reference.contains(text.as_str()))
     };
     names.iter().find(defined).or(names.first()).map(|name| (*name).to_owned()).unwrap_or_default()
+}
+
+/// Verdicts on programs, each for the problem at its place, at tier A; none, with a word, where that is not
+/// to be had.
+pub fn judged(settings: Settings, problems: &[Problem], programs: &[&str]) -> Option<Vec<Verdict>> {
+    assert_eq!(problems.len(), programs.len());
+    let python = match Python::at_tier(settings, Tier::A) {
+        Err(error @ python::Error::Isolation { .. }) => {
+            eprintln!("SKIPPED: {error}");
+            return None;
+        }
+        other => other.expect("Python"),
+    };
+    let settings = verify::Settings { workers: 2, ..verify::Settings::default() };
+    let client = Pool::start(vec![Arc::new(python)], settings).expect("a pool").client("tests");
+    let task = |(index, (problem, solution))| Task { problem, index, solution };
+    let tasks: Vec<Task> = problems.iter().zip(programs.iter().copied()).enumerate().map(task).collect();
+    let mut verdicts: Vec<Option<Verdict>> = vec![None; tasks.len()];
+    client.judge_all(&tasks, &mut |verdict: Verdict| {
+        let index = verdict.index;
+        verdicts[index] = Some(verdict);
+        ControlFlow::Continue(())
+    });
+    Some(verdicts.into_iter().map(|verdict| verdict.expect("a verdict")).collect())
 }
